@@ -1936,33 +1936,38 @@ inline cpu chosen_cpu() noexcept {
 // The one-time authenticator Poly1305 (RFC 8439, section 2.5).
 // Folder: backends/bundled; an object is used by one thread at a time.
 //
-// Limbs are full words. That p = 2^130 - 5 is no multiple of a word costs nothing, because clamping clears the two
-// lowest bits of every word of r but the first: a product that lands on 2^128 * r_i is (r_i / 4) * 2^130, which is
-// (r_i / 4) * 5 modulo p, exactly. These are the s_i below.
+// Limbs are full words of 32 or 64 bits, although the modulus p = 2^130 - 5 does not end at a word. This makes the
+// fewest limbs, and costs nothing: clamping clears the two lowest bits of every word r_i except r_0, so r_i / 4 is
+// exact. A product with r_i at 2^128 is 2^128 * r_i = 2^130 * (r_i / 4), which is 5 * (r_i / 4) modulo p. These are the
+// s_i below: s_i = r_i + r_i / 4.
 #ifndef WG_BACKENDS_BUNDLED_POLY1305_HPP
 #define WG_BACKENDS_BUNDLED_POLY1305_HPP
 
 
 namespace wg { inline namespace WG_ABI { namespace bundled {
 
-inline constexpr std::size_t poly1305_block_bytes = 16;
+inline constexpr std::size_t poly1305_block_bytes = 16; ///< of a message (RFC 8439, section 2.5)
 
-/// The accumulator h and the multiplier r. Between calls h < 2^130 + 2^128: its words are full, the last is at most 4.
+/// The accumulator h and the multiplier r. Between calls h < 2^130 + 2^128: its last word is at most 4, the others are
+/// full. The object does not wipe itself.
 template <class Limbs> struct poly1305_state;
 
 #ifdef __SIZEOF_INT128__
 
+/// In words of 64 bits.
 template <> struct poly1305_state<limbs64> {
-    std::uint64_t r0, r1;
-    std::uint64_t h0, h1, h2;
+    std::uint64_t r0, r1;     ///< the multiplier, clamped
+    std::uint64_t h0, h1, h2; ///< the accumulator
 
+    /// Sets r to the 16 bytes at `r`, clamped, and h to zero.
     void start(byte const* r) noexcept {
         r0 = load_le64(r) & 0x0ffffffc0fffffff;     // < 2^60
         r1 = load_le64(r + 8) & 0x0ffffffc0ffffffc; // < 2^60, multiple of 4
         h0 = h1 = h2 = 0;
     }
 
-    /// h = (h + block + top * 2^128) * r for each block; top is 1, or 0 for a last block that carries its own end bit.
+    /// h = (h + block + top * 2^128) * r for each block of 16 bytes. `top` is 1, or 0 for a last block that contains
+    /// its own end bit.
     [[gnu::always_inline]] void absorb(byte const* from, std::size_t blocks, std::uint32_t top) noexcept {
         std::uint64_t const a = r0, b = r1, s = b + (b >> 2); // s < 1.25 * 2^60
         std::uint64_t x = h0, y = h1, z = h2;
@@ -1981,9 +1986,9 @@ template <> struct poly1305_state<limbs64> {
         h0 = x, h1 = y, h2 = z;
     }
 
-    /// tag = (h mod p) + s mod 2^128
+    /// tag = (h mod p) + s mod 2^128. `tag` and `s` have 16 bytes.
     void finish(byte* tag, byte const* s) noexcept {
-        // h < 2p, so h mod p is h or h - p; it is the latter, = h + 5 - 2^130, if h + 5 reaches 2^130
+        // h < 2p, so h mod p is h or h - p. It is h - p = h + 5 - 2^130 if h + 5 >= 2^130.
         uint128 t = uint128{h0} + 5;
         std::uint64_t const g0 = static_cast<std::uint64_t>(t);
         t = uint128{h1} + static_cast<std::uint64_t>(t >> 64);
@@ -2000,7 +2005,7 @@ private:
     [[gnu::always_inline]] static void add(std::uint64_t& a0, std::uint64_t& a1, std::uint64_t& a2, std::uint64_t b0,
                                            std::uint64_t b1, std::uint64_t b2) noexcept {
 #ifdef __x86_64__
-        // What compilers make of the lines below is twice as long, and it is on the chain from block to block.
+        // Compilers make twice as many instructions of the portable lines below, and each block waits for this sum.
         asm("add %3, %0\n\tadc %4, %1\n\tadc %5, %2"
             : "+&r"(a0), "+&r"(a1), "+&r"(a2)
             : "r"(b0), "re"(b1), "re"(b2)
@@ -2019,11 +2024,13 @@ private:
 
 #endif
 
+/// In words of 32 bits.
 template <> struct poly1305_state<limbs32> {
 #ifdef WG_COMPACT
-    std::uint32_t u[8]; ///< 0, s_1, s_2, s_3, r_0, r_1, r_2, r_3
-    std::uint32_t h[5];
+    std::uint32_t u[8]; ///< the multiplier: 0, s_1, s_2, s_3, r_0, r_1, r_2, r_3
+    std::uint32_t h[5]; ///< the accumulator
 
+    /// Sets r to 16 bytes, clamped, and h to zero.
     void start(byte const* from) noexcept {
         for (auto& word : h) word = 0;
         for (std::size_t i = 0; i < 4; ++i) {
@@ -2035,7 +2042,8 @@ template <> struct poly1305_state<limbs32> {
         u[4] = load_le32(from) & 0x0fffffff;
     }
 
-    /// The text below as a loop over columns: what h_j is multiplied with in column i is u_(4 + i - j).
+    /// The same as `absorb` in other builds, but a loop over columns, which is less code: column i multiplies h_j by
+    /// u_(4 + i - j).
     [[gnu::noinline]] void absorb(byte const* from, std::size_t blocks, std::uint32_t top) noexcept {
         for (; blocks > 0; --blocks, from += poly1305_block_bytes) {
             std::uint64_t t = 0;
@@ -2049,7 +2057,7 @@ template <> struct poly1305_state<limbs32> {
             t = 0;
 #pragma GCC unroll 1
             for (std::size_t i = 0; i < 4; ++i) {
-                asm volatile("" : : : "memory"); // no copies of h: there are too few registers for it
+                asm volatile("" : : : "memory"); // keeps h in memory: there are too few registers for copies
                 t = (t >> 32) + std::uint64_t{h[0]} * u[4 + i];
                 t += std::uint64_t{h[1]} * u[3 + i];
                 t += std::uint64_t{h[2]} * u[2 + i];
@@ -2068,14 +2076,17 @@ template <> struct poly1305_state<limbs32> {
         }
     }
 #else
-    std::uint32_t r[4];
-    std::uint32_t h[5];
+    std::uint32_t r[4]; ///< the multiplier, clamped
+    std::uint32_t h[5]; ///< the accumulator
 
+    /// Sets r to 16 bytes, clamped, and h to zero.
     void start(byte const* from) noexcept {
         for (std::size_t i = 0; i < 4; ++i) r[i] = load_le32(from + 4 * i) & (i == 0 ? 0x0fffffffu : 0x0ffffffcu);
         for (auto& word : h) word = 0;
     }
 
+    /// h = (h + block + top * 2^128) * r for each block of 16 bytes. `top` is 1, or 0 for a last block that contains
+    /// its own end bit.
     [[gnu::always_inline]] void absorb(byte const* from, std::size_t blocks, std::uint32_t top) noexcept {
         std::uint64_t const r0 = r[0], r1 = r[1], r2 = r[2], r3 = r[3];                    // < 2^28
         std::uint64_t const s1 = r1 + (r1 >> 2), s2 = r2 + (r2 >> 2), s3 = r3 + (r3 >> 2); // < 1.25 * 2^28
@@ -2091,12 +2102,12 @@ template <> struct poly1305_state<limbs32> {
             h3 = static_cast<std::uint32_t>(t);
             h4 += static_cast<std::uint32_t>(t >> 32) + top; // <= 4 + 1 + 1
 
-            // each < 2^32 * 4 * 1.25 * 2^28 + 6 * 1.25 * 2^28 < 2^62.4, and still < 2^63 with the carry from below
+            // each < 2^32 * 4 * 1.25 * 2^28 + 6 * 1.25 * 2^28 < 2^62.4; with the carry from the column before < 2^63
             std::uint64_t const d0 = h0 * r0 + h1 * s3 + h2 * s2 + h3 * s1;
             std::uint64_t const d1 = h0 * r1 + h1 * r0 + h2 * s3 + h3 * s2 + h4 * s1 + (d0 >> 32);
             std::uint64_t const d2 = h0 * r2 + h1 * r1 + h2 * r0 + h3 * s3 + h4 * s2 + (d1 >> 32);
             std::uint64_t const d3 = h0 * r3 + h1 * r2 + h2 * r1 + h3 * r0 + h4 * s3 + (d2 >> 32);
-            // d3 has no s_i but one: < 2^62 + ..., so d4 < 6 * 2^28 + 2^30 + 1 < 2^32
+            // the only s_i in d3 is s3: d3 < 2^62 + ..., so d4 < 6 * 2^28 + 2^30 + 1 < 2^32
             std::uint64_t const d4 = h4 * r0 + (d3 >> 32);
 
             t = (d0 & 0xffffffff) + (d4 >> 2) * 5;
@@ -2113,11 +2124,12 @@ template <> struct poly1305_state<limbs32> {
     }
 #endif
 
+    /// tag = (h mod p) + s mod 2^128. `tag` and `s` have 16 bytes.
     void finish(byte* tag, byte const* s) noexcept {
-        // h - p is h + 5 - 2^130, see above; that is taken if h + 5 reaches 2^130
+        // h < 2p, so h mod p is h or h - p. It is h - p = h + 5 - 2^130 if h + 5 >= 2^130.
         std::uint64_t t = 5;
         for (std::size_t i = 0; i < 4; ++i) t = (t + h[i]) >> 32;
-        t = mask_of((h[4] + static_cast<std::uint32_t>(t)) >> 2) & 5; // <= 5 before the shift
+        t = mask_of((h[4] + static_cast<std::uint32_t>(t)) >> 2) & 5; // the sum is <= 5 before its shift
         for (std::size_t i = 0; i < 4; ++i) {
             t += std::uint64_t{h[i]} + load_le32(s + 4 * i); // < 2^33 + 5
             store_le32(tag + 4 * i, static_cast<std::uint32_t>(t));
@@ -2126,10 +2138,10 @@ template <> struct poly1305_state<limbs32> {
     }
 };
 
-/// The tag of one message under a one-time key. Wiped when its life ends.
+/// Computes the tag of one message with a one-time key. The destructor wipes the object.
 template <class Limbs = default_limbs> class poly1305 {
 public:
-    /// `key` is r, then s; read here only.
+    /// `key` is r, then s. The object does not refer to `key` after the constructor returns.
     explicit poly1305(std::span<byte const, 32> key) noexcept {
         state_.start(key.data());
         copy(s_, key.subspan(16));
@@ -2142,7 +2154,7 @@ public:
         wipe(partial_);
     }
 
-    /// Appends to the message. Any length and alignment.
+    /// Appends `in` to the message. Any length and alignment.
     void update(bytes_view in) noexcept {
         if (in.empty()) return;
         if (held_ > 0) {
@@ -2160,7 +2172,7 @@ public:
         if (held_ > 0) std::memcpy(partial_.data(), in.data() + (in.size() - held_), held_);
     }
 
-    /// Appends zero bytes up to a multiple of 16, as the AEAD does.
+    /// Appends zero bytes up to a multiple of 16 (RFC 8439, section 2.8).
     void pad() noexcept {
         if (held_ == 0) return;
         std::memset(partial_.data() + held_, 0, poly1305_block_bytes - held_);
@@ -2168,10 +2180,10 @@ public:
         held_ = 0;
     }
 
-    /// The tag; the object is spent.
+    /// Writes the tag. The object must not be used any more, except to destroy it.
     void finish(std::span<byte, tag_bytes> tag) noexcept {
         if (held_ > 0) {
-            partial_[held_] = 1; // the end bit, where a whole block has it at 2^128
+            partial_[held_] = 1; // the end bit, which is at 2^128 in a whole block
             std::memset(partial_.data() + held_ + 1, 0, poly1305_block_bytes - held_ - 1);
             absorb(partial_.data(), 1, 0);
             held_ = 0;
@@ -2180,7 +2192,7 @@ public:
     }
 
 private:
-    /// Out of line, so that `wipe_stack` of a caller reaches what it spills.
+    /// Out of line, so that the caller's `wipe_stack` overwrites the registers it spills.
     [[gnu::noinline]] void absorb(byte const* from, std::size_t blocks, std::uint32_t top) noexcept {
         state_.absorb(from, blocks, top);
     }
@@ -2188,7 +2200,7 @@ private:
     poly1305_state<Limbs> state_;
     byte_array<16> s_;
     byte_array<poly1305_block_bytes> partial_;
-    std::size_t held_ = 0; ///< bytes in partial_, 0-15 between calls
+    std::size_t held_ = 0; ///< bytes in `partial_`; 0 to 15 between calls
 };
 
 }}} // namespace wg::WG_ABI::bundled
@@ -2768,30 +2780,33 @@ private:
     bool shared_;
 };
 // SPDX-License-Identifier: BSL-1.0
-// Poly1305 (RFC 8439, section 2.5) of a packet in whole registers. Text for a kernel's namespace that defines
-// WG_TARGET.
+// Poly1305 (RFC 8439, section 2.5) of a packet in general-purpose registers. Included inside the namespace of a kernel,
+// which defines WG_TARGET.
 
-/// Authenticates a packet while it is made: `start`, `absorb` as far as there is ciphertext, `finish`.
+/// Authenticates a packet while another function encrypts it: `start`, then `absorb` after each step of the encryption,
+/// then `finish`. Suits short packets, because it needs no powers of r.
 class scalar_authenticator {
 public:
     static constexpr std::size_t least_bytes = 0;        ///< any packet
-    static constexpr std::size_t stack_bytes = 640;      ///< of a function that seals with this
-    static constexpr std::size_t tags_stack_bytes = 640; ///< of `make_tags`
+    static constexpr std::size_t stack_bytes = 640;      ///< stack of a function that seals with it
+    static constexpr std::size_t tags_stack_bytes = 640; ///< stack of `make_tags`
 
-    /// `message` has or will have `size` bytes of ciphertext.
+    /// Starts with the one-time key (32 bytes) and the additional data. `message`: the ciphertext, `size` bytes, which
+    /// the caller may not have written yet.
     WG_TARGET void start(byte const* key, byte const* message, std::size_t size, bytes_view aad) noexcept {
         message_ = message, size_ = size, aad_bytes_ = aad.size();
         state_.start(key);
         absorb_padded(aad.data(), aad.size());
     }
 
-    /// The first `available` bytes of ciphertext are there.
+    /// Authenticates whole blocks of ciphertext, of which the caller has written the first `available` bytes.
     WG_TARGET void absorb(std::size_t available) noexcept {
         std::size_t const blocks = (available - done_) / poly1305_block_bytes;
         state_.absorb(message_ + done_, blocks, 1);
         done_ += blocks * poly1305_block_bytes;
     }
 
+    /// Authenticates the rest of the ciphertext and the lengths, and writes the tag.
     WG_TARGET void finish(byte* tag, byte const* key) noexcept {
         absorb_padded(message_ + done_, size_ - done_);
         byte lengths[poly1305_block_bytes];
@@ -2802,6 +2817,7 @@ public:
     }
 
 private:
+    /// Authenticates `size` bytes, padded with zeros to whole blocks.
     WG_TARGET void absorb_padded(byte const* from, std::size_t size) noexcept {
         std::size_t const whole = size / poly1305_block_bytes, over = size % poly1305_block_bytes;
         state_.absorb(from, whole, 1);
@@ -2813,9 +2829,10 @@ private:
 
     poly1305_state<default_limbs> state_{};
     byte const* message_ = nullptr;
-    std::size_t size_ = 0, aad_bytes_ = 0, done_ = 0;
+    std::size_t size_ = 0, aad_bytes_ = 0, done_ = 0; ///< `done_`: bytes of ciphertext that are authenticated
 };
 
+/// Computes the tag of a packet whose ciphertext is complete. No additional data.
 template <class Authenticator> WG_TARGET void make_tag(packet_tag& packet) noexcept {
     Authenticator mac;
     mac.start(packet.key, packet.message, packet.size, {});
@@ -2823,20 +2840,21 @@ template <class Authenticator> WG_TARGET void make_tag(packet_tag& packet) noexc
 }
 #ifdef WG_X86_KERNELS
 // SPDX-License-Identifier: BSL-1.0
-// Poly1305 (RFC 8439, section 2.5) in two, four or eight lanes with products of 32-bit words. Text for a kernel's
-// namespace that defines WG_TARGET, after vector128.inl, vector256.inl or vector512.inl.
+// Poly1305 (RFC 8439, section 2.5) in two, four or eight lanes with products of 32-bit words. Included inside the
+// namespace of a kernel, which defines WG_TARGET, after vector128.inl, vector256.inl or vector512.inl.
+// poly1305_lanes.inl uses these functions.
 //
-// A field element is five limbs of 26 bits, so that many products can be added up in 64 bits before a reduction. What
-// is made of this: poly1305_lanes.inl.
+// A field element has five limbs of 26 bits, so that 64 bits hold the sum of many products before a reduction.
 
+/// One limb in each lane, in 64 bits.
 using limbs = word_pairs;
 inline constexpr int poly_lane_count = sizeof(limbs) / sizeof(std::uint64_t);
-inline constexpr std::size_t poly_merge_vectors = 16; ///< from so many on four at once pay for two more powers
-/// From which on lanes are faster than words.
+inline constexpr std::size_t poly_merge_vectors = 16; ///< from this count on, four at once pay for R^3 and R^4
+/// Shorter packets are faster in general-purpose registers.
 inline constexpr std::size_t poly_least_bytes = poly_lane_count == 2 ? 512 : 272;
-inline constexpr std::size_t poly_stack_bytes = 3392;      ///< of a function that seals with this
-inline constexpr std::size_t poly_tags_stack_bytes = 3392; ///< of `make_tags`
-#define WG_TARGET_AUTHENTICATOR WG_TARGET_FUNCTION         // too large to be compiled into each of its users
+inline constexpr std::size_t poly_stack_bytes = 3392;      ///< stack of a function that seals with these lanes
+inline constexpr std::size_t poly_tags_stack_bytes = 3392; ///< stack of `make_tags`
+#define WG_TARGET_AUTHENTICATOR WG_TARGET_FUNCTION         // too large to be inlined into each caller
 
 WG_TARGET limbs all_lanes(std::uint64_t value) noexcept { return value + limbs{}; }
 WG_TARGET limbs low_bits(limbs const& x) noexcept { return x & ((std::uint64_t{1} << 26) - 1); }
@@ -2846,23 +2864,23 @@ struct poly_lanes {
     limbs l0, l1, l2, l3, l4;
 };
 
-/// A multiplier: tight, and its upper limbs times 5, which is 2^130 modulo 2^130 - 5; < 2^28.4.
+/// A multiplier: its limbs r_i, tight, and its upper limbs times 5, s_i < 2^28.4. 5 is 2^130 modulo 2^130 - 5.
 struct poly_factor {
     limbs r0, r1, r2, r3, r4, s1, s2, s3, s4;
 };
 
-/// Sums of products for 2^(26 i).
+/// Sums of products: d_i is the sum of the products at 2^(26 i).
 struct poly_products {
     limbs d0, d1, d2, d3, d4;
 };
 
-/// Keeps the order of sums as it is written: g++ would compute many products before it adds them, and spill them.
+/// Keeps the sums in the order of the source: g++ would compute many products before it adds them, and spill them.
 WG_TARGET void add_up(poly_products& p) noexcept {
     asm("" : "+v"(p.d0), "+v"(p.d1), "+v"(p.d2), "+v"(p.d3), "+v"(p.d4));
 }
 
-/// p += a * r, which is five products of < 2^54.5 in each sum. At most four times before a reduction, with a tight or
-/// a block.
+/// p += a * r, which adds five products of < 2^54.5 to each sum. `a` is tight or a block. At most four calls before a
+/// reduction.
 WG_TARGET void multiply_add(poly_products& p, poly_lanes const& a, poly_factor const& r) noexcept {
     p.d0 += multiply_words(a.l0, r.r0), p.d1 += multiply_words(a.l0, r.r1), p.d2 += multiply_words(a.l0, r.r2);
     p.d3 += multiply_words(a.l0, r.r3), p.d4 += multiply_words(a.l0, r.r4);
@@ -2881,24 +2899,27 @@ WG_TARGET void multiply_add(poly_products& p, poly_lanes const& a, poly_factor c
     add_up(p);
 }
 
-/// p modulo 2^130 - 5, tight. Before: each < 2^60.
+/// p modulo 2^130 - 5, tight. Requires: each sum < 2^60.
 WG_TARGET poly_lanes reduce(poly_products const& p) noexcept {
-    // two chains at once: from d0 and from d3
+    // two chains of carries that do not wait for each other: from d0 and from d3
     limbs const d1 = p.d1 + (p.d0 >> 26), d4 = p.d4 + (p.d3 >> 26); // < 2^60 + 2^34
-    limbs const d2 = p.d2 + (d1 >> 26), top = d4 >> 26;             // < 2^60 + 2^35; for 2^130, < 2^35
+    limbs const d2 = p.d2 + (d1 >> 26), top = d4 >> 26;             // < 2^60 + 2^35; the carry at 2^130, < 2^35
     limbs const l0 = low_bits(p.d0) + top + (top << 2);             // < 2^37.4
     limbs const d3 = low_bits(p.d3) + (d2 >> 26);                   // < 2^35
     poly_lanes h = {low_bits(l0), low_bits(d1) + (l0 >> 26), low_bits(d2), low_bits(d3), low_bits(d4) + (d3 >> 26)};
-    // clang drops the cut to 32 bits before a product, for it can see that all are shorter, and forgets it then
+    // Hides from clang that the limbs are short: clang would drop the cut to 32 bits before a product, and would then
+    // use a slower product of 64 bits.
     asm("" : "+v"(h.l0), "+v"(h.l1), "+v"(h.l2), "+v"(h.l3), "+v"(h.l4));
     return h;
 }
 
+/// Sums of zero products.
 WG_TARGET poly_products no_products() noexcept {
     limbs const zero = {};
     return {zero, zero, zero, zero, zero};
 }
 
+/// a * r, tight. `a` is tight or a block.
 WG_TARGET poly_lanes multiply(poly_lanes const& a, poly_factor const& r) noexcept {
     poly_products p = no_products();
     multiply_add(p, a, r);
@@ -2906,26 +2927,31 @@ WG_TARGET poly_lanes multiply(poly_lanes const& a, poly_factor const& r) noexcep
 }
 
 WG_TARGET limbs times_five(limbs const& x) noexcept { return x + (x << 2); }
+/// The multiplier of a tight element.
 WG_TARGET poly_factor factor_of(poly_lanes const& r) noexcept {
     return {r.l0, r.l1, r.l2, r.l3, r.l4, times_five(r.l1), times_five(r.l2), times_five(r.l3), times_five(r.l4)};
 }
 
-/// Blocks as their low and high words, and the end bit 2^128 where there is a block.
+/// Splits blocks, given as their low and high words, into limbs. `end` is the end bit 2^128 in each lane that has a
+/// block, else zero.
 WG_TARGET poly_lanes split(limbs const& low, limbs const& high, limbs const& end) noexcept {
     return {low_bits(low), low_bits(low >> 26), low_bits((low >> 52) | (high << 12)), low_bits(high >> 14),
             (high >> 40) | end};
 }
+/// The end bit 2^128 of all lanes, as part of limb 4.
 WG_TARGET limbs end_bits() noexcept { return all_lanes(std::uint64_t{1} << 24); }
+/// Loads and splits one whole block for each lane.
 WG_TARGET poly_lanes split_blocks(byte const* from) noexcept {
     limbs const a = limbs(load(from)), b = limbs(load(from + vector_bytes));
     return split(pairs_of<0>(a, b), pairs_of<1>(a, b), end_bits());
 }
 
+/// p += m.
 WG_TARGET void add(poly_products& p, poly_lanes const& m) noexcept {
     p.d0 += m.l0, p.d1 += m.l1, p.d2 += m.l2, p.d3 += m.l3, p.d4 += m.l4;
 }
 
-/// One lane in all lanes.
+/// Copies lane `Lane` to all lanes.
 template <int Lane> WG_TARGET poly_lanes spread(poly_lanes const& a) noexcept {
     return {spread<Lane>(a.l0), spread<Lane>(a.l1), spread<Lane>(a.l2), spread<Lane>(a.l3), spread<Lane>(a.l4)};
 }
@@ -2935,18 +2961,18 @@ template <int Second> WG_TARGET poly_lanes choose(poly_lanes const& a, poly_lane
             choose<Second>(a.l3, b.l3), choose<Second>(a.l4, b.l4)};
 }
 
-/// r as it comes out of the key, clamped.
+/// The clamped r of the one-time key, given as two words, in all lanes.
 WG_TARGET poly_lanes poly_multiplier(std::uint64_t r0, std::uint64_t r1) noexcept {
     return split(all_lanes(r0), all_lanes(r1), limbs{});
 }
 
-/// r^n ... r for blocks 0 ... n - 1.
+/// r^n ... r in the lanes of blocks 0 ... n - 1. Comments have the exponents of the lanes.
 WG_TARGET poly_lanes powers_of_lanes(poly_lanes const& r) noexcept {
     poly_lanes const r2 = multiply(r, factor_of(r));
     if constexpr (poly_lane_count == 2) {
         return choose<2>(r2, r);
     } else if constexpr (poly_lane_count == 4) {
-        poly_lanes const upper = multiply(choose<4>(r2, r), factor_of(r2)); // exponents of the lanes: 4 4 3 4
+        poly_lanes const upper = multiply(choose<4>(r2, r), factor_of(r2)); // 4 4 3 4
         return choose<8>(choose<2>(upper, r2), r);                          // 4 2 3 1
     } else {
         poly_lanes const upper = multiply(choose<0x0c>(r2, r), factor_of(r2)); // 4 4 3 3
@@ -2956,8 +2982,8 @@ WG_TARGET poly_lanes powers_of_lanes(poly_lanes const& r) noexcept {
     }
 }
 
-/// A vector of blocks of `from`, from number `first` on: before number 0 there is nothing, and after `count` there is
-/// `tail`.
+/// Loads and splits one block for each lane, from block `first` of a message on. Blocks before number 0 are absent and
+/// count as zero. Blocks from number `count` on are in `tail`, the others in `from`.
 WG_TARGET poly_lanes load_blocks(byte const* from, std::ptrdiff_t first, std::ptrdiff_t count,
                                  byte const* tail) noexcept {
     static constexpr byte nothing[poly1305_block_bytes] = {};
@@ -2973,7 +2999,7 @@ WG_TARGET poly_lanes load_blocks(byte const* from, std::ptrdiff_t first, std::pt
     return split(low, high, in_lanes(end));
 }
 
-/// The sum of all lanes: low + 2^64 high. low < 2^64, high < 2^69.
+/// The sum of all lanes, as low + 2^64 high. low < 2^64, high < 2^69.
 WG_TARGET void add_lanes(poly_lanes const& h, std::uint64_t& low, uint128& high) noexcept {
     std::uint64_t const l0 = sum_of(h.l0), l1 = sum_of(h.l1), l2 = sum_of(h.l2); // < 2^29
     uint128 const lower = (uint128{l2} << 52) + (l1 << 26) + l0;                 // < 2^82
@@ -2981,66 +3007,72 @@ WG_TARGET void add_lanes(poly_lanes const& h, std::uint64_t& low, uint128& high)
     high = (uint128{sum_of(h.l4)} << 40) + (sum_of(h.l3) << 14) + static_cast<std::uint64_t>(lower >> 64);
 }
 // SPDX-License-Identifier: BSL-1.0
-// Poly1305 (RFC 8439, section 2.5) of a packet in lanes: one text for all limbs. Text for a kernel's namespace that
-// defines WG_TARGET, after poly1305_ifma.inl or poly1305_mul32.inl, which define WG_TARGET_AUTHENTICATOR.
+// Poly1305 (RFC 8439, section 2.5) of one packet in lanes, for all kinds of limbs. Included inside the namespace of a
+// kernel, which defines WG_TARGET, after poly1305_ifma.inl or poly1305_mul32.inl, which define WG_TARGET_AUTHENTICATOR.
 //
-// Block i of as many as there are lanes has a lane of its own; with h the sums of the lanes, n their count and R = r^n,
+// A vector holds n consecutive blocks of the packet, one in each of its n lanes. Each lane has its own accumulator, and
+// h is the vector of accumulators. With R = r^n, four vectors m0 ... m3 of blocks are absorbed by
 //
-//     h = h R^4 + m0 R^3 + m1 R^2 + m2 R + m3        for each four vectors m0..m3
+//     h = h R^4 + m0 R^3 + m1 R^2 + m2 R + m3
 //
-// which takes one reduction for four vectors; in the end lane i is multiplied by r^(n - i), and all are added.
+// So four vectors need one reduction instead of four. At the end, lane i is multiplied by r^(n - i), and the lanes are
+// added.
 
-/// The multiplier of one message and its powers.
+/// Powers of the multiplier r of one message.
 struct poly_powers {
-    poly_factor last;               ///< r^n ... r for block 0 ... n - 1
-    poly_factor by1, by2, by3, by4; ///< R, R^2, R^3, R^4; those after the first only if there are vectors for them
+    poly_factor last;               ///< r^n ... r in the lanes of block 0 ... n - 1
+    poly_factor by1, by2, by3, by4; ///< R, R^2, R^3, R^4; `prepare` computes only those that the message needs
 
-    /// `vectors` follow the first.
+    /// Computes the powers for a message of `vectors` vectors after the first one.
     WG_TARGET void prepare(poly_lanes const& r, std::size_t vectors) noexcept {
         constexpr int all = (1 << poly_lane_count) - 1, lower = (1 << poly_lane_count / 2) - 1;
         poly_lanes const lanes = powers_of_lanes(r), one = spread<0>(lanes);
         last = factor_of(lanes);
         by1 = factor_of(one);
         by2 = by1;
-        asm("" : "=m"(by3), "=m"(by4)); // not read unless set below; g++ 12 cannot see that
+        asm("" : "=m"(by3), "=m"(by4)); // silences a warning of g++ 12: these are read only if they are set below
         if (vectors < 2) return;
         poly_lanes const two = multiply(one, by1);
         by2 = factor_of(two);
         if (vectors < poly_merge_vectors) return;
+        // R in the lower lanes and R^2 in the upper ones, times R^2: one product makes both powers
         poly_lanes const more = multiply(choose<all & ~lower>(one, two), by2);
         by3 = factor_of(spread<0>(more));
         by4 = factor_of(spread<poly_lane_count - 1>(more));
     }
 };
 
-/// Authenticates a packet without further data while it is made: `start`, `absorb` as far as there is ciphertext,
-/// `finish`.
+/// Authenticates a packet without additional data while another function encrypts it: `start`, then `absorb` after each
+/// step of the encryption, then `finish`.
 class lanes_authenticator {
 public:
-    static constexpr std::size_t least_bytes = poly_least_bytes;
-    static constexpr std::size_t stack_bytes = poly_stack_bytes;           ///< of a function that seals with this
-    static constexpr std::size_t tags_stack_bytes = poly_tags_stack_bytes; ///< of `make_tags`
+    static constexpr std::size_t least_bytes = poly_least_bytes;           ///< of a packet for this class
+    static constexpr std::size_t stack_bytes = poly_stack_bytes;           ///< stack of a function that seals with it
+    static constexpr std::size_t tags_stack_bytes = poly_tags_stack_bytes; ///< stack of `make_tags`
 
-    /// `message` has or will have `size` bytes of ciphertext, `least_bytes` or more.
+    /// Starts with the one-time key (32 bytes). `message`: the ciphertext, `size` bytes, `least_bytes` or more, which
+    /// the caller may not have written yet. The additional data must be empty.
     WG_TARGET_AUTHENTICATOR void start(byte const* key, byte const* message, std::size_t size, bytes_view) noexcept {
-        static_assert(least_bytes > (lanes - 1) * std::ptrdiff_t{poly1305_block_bytes}); // so there are two vectors
+        static_assert(least_bytes > (lanes - 1) * std::ptrdiff_t{poly1305_block_bytes}); // two vectors or more
         message_ = message, size_ = size;
         blocks_ = static_cast<std::ptrdiff_t>(size / poly1305_block_bytes);
-        total_ = blocks_ + (size % poly1305_block_bytes != 0) + 1; // the last are the lengths
+        total_ = blocks_ + (size % poly1305_block_bytes != 0) + 1; // the last block holds the lengths
         poly1305_state<limbs64> state;
         state.start(key);
         std::ptrdiff_t const vectors = (total_ + lanes - 1) / lanes;
         powers_.prepare(poly_multiplier(state.r0, state.r1), static_cast<std::size_t>(vectors - 1));
-        next_ = total_ - lanes * vectors; // blocks that are nothing fill up the first vector
+        next_ = total_ - lanes * vectors; // <= 0: absent blocks, which count as zero, start the first vector
         has_many_ = static_cast<std::size_t>(vectors) > poly_merge_vectors;
     }
 
-    /// The first `available` bytes of ciphertext are there.
+    /// Authenticates whole groups of four vectors of ciphertext, of which the caller has written the first `available`
+    /// bytes. Does nothing for a message with few vectors.
     WG_TARGET void absorb(std::size_t available) noexcept {
         std::ptrdiff_t const end = static_cast<std::ptrdiff_t>(available / poly1305_block_bytes);
         if (has_many_) absorb_blocks(end < total_ - lanes ? end : total_ - lanes);
     }
 
+    /// Authenticates the rest of the ciphertext and the lengths, and writes the tag.
     WG_TARGET_AUTHENTICATOR void finish(byte* tag, byte const* key) noexcept {
         std::ptrdiff_t const last = total_ - lanes;
         byte tail[2 * poly1305_block_bytes] = {};
@@ -3062,12 +3094,13 @@ private:
     static constexpr std::ptrdiff_t lanes = poly_lane_count;
     static constexpr std::size_t vector_blocks_bytes = poly_lane_count * poly1305_block_bytes;
 
+    /// h = the first vector.
     WG_TARGET void begin() noexcept {
         h_ = load_blocks(message_, next_, blocks_, nullptr);
         next_ += lanes;
     }
 
-    /// Four vectors at once, as many as end at or before `end`.
+    /// Absorbs four vectors at once, as long as they end at or before block `end`.
     WG_TARGET_AUTHENTICATOR void absorb_blocks(std::ptrdiff_t end) noexcept {
         if (next_ <= 0 && end > 0) begin();
         poly_lanes h = h_;
@@ -3084,7 +3117,7 @@ private:
         h_ = h;
     }
 
-    /// The vectors up to `last`, two at once, and then the last.
+    /// Absorbs the vectors before block `last`, two at once, and then `end`, the vector that starts at block `last`.
     WG_TARGET void absorb_last(poly_lanes const& end, std::ptrdiff_t last) noexcept {
         poly_lanes h = h_;
         byte const* from = message_ + poly1305_block_bytes * static_cast<std::size_t>(next_);
@@ -3107,12 +3140,12 @@ private:
         h_ = reduce(p);
     }
 
-    /// The sum of all lanes, in words.
+    /// Writes the sum of all lanes to the accumulator `to.h`, in words.
     WG_TARGET static void join(poly1305_state<limbs64>& to, poly_lanes const& h) noexcept {
         std::uint64_t low;
         uint128 high;
         add_lanes(h, low, high);
-        std::uint64_t const top = static_cast<std::uint64_t>(high >> 66); // for 2^130; < 2^5
+        std::uint64_t const top = static_cast<std::uint64_t>(high >> 66); // the carry at 2^130; < 2^5
         uint128 const folded = uint128{low} + 5 * top;
         uint128 const upper = (high & ((uint128{1} << 66) - 1)) + static_cast<std::uint64_t>(folded >> 64);
         to.h0 = static_cast<std::uint64_t>(folded);
@@ -3124,11 +3157,12 @@ private:
     poly_lanes h_ = {};
     byte const* message_ = nullptr;
     std::size_t size_ = 0;
-    std::ptrdiff_t blocks_ = 0, total_ = 0; ///< whole ones of the message; all
-    std::ptrdiff_t next_ = 0;               ///< the first block that is not absorbed
-    bool has_many_ = false;
+    std::ptrdiff_t blocks_ = 0, total_ = 0; ///< whole blocks of the message; these, a padded block and the lengths
+    std::ptrdiff_t next_ = 0;               ///< the first block that is not absorbed yet
+    bool has_many_ = false;                 ///< there are enough vectors to absorb four at once
 };
 
+/// Computes the tag of a packet with the authenticator that is faster for its size.
 WG_TARGET void make_tag(packet_tag& packet) noexcept {
     if (packet.size < lanes_authenticator::least_bytes) return make_tag<scalar_authenticator>(packet);
     make_tag<lanes_authenticator>(packet);
@@ -3136,15 +3170,20 @@ WG_TARGET void make_tag(packet_tag& packet) noexcept {
 #undef WG_TARGET_AUTHENTICATOR
 #else
 // SPDX-License-Identifier: BSL-1.0
-// Poly1305 of a kernel that has nothing better than whole registers. Text for its namespace, after poly1305_scalar.inl.
+// Poly1305 of a kernel that has no Poly1305 in lanes: it uses general-purpose registers for packets of all sizes.
+// Included inside the namespace of the kernel, after poly1305_scalar.inl.
 
+/// The authenticator for long packets.
 using lanes_authenticator = scalar_authenticator;
 
+/// Computes the tag of a packet.
 WG_TARGET void make_tag(packet_tag& packet) noexcept { make_tag<scalar_authenticator>(packet); }
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// Poly1305 of many packets, one after the other. Text for a kernel's namespace, after its authenticators.
+// Poly1305 of many packets, one packet after the other. Included inside the namespace of a kernel, after its
+// authenticators.
 
+/// Computes the tags of a batch.
 WG_TARGET_FUNCTION void make_tags(std::span<packet_tag> packets) noexcept {
     for (packet_tag& packet : packets) make_tag(packet);
 }
@@ -4544,30 +4583,33 @@ private:
     bool shared_;
 };
 // SPDX-License-Identifier: BSL-1.0
-// Poly1305 (RFC 8439, section 2.5) of a packet in whole registers. Text for a kernel's namespace that defines
-// WG_TARGET.
+// Poly1305 (RFC 8439, section 2.5) of a packet in general-purpose registers. Included inside the namespace of a kernel,
+// which defines WG_TARGET.
 
-/// Authenticates a packet while it is made: `start`, `absorb` as far as there is ciphertext, `finish`.
+/// Authenticates a packet while another function encrypts it: `start`, then `absorb` after each step of the encryption,
+/// then `finish`. Suits short packets, because it needs no powers of r.
 class scalar_authenticator {
 public:
     static constexpr std::size_t least_bytes = 0;        ///< any packet
-    static constexpr std::size_t stack_bytes = 640;      ///< of a function that seals with this
-    static constexpr std::size_t tags_stack_bytes = 640; ///< of `make_tags`
+    static constexpr std::size_t stack_bytes = 640;      ///< stack of a function that seals with it
+    static constexpr std::size_t tags_stack_bytes = 640; ///< stack of `make_tags`
 
-    /// `message` has or will have `size` bytes of ciphertext.
+    /// Starts with the one-time key (32 bytes) and the additional data. `message`: the ciphertext, `size` bytes, which
+    /// the caller may not have written yet.
     WG_TARGET void start(byte const* key, byte const* message, std::size_t size, bytes_view aad) noexcept {
         message_ = message, size_ = size, aad_bytes_ = aad.size();
         state_.start(key);
         absorb_padded(aad.data(), aad.size());
     }
 
-    /// The first `available` bytes of ciphertext are there.
+    /// Authenticates whole blocks of ciphertext, of which the caller has written the first `available` bytes.
     WG_TARGET void absorb(std::size_t available) noexcept {
         std::size_t const blocks = (available - done_) / poly1305_block_bytes;
         state_.absorb(message_ + done_, blocks, 1);
         done_ += blocks * poly1305_block_bytes;
     }
 
+    /// Authenticates the rest of the ciphertext and the lengths, and writes the tag.
     WG_TARGET void finish(byte* tag, byte const* key) noexcept {
         absorb_padded(message_ + done_, size_ - done_);
         byte lengths[poly1305_block_bytes];
@@ -4578,6 +4620,7 @@ public:
     }
 
 private:
+    /// Authenticates `size` bytes, padded with zeros to whole blocks.
     WG_TARGET void absorb_padded(byte const* from, std::size_t size) noexcept {
         std::size_t const whole = size / poly1305_block_bytes, over = size % poly1305_block_bytes;
         state_.absorb(from, whole, 1);
@@ -4589,29 +4632,31 @@ private:
 
     poly1305_state<default_limbs> state_{};
     byte const* message_ = nullptr;
-    std::size_t size_ = 0, aad_bytes_ = 0, done_ = 0;
+    std::size_t size_ = 0, aad_bytes_ = 0, done_ = 0; ///< `done_`: bytes of ciphertext that are authenticated
 };
 
+/// Computes the tag of a packet whose ciphertext is complete. No additional data.
 template <class Authenticator> WG_TARGET void make_tag(packet_tag& packet) noexcept {
     Authenticator mac;
     mac.start(packet.key, packet.message, packet.size, {});
     mac.finish(packet.tag, packet.key);
 }
 // SPDX-License-Identifier: BSL-1.0
-// Poly1305 (RFC 8439, section 2.5) in two, four or eight lanes with products of 32-bit words. Text for a kernel's
-// namespace that defines WG_TARGET, after vector128.inl, vector256.inl or vector512.inl.
+// Poly1305 (RFC 8439, section 2.5) in two, four or eight lanes with products of 32-bit words. Included inside the
+// namespace of a kernel, which defines WG_TARGET, after vector128.inl, vector256.inl or vector512.inl.
+// poly1305_lanes.inl uses these functions.
 //
-// A field element is five limbs of 26 bits, so that many products can be added up in 64 bits before a reduction. What
-// is made of this: poly1305_lanes.inl.
+// A field element has five limbs of 26 bits, so that 64 bits hold the sum of many products before a reduction.
 
+/// One limb in each lane, in 64 bits.
 using limbs = word_pairs;
 inline constexpr int poly_lane_count = sizeof(limbs) / sizeof(std::uint64_t);
-inline constexpr std::size_t poly_merge_vectors = 16; ///< from so many on four at once pay for two more powers
-/// From which on lanes are faster than words.
+inline constexpr std::size_t poly_merge_vectors = 16; ///< from this count on, four at once pay for R^3 and R^4
+/// Shorter packets are faster in general-purpose registers.
 inline constexpr std::size_t poly_least_bytes = poly_lane_count == 2 ? 512 : 272;
-inline constexpr std::size_t poly_stack_bytes = 3392;      ///< of a function that seals with this
-inline constexpr std::size_t poly_tags_stack_bytes = 3392; ///< of `make_tags`
-#define WG_TARGET_AUTHENTICATOR WG_TARGET_FUNCTION         // too large to be compiled into each of its users
+inline constexpr std::size_t poly_stack_bytes = 3392;      ///< stack of a function that seals with these lanes
+inline constexpr std::size_t poly_tags_stack_bytes = 3392; ///< stack of `make_tags`
+#define WG_TARGET_AUTHENTICATOR WG_TARGET_FUNCTION         // too large to be inlined into each caller
 
 WG_TARGET limbs all_lanes(std::uint64_t value) noexcept { return value + limbs{}; }
 WG_TARGET limbs low_bits(limbs const& x) noexcept { return x & ((std::uint64_t{1} << 26) - 1); }
@@ -4621,23 +4666,23 @@ struct poly_lanes {
     limbs l0, l1, l2, l3, l4;
 };
 
-/// A multiplier: tight, and its upper limbs times 5, which is 2^130 modulo 2^130 - 5; < 2^28.4.
+/// A multiplier: its limbs r_i, tight, and its upper limbs times 5, s_i < 2^28.4. 5 is 2^130 modulo 2^130 - 5.
 struct poly_factor {
     limbs r0, r1, r2, r3, r4, s1, s2, s3, s4;
 };
 
-/// Sums of products for 2^(26 i).
+/// Sums of products: d_i is the sum of the products at 2^(26 i).
 struct poly_products {
     limbs d0, d1, d2, d3, d4;
 };
 
-/// Keeps the order of sums as it is written: g++ would compute many products before it adds them, and spill them.
+/// Keeps the sums in the order of the source: g++ would compute many products before it adds them, and spill them.
 WG_TARGET void add_up(poly_products& p) noexcept {
     asm("" : "+v"(p.d0), "+v"(p.d1), "+v"(p.d2), "+v"(p.d3), "+v"(p.d4));
 }
 
-/// p += a * r, which is five products of < 2^54.5 in each sum. At most four times before a reduction, with a tight or
-/// a block.
+/// p += a * r, which adds five products of < 2^54.5 to each sum. `a` is tight or a block. At most four calls before a
+/// reduction.
 WG_TARGET void multiply_add(poly_products& p, poly_lanes const& a, poly_factor const& r) noexcept {
     p.d0 += multiply_words(a.l0, r.r0), p.d1 += multiply_words(a.l0, r.r1), p.d2 += multiply_words(a.l0, r.r2);
     p.d3 += multiply_words(a.l0, r.r3), p.d4 += multiply_words(a.l0, r.r4);
@@ -4656,24 +4701,27 @@ WG_TARGET void multiply_add(poly_products& p, poly_lanes const& a, poly_factor c
     add_up(p);
 }
 
-/// p modulo 2^130 - 5, tight. Before: each < 2^60.
+/// p modulo 2^130 - 5, tight. Requires: each sum < 2^60.
 WG_TARGET poly_lanes reduce(poly_products const& p) noexcept {
-    // two chains at once: from d0 and from d3
+    // two chains of carries that do not wait for each other: from d0 and from d3
     limbs const d1 = p.d1 + (p.d0 >> 26), d4 = p.d4 + (p.d3 >> 26); // < 2^60 + 2^34
-    limbs const d2 = p.d2 + (d1 >> 26), top = d4 >> 26;             // < 2^60 + 2^35; for 2^130, < 2^35
+    limbs const d2 = p.d2 + (d1 >> 26), top = d4 >> 26;             // < 2^60 + 2^35; the carry at 2^130, < 2^35
     limbs const l0 = low_bits(p.d0) + top + (top << 2);             // < 2^37.4
     limbs const d3 = low_bits(p.d3) + (d2 >> 26);                   // < 2^35
     poly_lanes h = {low_bits(l0), low_bits(d1) + (l0 >> 26), low_bits(d2), low_bits(d3), low_bits(d4) + (d3 >> 26)};
-    // clang drops the cut to 32 bits before a product, for it can see that all are shorter, and forgets it then
+    // Hides from clang that the limbs are short: clang would drop the cut to 32 bits before a product, and would then
+    // use a slower product of 64 bits.
     asm("" : "+v"(h.l0), "+v"(h.l1), "+v"(h.l2), "+v"(h.l3), "+v"(h.l4));
     return h;
 }
 
+/// Sums of zero products.
 WG_TARGET poly_products no_products() noexcept {
     limbs const zero = {};
     return {zero, zero, zero, zero, zero};
 }
 
+/// a * r, tight. `a` is tight or a block.
 WG_TARGET poly_lanes multiply(poly_lanes const& a, poly_factor const& r) noexcept {
     poly_products p = no_products();
     multiply_add(p, a, r);
@@ -4681,26 +4729,31 @@ WG_TARGET poly_lanes multiply(poly_lanes const& a, poly_factor const& r) noexcep
 }
 
 WG_TARGET limbs times_five(limbs const& x) noexcept { return x + (x << 2); }
+/// The multiplier of a tight element.
 WG_TARGET poly_factor factor_of(poly_lanes const& r) noexcept {
     return {r.l0, r.l1, r.l2, r.l3, r.l4, times_five(r.l1), times_five(r.l2), times_five(r.l3), times_five(r.l4)};
 }
 
-/// Blocks as their low and high words, and the end bit 2^128 where there is a block.
+/// Splits blocks, given as their low and high words, into limbs. `end` is the end bit 2^128 in each lane that has a
+/// block, else zero.
 WG_TARGET poly_lanes split(limbs const& low, limbs const& high, limbs const& end) noexcept {
     return {low_bits(low), low_bits(low >> 26), low_bits((low >> 52) | (high << 12)), low_bits(high >> 14),
             (high >> 40) | end};
 }
+/// The end bit 2^128 of all lanes, as part of limb 4.
 WG_TARGET limbs end_bits() noexcept { return all_lanes(std::uint64_t{1} << 24); }
+/// Loads and splits one whole block for each lane.
 WG_TARGET poly_lanes split_blocks(byte const* from) noexcept {
     limbs const a = limbs(load(from)), b = limbs(load(from + vector_bytes));
     return split(pairs_of<0>(a, b), pairs_of<1>(a, b), end_bits());
 }
 
+/// p += m.
 WG_TARGET void add(poly_products& p, poly_lanes const& m) noexcept {
     p.d0 += m.l0, p.d1 += m.l1, p.d2 += m.l2, p.d3 += m.l3, p.d4 += m.l4;
 }
 
-/// One lane in all lanes.
+/// Copies lane `Lane` to all lanes.
 template <int Lane> WG_TARGET poly_lanes spread(poly_lanes const& a) noexcept {
     return {spread<Lane>(a.l0), spread<Lane>(a.l1), spread<Lane>(a.l2), spread<Lane>(a.l3), spread<Lane>(a.l4)};
 }
@@ -4710,18 +4763,18 @@ template <int Second> WG_TARGET poly_lanes choose(poly_lanes const& a, poly_lane
             choose<Second>(a.l3, b.l3), choose<Second>(a.l4, b.l4)};
 }
 
-/// r as it comes out of the key, clamped.
+/// The clamped r of the one-time key, given as two words, in all lanes.
 WG_TARGET poly_lanes poly_multiplier(std::uint64_t r0, std::uint64_t r1) noexcept {
     return split(all_lanes(r0), all_lanes(r1), limbs{});
 }
 
-/// r^n ... r for blocks 0 ... n - 1.
+/// r^n ... r in the lanes of blocks 0 ... n - 1. Comments have the exponents of the lanes.
 WG_TARGET poly_lanes powers_of_lanes(poly_lanes const& r) noexcept {
     poly_lanes const r2 = multiply(r, factor_of(r));
     if constexpr (poly_lane_count == 2) {
         return choose<2>(r2, r);
     } else if constexpr (poly_lane_count == 4) {
-        poly_lanes const upper = multiply(choose<4>(r2, r), factor_of(r2)); // exponents of the lanes: 4 4 3 4
+        poly_lanes const upper = multiply(choose<4>(r2, r), factor_of(r2)); // 4 4 3 4
         return choose<8>(choose<2>(upper, r2), r);                          // 4 2 3 1
     } else {
         poly_lanes const upper = multiply(choose<0x0c>(r2, r), factor_of(r2)); // 4 4 3 3
@@ -4731,8 +4784,8 @@ WG_TARGET poly_lanes powers_of_lanes(poly_lanes const& r) noexcept {
     }
 }
 
-/// A vector of blocks of `from`, from number `first` on: before number 0 there is nothing, and after `count` there is
-/// `tail`.
+/// Loads and splits one block for each lane, from block `first` of a message on. Blocks before number 0 are absent and
+/// count as zero. Blocks from number `count` on are in `tail`, the others in `from`.
 WG_TARGET poly_lanes load_blocks(byte const* from, std::ptrdiff_t first, std::ptrdiff_t count,
                                  byte const* tail) noexcept {
     static constexpr byte nothing[poly1305_block_bytes] = {};
@@ -4748,7 +4801,7 @@ WG_TARGET poly_lanes load_blocks(byte const* from, std::ptrdiff_t first, std::pt
     return split(low, high, in_lanes(end));
 }
 
-/// The sum of all lanes: low + 2^64 high. low < 2^64, high < 2^69.
+/// The sum of all lanes, as low + 2^64 high. low < 2^64, high < 2^69.
 WG_TARGET void add_lanes(poly_lanes const& h, std::uint64_t& low, uint128& high) noexcept {
     std::uint64_t const l0 = sum_of(h.l0), l1 = sum_of(h.l1), l2 = sum_of(h.l2); // < 2^29
     uint128 const lower = (uint128{l2} << 52) + (l1 << 26) + l0;                 // < 2^82
@@ -4756,66 +4809,72 @@ WG_TARGET void add_lanes(poly_lanes const& h, std::uint64_t& low, uint128& high)
     high = (uint128{sum_of(h.l4)} << 40) + (sum_of(h.l3) << 14) + static_cast<std::uint64_t>(lower >> 64);
 }
 // SPDX-License-Identifier: BSL-1.0
-// Poly1305 (RFC 8439, section 2.5) of a packet in lanes: one text for all limbs. Text for a kernel's namespace that
-// defines WG_TARGET, after poly1305_ifma.inl or poly1305_mul32.inl, which define WG_TARGET_AUTHENTICATOR.
+// Poly1305 (RFC 8439, section 2.5) of one packet in lanes, for all kinds of limbs. Included inside the namespace of a
+// kernel, which defines WG_TARGET, after poly1305_ifma.inl or poly1305_mul32.inl, which define WG_TARGET_AUTHENTICATOR.
 //
-// Block i of as many as there are lanes has a lane of its own; with h the sums of the lanes, n their count and R = r^n,
+// A vector holds n consecutive blocks of the packet, one in each of its n lanes. Each lane has its own accumulator, and
+// h is the vector of accumulators. With R = r^n, four vectors m0 ... m3 of blocks are absorbed by
 //
-//     h = h R^4 + m0 R^3 + m1 R^2 + m2 R + m3        for each four vectors m0..m3
+//     h = h R^4 + m0 R^3 + m1 R^2 + m2 R + m3
 //
-// which takes one reduction for four vectors; in the end lane i is multiplied by r^(n - i), and all are added.
+// So four vectors need one reduction instead of four. At the end, lane i is multiplied by r^(n - i), and the lanes are
+// added.
 
-/// The multiplier of one message and its powers.
+/// Powers of the multiplier r of one message.
 struct poly_powers {
-    poly_factor last;               ///< r^n ... r for block 0 ... n - 1
-    poly_factor by1, by2, by3, by4; ///< R, R^2, R^3, R^4; those after the first only if there are vectors for them
+    poly_factor last;               ///< r^n ... r in the lanes of block 0 ... n - 1
+    poly_factor by1, by2, by3, by4; ///< R, R^2, R^3, R^4; `prepare` computes only those that the message needs
 
-    /// `vectors` follow the first.
+    /// Computes the powers for a message of `vectors` vectors after the first one.
     WG_TARGET void prepare(poly_lanes const& r, std::size_t vectors) noexcept {
         constexpr int all = (1 << poly_lane_count) - 1, lower = (1 << poly_lane_count / 2) - 1;
         poly_lanes const lanes = powers_of_lanes(r), one = spread<0>(lanes);
         last = factor_of(lanes);
         by1 = factor_of(one);
         by2 = by1;
-        asm("" : "=m"(by3), "=m"(by4)); // not read unless set below; g++ 12 cannot see that
+        asm("" : "=m"(by3), "=m"(by4)); // silences a warning of g++ 12: these are read only if they are set below
         if (vectors < 2) return;
         poly_lanes const two = multiply(one, by1);
         by2 = factor_of(two);
         if (vectors < poly_merge_vectors) return;
+        // R in the lower lanes and R^2 in the upper ones, times R^2: one product makes both powers
         poly_lanes const more = multiply(choose<all & ~lower>(one, two), by2);
         by3 = factor_of(spread<0>(more));
         by4 = factor_of(spread<poly_lane_count - 1>(more));
     }
 };
 
-/// Authenticates a packet without further data while it is made: `start`, `absorb` as far as there is ciphertext,
-/// `finish`.
+/// Authenticates a packet without additional data while another function encrypts it: `start`, then `absorb` after each
+/// step of the encryption, then `finish`.
 class lanes_authenticator {
 public:
-    static constexpr std::size_t least_bytes = poly_least_bytes;
-    static constexpr std::size_t stack_bytes = poly_stack_bytes;           ///< of a function that seals with this
-    static constexpr std::size_t tags_stack_bytes = poly_tags_stack_bytes; ///< of `make_tags`
+    static constexpr std::size_t least_bytes = poly_least_bytes;           ///< of a packet for this class
+    static constexpr std::size_t stack_bytes = poly_stack_bytes;           ///< stack of a function that seals with it
+    static constexpr std::size_t tags_stack_bytes = poly_tags_stack_bytes; ///< stack of `make_tags`
 
-    /// `message` has or will have `size` bytes of ciphertext, `least_bytes` or more.
+    /// Starts with the one-time key (32 bytes). `message`: the ciphertext, `size` bytes, `least_bytes` or more, which
+    /// the caller may not have written yet. The additional data must be empty.
     WG_TARGET_AUTHENTICATOR void start(byte const* key, byte const* message, std::size_t size, bytes_view) noexcept {
-        static_assert(least_bytes > (lanes - 1) * std::ptrdiff_t{poly1305_block_bytes}); // so there are two vectors
+        static_assert(least_bytes > (lanes - 1) * std::ptrdiff_t{poly1305_block_bytes}); // two vectors or more
         message_ = message, size_ = size;
         blocks_ = static_cast<std::ptrdiff_t>(size / poly1305_block_bytes);
-        total_ = blocks_ + (size % poly1305_block_bytes != 0) + 1; // the last are the lengths
+        total_ = blocks_ + (size % poly1305_block_bytes != 0) + 1; // the last block holds the lengths
         poly1305_state<limbs64> state;
         state.start(key);
         std::ptrdiff_t const vectors = (total_ + lanes - 1) / lanes;
         powers_.prepare(poly_multiplier(state.r0, state.r1), static_cast<std::size_t>(vectors - 1));
-        next_ = total_ - lanes * vectors; // blocks that are nothing fill up the first vector
+        next_ = total_ - lanes * vectors; // <= 0: absent blocks, which count as zero, start the first vector
         has_many_ = static_cast<std::size_t>(vectors) > poly_merge_vectors;
     }
 
-    /// The first `available` bytes of ciphertext are there.
+    /// Authenticates whole groups of four vectors of ciphertext, of which the caller has written the first `available`
+    /// bytes. Does nothing for a message with few vectors.
     WG_TARGET void absorb(std::size_t available) noexcept {
         std::ptrdiff_t const end = static_cast<std::ptrdiff_t>(available / poly1305_block_bytes);
         if (has_many_) absorb_blocks(end < total_ - lanes ? end : total_ - lanes);
     }
 
+    /// Authenticates the rest of the ciphertext and the lengths, and writes the tag.
     WG_TARGET_AUTHENTICATOR void finish(byte* tag, byte const* key) noexcept {
         std::ptrdiff_t const last = total_ - lanes;
         byte tail[2 * poly1305_block_bytes] = {};
@@ -4837,12 +4896,13 @@ private:
     static constexpr std::ptrdiff_t lanes = poly_lane_count;
     static constexpr std::size_t vector_blocks_bytes = poly_lane_count * poly1305_block_bytes;
 
+    /// h = the first vector.
     WG_TARGET void begin() noexcept {
         h_ = load_blocks(message_, next_, blocks_, nullptr);
         next_ += lanes;
     }
 
-    /// Four vectors at once, as many as end at or before `end`.
+    /// Absorbs four vectors at once, as long as they end at or before block `end`.
     WG_TARGET_AUTHENTICATOR void absorb_blocks(std::ptrdiff_t end) noexcept {
         if (next_ <= 0 && end > 0) begin();
         poly_lanes h = h_;
@@ -4859,7 +4919,7 @@ private:
         h_ = h;
     }
 
-    /// The vectors up to `last`, two at once, and then the last.
+    /// Absorbs the vectors before block `last`, two at once, and then `end`, the vector that starts at block `last`.
     WG_TARGET void absorb_last(poly_lanes const& end, std::ptrdiff_t last) noexcept {
         poly_lanes h = h_;
         byte const* from = message_ + poly1305_block_bytes * static_cast<std::size_t>(next_);
@@ -4882,12 +4942,12 @@ private:
         h_ = reduce(p);
     }
 
-    /// The sum of all lanes, in words.
+    /// Writes the sum of all lanes to the accumulator `to.h`, in words.
     WG_TARGET static void join(poly1305_state<limbs64>& to, poly_lanes const& h) noexcept {
         std::uint64_t low;
         uint128 high;
         add_lanes(h, low, high);
-        std::uint64_t const top = static_cast<std::uint64_t>(high >> 66); // for 2^130; < 2^5
+        std::uint64_t const top = static_cast<std::uint64_t>(high >> 66); // the carry at 2^130; < 2^5
         uint128 const folded = uint128{low} + 5 * top;
         uint128 const upper = (high & ((uint128{1} << 66) - 1)) + static_cast<std::uint64_t>(folded >> 64);
         to.h0 = static_cast<std::uint64_t>(folded);
@@ -4899,19 +4959,22 @@ private:
     poly_lanes h_ = {};
     byte const* message_ = nullptr;
     std::size_t size_ = 0;
-    std::ptrdiff_t blocks_ = 0, total_ = 0; ///< whole ones of the message; all
-    std::ptrdiff_t next_ = 0;               ///< the first block that is not absorbed
-    bool has_many_ = false;
+    std::ptrdiff_t blocks_ = 0, total_ = 0; ///< whole blocks of the message; these, a padded block and the lengths
+    std::ptrdiff_t next_ = 0;               ///< the first block that is not absorbed yet
+    bool has_many_ = false;                 ///< there are enough vectors to absorb four at once
 };
 
+/// Computes the tag of a packet with the authenticator that is faster for its size.
 WG_TARGET void make_tag(packet_tag& packet) noexcept {
     if (packet.size < lanes_authenticator::least_bytes) return make_tag<scalar_authenticator>(packet);
     make_tag<lanes_authenticator>(packet);
 }
 #undef WG_TARGET_AUTHENTICATOR
 // SPDX-License-Identifier: BSL-1.0
-// Poly1305 of many packets, one after the other. Text for a kernel's namespace, after its authenticators.
+// Poly1305 of many packets, one packet after the other. Included inside the namespace of a kernel, after its
+// authenticators.
 
+/// Computes the tags of a batch.
 WG_TARGET_FUNCTION void make_tags(std::span<packet_tag> packets) noexcept {
     for (packet_tag& packet : packets) make_tag(packet);
 }
@@ -5603,30 +5666,33 @@ private:
     bool shared_;
 };
 // SPDX-License-Identifier: BSL-1.0
-// Poly1305 (RFC 8439, section 2.5) of a packet in whole registers. Text for a kernel's namespace that defines
-// WG_TARGET.
+// Poly1305 (RFC 8439, section 2.5) of a packet in general-purpose registers. Included inside the namespace of a kernel,
+// which defines WG_TARGET.
 
-/// Authenticates a packet while it is made: `start`, `absorb` as far as there is ciphertext, `finish`.
+/// Authenticates a packet while another function encrypts it: `start`, then `absorb` after each step of the encryption,
+/// then `finish`. Suits short packets, because it needs no powers of r.
 class scalar_authenticator {
 public:
     static constexpr std::size_t least_bytes = 0;        ///< any packet
-    static constexpr std::size_t stack_bytes = 640;      ///< of a function that seals with this
-    static constexpr std::size_t tags_stack_bytes = 640; ///< of `make_tags`
+    static constexpr std::size_t stack_bytes = 640;      ///< stack of a function that seals with it
+    static constexpr std::size_t tags_stack_bytes = 640; ///< stack of `make_tags`
 
-    /// `message` has or will have `size` bytes of ciphertext.
+    /// Starts with the one-time key (32 bytes) and the additional data. `message`: the ciphertext, `size` bytes, which
+    /// the caller may not have written yet.
     WG_TARGET void start(byte const* key, byte const* message, std::size_t size, bytes_view aad) noexcept {
         message_ = message, size_ = size, aad_bytes_ = aad.size();
         state_.start(key);
         absorb_padded(aad.data(), aad.size());
     }
 
-    /// The first `available` bytes of ciphertext are there.
+    /// Authenticates whole blocks of ciphertext, of which the caller has written the first `available` bytes.
     WG_TARGET void absorb(std::size_t available) noexcept {
         std::size_t const blocks = (available - done_) / poly1305_block_bytes;
         state_.absorb(message_ + done_, blocks, 1);
         done_ += blocks * poly1305_block_bytes;
     }
 
+    /// Authenticates the rest of the ciphertext and the lengths, and writes the tag.
     WG_TARGET void finish(byte* tag, byte const* key) noexcept {
         absorb_padded(message_ + done_, size_ - done_);
         byte lengths[poly1305_block_bytes];
@@ -5637,6 +5703,7 @@ public:
     }
 
 private:
+    /// Authenticates `size` bytes, padded with zeros to whole blocks.
     WG_TARGET void absorb_padded(byte const* from, std::size_t size) noexcept {
         std::size_t const whole = size / poly1305_block_bytes, over = size % poly1305_block_bytes;
         state_.absorb(from, whole, 1);
@@ -5648,9 +5715,10 @@ private:
 
     poly1305_state<default_limbs> state_{};
     byte const* message_ = nullptr;
-    std::size_t size_ = 0, aad_bytes_ = 0, done_ = 0;
+    std::size_t size_ = 0, aad_bytes_ = 0, done_ = 0; ///< `done_`: bytes of ciphertext that are authenticated
 };
 
+/// Computes the tag of a packet whose ciphertext is complete. No additional data.
 template <class Authenticator> WG_TARGET void make_tag(packet_tag& packet) noexcept {
     Authenticator mac;
     mac.start(packet.key, packet.message, packet.size, {});
@@ -6233,30 +6301,33 @@ private:
     bool shared_;
 };
 // SPDX-License-Identifier: BSL-1.0
-// Poly1305 (RFC 8439, section 2.5) of a packet in whole registers. Text for a kernel's namespace that defines
-// WG_TARGET.
+// Poly1305 (RFC 8439, section 2.5) of a packet in general-purpose registers. Included inside the namespace of a kernel,
+// which defines WG_TARGET.
 
-/// Authenticates a packet while it is made: `start`, `absorb` as far as there is ciphertext, `finish`.
+/// Authenticates a packet while another function encrypts it: `start`, then `absorb` after each step of the encryption,
+/// then `finish`. Suits short packets, because it needs no powers of r.
 class scalar_authenticator {
 public:
     static constexpr std::size_t least_bytes = 0;        ///< any packet
-    static constexpr std::size_t stack_bytes = 640;      ///< of a function that seals with this
-    static constexpr std::size_t tags_stack_bytes = 640; ///< of `make_tags`
+    static constexpr std::size_t stack_bytes = 640;      ///< stack of a function that seals with it
+    static constexpr std::size_t tags_stack_bytes = 640; ///< stack of `make_tags`
 
-    /// `message` has or will have `size` bytes of ciphertext.
+    /// Starts with the one-time key (32 bytes) and the additional data. `message`: the ciphertext, `size` bytes, which
+    /// the caller may not have written yet.
     WG_TARGET void start(byte const* key, byte const* message, std::size_t size, bytes_view aad) noexcept {
         message_ = message, size_ = size, aad_bytes_ = aad.size();
         state_.start(key);
         absorb_padded(aad.data(), aad.size());
     }
 
-    /// The first `available` bytes of ciphertext are there.
+    /// Authenticates whole blocks of ciphertext, of which the caller has written the first `available` bytes.
     WG_TARGET void absorb(std::size_t available) noexcept {
         std::size_t const blocks = (available - done_) / poly1305_block_bytes;
         state_.absorb(message_ + done_, blocks, 1);
         done_ += blocks * poly1305_block_bytes;
     }
 
+    /// Authenticates the rest of the ciphertext and the lengths, and writes the tag.
     WG_TARGET void finish(byte* tag, byte const* key) noexcept {
         absorb_padded(message_ + done_, size_ - done_);
         byte lengths[poly1305_block_bytes];
@@ -6267,6 +6338,7 @@ public:
     }
 
 private:
+    /// Authenticates `size` bytes, padded with zeros to whole blocks.
     WG_TARGET void absorb_padded(byte const* from, std::size_t size) noexcept {
         std::size_t const whole = size / poly1305_block_bytes, over = size % poly1305_block_bytes;
         state_.absorb(from, whole, 1);
@@ -6278,29 +6350,31 @@ private:
 
     poly1305_state<default_limbs> state_{};
     byte const* message_ = nullptr;
-    std::size_t size_ = 0, aad_bytes_ = 0, done_ = 0;
+    std::size_t size_ = 0, aad_bytes_ = 0, done_ = 0; ///< `done_`: bytes of ciphertext that are authenticated
 };
 
+/// Computes the tag of a packet whose ciphertext is complete. No additional data.
 template <class Authenticator> WG_TARGET void make_tag(packet_tag& packet) noexcept {
     Authenticator mac;
     mac.start(packet.key, packet.message, packet.size, {});
     mac.finish(packet.tag, packet.key);
 }
 // SPDX-License-Identifier: BSL-1.0
-// Poly1305 (RFC 8439, section 2.5) in two, four or eight lanes with products of 32-bit words. Text for a kernel's
-// namespace that defines WG_TARGET, after vector128.inl, vector256.inl or vector512.inl.
+// Poly1305 (RFC 8439, section 2.5) in two, four or eight lanes with products of 32-bit words. Included inside the
+// namespace of a kernel, which defines WG_TARGET, after vector128.inl, vector256.inl or vector512.inl.
+// poly1305_lanes.inl uses these functions.
 //
-// A field element is five limbs of 26 bits, so that many products can be added up in 64 bits before a reduction. What
-// is made of this: poly1305_lanes.inl.
+// A field element has five limbs of 26 bits, so that 64 bits hold the sum of many products before a reduction.
 
+/// One limb in each lane, in 64 bits.
 using limbs = word_pairs;
 inline constexpr int poly_lane_count = sizeof(limbs) / sizeof(std::uint64_t);
-inline constexpr std::size_t poly_merge_vectors = 16; ///< from so many on four at once pay for two more powers
-/// From which on lanes are faster than words.
+inline constexpr std::size_t poly_merge_vectors = 16; ///< from this count on, four at once pay for R^3 and R^4
+/// Shorter packets are faster in general-purpose registers.
 inline constexpr std::size_t poly_least_bytes = poly_lane_count == 2 ? 512 : 272;
-inline constexpr std::size_t poly_stack_bytes = 3392;      ///< of a function that seals with this
-inline constexpr std::size_t poly_tags_stack_bytes = 3392; ///< of `make_tags`
-#define WG_TARGET_AUTHENTICATOR WG_TARGET_FUNCTION         // too large to be compiled into each of its users
+inline constexpr std::size_t poly_stack_bytes = 3392;      ///< stack of a function that seals with these lanes
+inline constexpr std::size_t poly_tags_stack_bytes = 3392; ///< stack of `make_tags`
+#define WG_TARGET_AUTHENTICATOR WG_TARGET_FUNCTION         // too large to be inlined into each caller
 
 WG_TARGET limbs all_lanes(std::uint64_t value) noexcept { return value + limbs{}; }
 WG_TARGET limbs low_bits(limbs const& x) noexcept { return x & ((std::uint64_t{1} << 26) - 1); }
@@ -6310,23 +6384,23 @@ struct poly_lanes {
     limbs l0, l1, l2, l3, l4;
 };
 
-/// A multiplier: tight, and its upper limbs times 5, which is 2^130 modulo 2^130 - 5; < 2^28.4.
+/// A multiplier: its limbs r_i, tight, and its upper limbs times 5, s_i < 2^28.4. 5 is 2^130 modulo 2^130 - 5.
 struct poly_factor {
     limbs r0, r1, r2, r3, r4, s1, s2, s3, s4;
 };
 
-/// Sums of products for 2^(26 i).
+/// Sums of products: d_i is the sum of the products at 2^(26 i).
 struct poly_products {
     limbs d0, d1, d2, d3, d4;
 };
 
-/// Keeps the order of sums as it is written: g++ would compute many products before it adds them, and spill them.
+/// Keeps the sums in the order of the source: g++ would compute many products before it adds them, and spill them.
 WG_TARGET void add_up(poly_products& p) noexcept {
     asm("" : "+v"(p.d0), "+v"(p.d1), "+v"(p.d2), "+v"(p.d3), "+v"(p.d4));
 }
 
-/// p += a * r, which is five products of < 2^54.5 in each sum. At most four times before a reduction, with a tight or
-/// a block.
+/// p += a * r, which adds five products of < 2^54.5 to each sum. `a` is tight or a block. At most four calls before a
+/// reduction.
 WG_TARGET void multiply_add(poly_products& p, poly_lanes const& a, poly_factor const& r) noexcept {
     p.d0 += multiply_words(a.l0, r.r0), p.d1 += multiply_words(a.l0, r.r1), p.d2 += multiply_words(a.l0, r.r2);
     p.d3 += multiply_words(a.l0, r.r3), p.d4 += multiply_words(a.l0, r.r4);
@@ -6345,24 +6419,27 @@ WG_TARGET void multiply_add(poly_products& p, poly_lanes const& a, poly_factor c
     add_up(p);
 }
 
-/// p modulo 2^130 - 5, tight. Before: each < 2^60.
+/// p modulo 2^130 - 5, tight. Requires: each sum < 2^60.
 WG_TARGET poly_lanes reduce(poly_products const& p) noexcept {
-    // two chains at once: from d0 and from d3
+    // two chains of carries that do not wait for each other: from d0 and from d3
     limbs const d1 = p.d1 + (p.d0 >> 26), d4 = p.d4 + (p.d3 >> 26); // < 2^60 + 2^34
-    limbs const d2 = p.d2 + (d1 >> 26), top = d4 >> 26;             // < 2^60 + 2^35; for 2^130, < 2^35
+    limbs const d2 = p.d2 + (d1 >> 26), top = d4 >> 26;             // < 2^60 + 2^35; the carry at 2^130, < 2^35
     limbs const l0 = low_bits(p.d0) + top + (top << 2);             // < 2^37.4
     limbs const d3 = low_bits(p.d3) + (d2 >> 26);                   // < 2^35
     poly_lanes h = {low_bits(l0), low_bits(d1) + (l0 >> 26), low_bits(d2), low_bits(d3), low_bits(d4) + (d3 >> 26)};
-    // clang drops the cut to 32 bits before a product, for it can see that all are shorter, and forgets it then
+    // Hides from clang that the limbs are short: clang would drop the cut to 32 bits before a product, and would then
+    // use a slower product of 64 bits.
     asm("" : "+v"(h.l0), "+v"(h.l1), "+v"(h.l2), "+v"(h.l3), "+v"(h.l4));
     return h;
 }
 
+/// Sums of zero products.
 WG_TARGET poly_products no_products() noexcept {
     limbs const zero = {};
     return {zero, zero, zero, zero, zero};
 }
 
+/// a * r, tight. `a` is tight or a block.
 WG_TARGET poly_lanes multiply(poly_lanes const& a, poly_factor const& r) noexcept {
     poly_products p = no_products();
     multiply_add(p, a, r);
@@ -6370,26 +6447,31 @@ WG_TARGET poly_lanes multiply(poly_lanes const& a, poly_factor const& r) noexcep
 }
 
 WG_TARGET limbs times_five(limbs const& x) noexcept { return x + (x << 2); }
+/// The multiplier of a tight element.
 WG_TARGET poly_factor factor_of(poly_lanes const& r) noexcept {
     return {r.l0, r.l1, r.l2, r.l3, r.l4, times_five(r.l1), times_five(r.l2), times_five(r.l3), times_five(r.l4)};
 }
 
-/// Blocks as their low and high words, and the end bit 2^128 where there is a block.
+/// Splits blocks, given as their low and high words, into limbs. `end` is the end bit 2^128 in each lane that has a
+/// block, else zero.
 WG_TARGET poly_lanes split(limbs const& low, limbs const& high, limbs const& end) noexcept {
     return {low_bits(low), low_bits(low >> 26), low_bits((low >> 52) | (high << 12)), low_bits(high >> 14),
             (high >> 40) | end};
 }
+/// The end bit 2^128 of all lanes, as part of limb 4.
 WG_TARGET limbs end_bits() noexcept { return all_lanes(std::uint64_t{1} << 24); }
+/// Loads and splits one whole block for each lane.
 WG_TARGET poly_lanes split_blocks(byte const* from) noexcept {
     limbs const a = limbs(load(from)), b = limbs(load(from + vector_bytes));
     return split(pairs_of<0>(a, b), pairs_of<1>(a, b), end_bits());
 }
 
+/// p += m.
 WG_TARGET void add(poly_products& p, poly_lanes const& m) noexcept {
     p.d0 += m.l0, p.d1 += m.l1, p.d2 += m.l2, p.d3 += m.l3, p.d4 += m.l4;
 }
 
-/// One lane in all lanes.
+/// Copies lane `Lane` to all lanes.
 template <int Lane> WG_TARGET poly_lanes spread(poly_lanes const& a) noexcept {
     return {spread<Lane>(a.l0), spread<Lane>(a.l1), spread<Lane>(a.l2), spread<Lane>(a.l3), spread<Lane>(a.l4)};
 }
@@ -6399,18 +6481,18 @@ template <int Second> WG_TARGET poly_lanes choose(poly_lanes const& a, poly_lane
             choose<Second>(a.l3, b.l3), choose<Second>(a.l4, b.l4)};
 }
 
-/// r as it comes out of the key, clamped.
+/// The clamped r of the one-time key, given as two words, in all lanes.
 WG_TARGET poly_lanes poly_multiplier(std::uint64_t r0, std::uint64_t r1) noexcept {
     return split(all_lanes(r0), all_lanes(r1), limbs{});
 }
 
-/// r^n ... r for blocks 0 ... n - 1.
+/// r^n ... r in the lanes of blocks 0 ... n - 1. Comments have the exponents of the lanes.
 WG_TARGET poly_lanes powers_of_lanes(poly_lanes const& r) noexcept {
     poly_lanes const r2 = multiply(r, factor_of(r));
     if constexpr (poly_lane_count == 2) {
         return choose<2>(r2, r);
     } else if constexpr (poly_lane_count == 4) {
-        poly_lanes const upper = multiply(choose<4>(r2, r), factor_of(r2)); // exponents of the lanes: 4 4 3 4
+        poly_lanes const upper = multiply(choose<4>(r2, r), factor_of(r2)); // 4 4 3 4
         return choose<8>(choose<2>(upper, r2), r);                          // 4 2 3 1
     } else {
         poly_lanes const upper = multiply(choose<0x0c>(r2, r), factor_of(r2)); // 4 4 3 3
@@ -6420,8 +6502,8 @@ WG_TARGET poly_lanes powers_of_lanes(poly_lanes const& r) noexcept {
     }
 }
 
-/// A vector of blocks of `from`, from number `first` on: before number 0 there is nothing, and after `count` there is
-/// `tail`.
+/// Loads and splits one block for each lane, from block `first` of a message on. Blocks before number 0 are absent and
+/// count as zero. Blocks from number `count` on are in `tail`, the others in `from`.
 WG_TARGET poly_lanes load_blocks(byte const* from, std::ptrdiff_t first, std::ptrdiff_t count,
                                  byte const* tail) noexcept {
     static constexpr byte nothing[poly1305_block_bytes] = {};
@@ -6437,7 +6519,7 @@ WG_TARGET poly_lanes load_blocks(byte const* from, std::ptrdiff_t first, std::pt
     return split(low, high, in_lanes(end));
 }
 
-/// The sum of all lanes: low + 2^64 high. low < 2^64, high < 2^69.
+/// The sum of all lanes, as low + 2^64 high. low < 2^64, high < 2^69.
 WG_TARGET void add_lanes(poly_lanes const& h, std::uint64_t& low, uint128& high) noexcept {
     std::uint64_t const l0 = sum_of(h.l0), l1 = sum_of(h.l1), l2 = sum_of(h.l2); // < 2^29
     uint128 const lower = (uint128{l2} << 52) + (l1 << 26) + l0;                 // < 2^82
@@ -6445,66 +6527,72 @@ WG_TARGET void add_lanes(poly_lanes const& h, std::uint64_t& low, uint128& high)
     high = (uint128{sum_of(h.l4)} << 40) + (sum_of(h.l3) << 14) + static_cast<std::uint64_t>(lower >> 64);
 }
 // SPDX-License-Identifier: BSL-1.0
-// Poly1305 (RFC 8439, section 2.5) of a packet in lanes: one text for all limbs. Text for a kernel's namespace that
-// defines WG_TARGET, after poly1305_ifma.inl or poly1305_mul32.inl, which define WG_TARGET_AUTHENTICATOR.
+// Poly1305 (RFC 8439, section 2.5) of one packet in lanes, for all kinds of limbs. Included inside the namespace of a
+// kernel, which defines WG_TARGET, after poly1305_ifma.inl or poly1305_mul32.inl, which define WG_TARGET_AUTHENTICATOR.
 //
-// Block i of as many as there are lanes has a lane of its own; with h the sums of the lanes, n their count and R = r^n,
+// A vector holds n consecutive blocks of the packet, one in each of its n lanes. Each lane has its own accumulator, and
+// h is the vector of accumulators. With R = r^n, four vectors m0 ... m3 of blocks are absorbed by
 //
-//     h = h R^4 + m0 R^3 + m1 R^2 + m2 R + m3        for each four vectors m0..m3
+//     h = h R^4 + m0 R^3 + m1 R^2 + m2 R + m3
 //
-// which takes one reduction for four vectors; in the end lane i is multiplied by r^(n - i), and all are added.
+// So four vectors need one reduction instead of four. At the end, lane i is multiplied by r^(n - i), and the lanes are
+// added.
 
-/// The multiplier of one message and its powers.
+/// Powers of the multiplier r of one message.
 struct poly_powers {
-    poly_factor last;               ///< r^n ... r for block 0 ... n - 1
-    poly_factor by1, by2, by3, by4; ///< R, R^2, R^3, R^4; those after the first only if there are vectors for them
+    poly_factor last;               ///< r^n ... r in the lanes of block 0 ... n - 1
+    poly_factor by1, by2, by3, by4; ///< R, R^2, R^3, R^4; `prepare` computes only those that the message needs
 
-    /// `vectors` follow the first.
+    /// Computes the powers for a message of `vectors` vectors after the first one.
     WG_TARGET void prepare(poly_lanes const& r, std::size_t vectors) noexcept {
         constexpr int all = (1 << poly_lane_count) - 1, lower = (1 << poly_lane_count / 2) - 1;
         poly_lanes const lanes = powers_of_lanes(r), one = spread<0>(lanes);
         last = factor_of(lanes);
         by1 = factor_of(one);
         by2 = by1;
-        asm("" : "=m"(by3), "=m"(by4)); // not read unless set below; g++ 12 cannot see that
+        asm("" : "=m"(by3), "=m"(by4)); // silences a warning of g++ 12: these are read only if they are set below
         if (vectors < 2) return;
         poly_lanes const two = multiply(one, by1);
         by2 = factor_of(two);
         if (vectors < poly_merge_vectors) return;
+        // R in the lower lanes and R^2 in the upper ones, times R^2: one product makes both powers
         poly_lanes const more = multiply(choose<all & ~lower>(one, two), by2);
         by3 = factor_of(spread<0>(more));
         by4 = factor_of(spread<poly_lane_count - 1>(more));
     }
 };
 
-/// Authenticates a packet without further data while it is made: `start`, `absorb` as far as there is ciphertext,
-/// `finish`.
+/// Authenticates a packet without additional data while another function encrypts it: `start`, then `absorb` after each
+/// step of the encryption, then `finish`.
 class lanes_authenticator {
 public:
-    static constexpr std::size_t least_bytes = poly_least_bytes;
-    static constexpr std::size_t stack_bytes = poly_stack_bytes;           ///< of a function that seals with this
-    static constexpr std::size_t tags_stack_bytes = poly_tags_stack_bytes; ///< of `make_tags`
+    static constexpr std::size_t least_bytes = poly_least_bytes;           ///< of a packet for this class
+    static constexpr std::size_t stack_bytes = poly_stack_bytes;           ///< stack of a function that seals with it
+    static constexpr std::size_t tags_stack_bytes = poly_tags_stack_bytes; ///< stack of `make_tags`
 
-    /// `message` has or will have `size` bytes of ciphertext, `least_bytes` or more.
+    /// Starts with the one-time key (32 bytes). `message`: the ciphertext, `size` bytes, `least_bytes` or more, which
+    /// the caller may not have written yet. The additional data must be empty.
     WG_TARGET_AUTHENTICATOR void start(byte const* key, byte const* message, std::size_t size, bytes_view) noexcept {
-        static_assert(least_bytes > (lanes - 1) * std::ptrdiff_t{poly1305_block_bytes}); // so there are two vectors
+        static_assert(least_bytes > (lanes - 1) * std::ptrdiff_t{poly1305_block_bytes}); // two vectors or more
         message_ = message, size_ = size;
         blocks_ = static_cast<std::ptrdiff_t>(size / poly1305_block_bytes);
-        total_ = blocks_ + (size % poly1305_block_bytes != 0) + 1; // the last are the lengths
+        total_ = blocks_ + (size % poly1305_block_bytes != 0) + 1; // the last block holds the lengths
         poly1305_state<limbs64> state;
         state.start(key);
         std::ptrdiff_t const vectors = (total_ + lanes - 1) / lanes;
         powers_.prepare(poly_multiplier(state.r0, state.r1), static_cast<std::size_t>(vectors - 1));
-        next_ = total_ - lanes * vectors; // blocks that are nothing fill up the first vector
+        next_ = total_ - lanes * vectors; // <= 0: absent blocks, which count as zero, start the first vector
         has_many_ = static_cast<std::size_t>(vectors) > poly_merge_vectors;
     }
 
-    /// The first `available` bytes of ciphertext are there.
+    /// Authenticates whole groups of four vectors of ciphertext, of which the caller has written the first `available`
+    /// bytes. Does nothing for a message with few vectors.
     WG_TARGET void absorb(std::size_t available) noexcept {
         std::ptrdiff_t const end = static_cast<std::ptrdiff_t>(available / poly1305_block_bytes);
         if (has_many_) absorb_blocks(end < total_ - lanes ? end : total_ - lanes);
     }
 
+    /// Authenticates the rest of the ciphertext and the lengths, and writes the tag.
     WG_TARGET_AUTHENTICATOR void finish(byte* tag, byte const* key) noexcept {
         std::ptrdiff_t const last = total_ - lanes;
         byte tail[2 * poly1305_block_bytes] = {};
@@ -6526,12 +6614,13 @@ private:
     static constexpr std::ptrdiff_t lanes = poly_lane_count;
     static constexpr std::size_t vector_blocks_bytes = poly_lane_count * poly1305_block_bytes;
 
+    /// h = the first vector.
     WG_TARGET void begin() noexcept {
         h_ = load_blocks(message_, next_, blocks_, nullptr);
         next_ += lanes;
     }
 
-    /// Four vectors at once, as many as end at or before `end`.
+    /// Absorbs four vectors at once, as long as they end at or before block `end`.
     WG_TARGET_AUTHENTICATOR void absorb_blocks(std::ptrdiff_t end) noexcept {
         if (next_ <= 0 && end > 0) begin();
         poly_lanes h = h_;
@@ -6548,7 +6637,7 @@ private:
         h_ = h;
     }
 
-    /// The vectors up to `last`, two at once, and then the last.
+    /// Absorbs the vectors before block `last`, two at once, and then `end`, the vector that starts at block `last`.
     WG_TARGET void absorb_last(poly_lanes const& end, std::ptrdiff_t last) noexcept {
         poly_lanes h = h_;
         byte const* from = message_ + poly1305_block_bytes * static_cast<std::size_t>(next_);
@@ -6571,12 +6660,12 @@ private:
         h_ = reduce(p);
     }
 
-    /// The sum of all lanes, in words.
+    /// Writes the sum of all lanes to the accumulator `to.h`, in words.
     WG_TARGET static void join(poly1305_state<limbs64>& to, poly_lanes const& h) noexcept {
         std::uint64_t low;
         uint128 high;
         add_lanes(h, low, high);
-        std::uint64_t const top = static_cast<std::uint64_t>(high >> 66); // for 2^130; < 2^5
+        std::uint64_t const top = static_cast<std::uint64_t>(high >> 66); // the carry at 2^130; < 2^5
         uint128 const folded = uint128{low} + 5 * top;
         uint128 const upper = (high & ((uint128{1} << 66) - 1)) + static_cast<std::uint64_t>(folded >> 64);
         to.h0 = static_cast<std::uint64_t>(folded);
@@ -6588,19 +6677,22 @@ private:
     poly_lanes h_ = {};
     byte const* message_ = nullptr;
     std::size_t size_ = 0;
-    std::ptrdiff_t blocks_ = 0, total_ = 0; ///< whole ones of the message; all
-    std::ptrdiff_t next_ = 0;               ///< the first block that is not absorbed
-    bool has_many_ = false;
+    std::ptrdiff_t blocks_ = 0, total_ = 0; ///< whole blocks of the message; these, a padded block and the lengths
+    std::ptrdiff_t next_ = 0;               ///< the first block that is not absorbed yet
+    bool has_many_ = false;                 ///< there are enough vectors to absorb four at once
 };
 
+/// Computes the tag of a packet with the authenticator that is faster for its size.
 WG_TARGET void make_tag(packet_tag& packet) noexcept {
     if (packet.size < lanes_authenticator::least_bytes) return make_tag<scalar_authenticator>(packet);
     make_tag<lanes_authenticator>(packet);
 }
 #undef WG_TARGET_AUTHENTICATOR
 // SPDX-License-Identifier: BSL-1.0
-// Poly1305 of many packets, one after the other. Text for a kernel's namespace, after its authenticators.
+// Poly1305 of many packets, one packet after the other. Included inside the namespace of a kernel, after its
+// authenticators.
 
+/// Computes the tags of a batch.
 WG_TARGET_FUNCTION void make_tags(std::span<packet_tag> packets) noexcept {
     for (packet_tag& packet : packets) make_tag(packet);
 }
@@ -6790,30 +6882,33 @@ namespace kernel_ifma {
 #define WG_TARGET_FUNCTION [[gnu::noinline, WG_TARGET_IFMA]] inline
 using namespace kernel_avx512; // for its keystream and its batches
 // SPDX-License-Identifier: BSL-1.0
-// Poly1305 (RFC 8439, section 2.5) of a packet in whole registers. Text for a kernel's namespace that defines
-// WG_TARGET.
+// Poly1305 (RFC 8439, section 2.5) of a packet in general-purpose registers. Included inside the namespace of a kernel,
+// which defines WG_TARGET.
 
-/// Authenticates a packet while it is made: `start`, `absorb` as far as there is ciphertext, `finish`.
+/// Authenticates a packet while another function encrypts it: `start`, then `absorb` after each step of the encryption,
+/// then `finish`. Suits short packets, because it needs no powers of r.
 class scalar_authenticator {
 public:
     static constexpr std::size_t least_bytes = 0;        ///< any packet
-    static constexpr std::size_t stack_bytes = 640;      ///< of a function that seals with this
-    static constexpr std::size_t tags_stack_bytes = 640; ///< of `make_tags`
+    static constexpr std::size_t stack_bytes = 640;      ///< stack of a function that seals with it
+    static constexpr std::size_t tags_stack_bytes = 640; ///< stack of `make_tags`
 
-    /// `message` has or will have `size` bytes of ciphertext.
+    /// Starts with the one-time key (32 bytes) and the additional data. `message`: the ciphertext, `size` bytes, which
+    /// the caller may not have written yet.
     WG_TARGET void start(byte const* key, byte const* message, std::size_t size, bytes_view aad) noexcept {
         message_ = message, size_ = size, aad_bytes_ = aad.size();
         state_.start(key);
         absorb_padded(aad.data(), aad.size());
     }
 
-    /// The first `available` bytes of ciphertext are there.
+    /// Authenticates whole blocks of ciphertext, of which the caller has written the first `available` bytes.
     WG_TARGET void absorb(std::size_t available) noexcept {
         std::size_t const blocks = (available - done_) / poly1305_block_bytes;
         state_.absorb(message_ + done_, blocks, 1);
         done_ += blocks * poly1305_block_bytes;
     }
 
+    /// Authenticates the rest of the ciphertext and the lengths, and writes the tag.
     WG_TARGET void finish(byte* tag, byte const* key) noexcept {
         absorb_padded(message_ + done_, size_ - done_);
         byte lengths[poly1305_block_bytes];
@@ -6824,6 +6919,7 @@ public:
     }
 
 private:
+    /// Authenticates `size` bytes, padded with zeros to whole blocks.
     WG_TARGET void absorb_padded(byte const* from, std::size_t size) noexcept {
         std::size_t const whole = size / poly1305_block_bytes, over = size % poly1305_block_bytes;
         state_.absorb(from, whole, 1);
@@ -6835,33 +6931,36 @@ private:
 
     poly1305_state<default_limbs> state_{};
     byte const* message_ = nullptr;
-    std::size_t size_ = 0, aad_bytes_ = 0, done_ = 0;
+    std::size_t size_ = 0, aad_bytes_ = 0, done_ = 0; ///< `done_`: bytes of ciphertext that are authenticated
 };
 
+/// Computes the tag of a packet whose ciphertext is complete. No additional data.
 template <class Authenticator> WG_TARGET void make_tag(packet_tag& packet) noexcept {
     Authenticator mac;
     mac.start(packet.key, packet.message, packet.size, {});
     mac.finish(packet.tag, packet.key);
 }
 // SPDX-License-Identifier: BSL-1.0
-// Poly1305 (RFC 8439, section 2.5) in eight lanes with the 52-bit products of AVX512-IFMA. Text for a kernel's
-// namespace that defines WG_TARGET.
+// Poly1305 (RFC 8439, section 2.5) in eight lanes with the 52-bit products of AVX512-IFMA. Included inside the
+// namespace of a kernel, which defines WG_TARGET. poly1305_lanes.inl and poly1305_packets.inl use these functions.
 //
-// A field element is three limbs, 2^0, 2^44 and 2^88, that may grow to the 52 bits which IFMA takes: so products are
-// added up without a carry between them, and a reduction is one short pass. What is made of this: poly1305_lanes.inl.
+// A field element has three limbs, at 2^0, 2^44 and 2^88. IFMA multiplies 52 bits, so a limb of 44 bits may grow by 8
+// bits before a carry. Sums of products so need no carry between them, and a reduction is one short pass.
 
+/// One limb in each of eight lanes.
 using limbs = std::uint64_t __attribute__((vector_size(64)));
 inline constexpr int poly_lane_count = 8;
-inline constexpr std::size_t poly_merge_vectors = 16;      ///< from so many on four at once pay for two more powers
-inline constexpr std::size_t poly_least_bytes = 272;       ///< from which on lanes are faster than words
-inline constexpr std::size_t poly_stack_bytes = 3392;      ///< of a function that seals with this
-inline constexpr std::size_t poly_tags_stack_bytes = 6144; ///< of `make_tags`
+inline constexpr std::size_t poly_merge_vectors = 16;      ///< from this count on, four at once pay for R^3 and R^4
+inline constexpr std::size_t poly_least_bytes = 272;       ///< shorter packets are faster in general-purpose registers
+inline constexpr std::size_t poly_stack_bytes = 3392;      ///< stack of a function that seals with these lanes
+inline constexpr std::size_t poly_tags_stack_bytes = 6144; ///< stack of `make_tags`
 #define WG_TARGET_AUTHENTICATOR WG_TARGET
 
-/// sum + the low 52 bits of a product of 52-bit factors; and of the others.
+/// sum + the low 52 bits of a * b, each of 52 bits.
 WG_TARGET limbs add_low(limbs const& sum, limbs const& a, limbs const& b) noexcept {
     return limbs(_mm512_madd52lo_epu64(__m512i(sum), __m512i(a), __m512i(b)));
 }
+/// sum + the high 52 bits of a * b, each of 52 bits.
 WG_TARGET limbs add_high(limbs const& sum, limbs const& a, limbs const& b) noexcept {
     return limbs(_mm512_madd52hi_epu64(__m512i(sum), __m512i(a), __m512i(b)));
 }
@@ -6873,17 +6972,17 @@ struct poly_lanes {
     limbs l0, l1, l2;
 };
 
-/// A multiplier: tight, and its upper limbs times 20, which is 2^132 modulo 2^130 - 5; < 2^49.
+/// A multiplier: its limbs r_i, tight, and its upper limbs times 20, s_i < 2^49. 20 is 2^132 modulo 2^130 - 5.
 struct poly_factor {
     limbs r0, r1, r2, s1, s2;
 };
 
-/// Sums of products: for 2^(44 i) their low 52 bits in d_i, the others in e_i.
+/// Sums of products at 2^(44 i): d_i is the sum of their low 52 bits, e_i that of their high 52 bits.
 struct poly_products {
     limbs d0, d1, d2, e0, e1, e2;
 };
 
-/// p += a * r. At most four times before a reduction, with a tight or a block.
+/// p += a * r. `a` is tight or a block. At most four calls before a reduction.
 WG_TARGET void multiply_add(poly_products& p, poly_lanes const& a, poly_factor const& r) noexcept {
     p.d0 = add_low(p.d0, a.l0, r.r0), p.e0 = add_high(p.e0, a.l0, r.r0);
     p.d1 = add_low(p.d1, a.l0, r.r1), p.e1 = add_high(p.e1, a.l0, r.r1);
@@ -6896,48 +6995,55 @@ WG_TARGET void multiply_add(poly_products& p, poly_lanes const& a, poly_factor c
     p.d2 = add_low(p.d2, a.l2, r.r0), p.e2 = add_high(p.e2, a.l2, r.r0);
 }
 
-/// p modulo 2^130 - 5, tight. Before: each d < 12 * 2^52 + 2^44, each e < 12 * 2^41, e2 < 12 * 2^37.
+/// p modulo 2^130 - 5, tight. Requires: each d < 12 * 2^52 + 2^44, each e < 12 * 2^41, e2 < 12 * 2^37.
 WG_TARGET poly_lanes reduce(poly_products const& p) noexcept {
     limbs const d1 = p.d1 + (p.e0 << 8), d2 = p.d2 + (p.e1 << 8); // < 2^56
-    limbs const top = (d2 >> 42) + (p.e2 << 10);                  // for 2^130; < 2^51
+    limbs const top = (d2 >> 42) + (p.e2 << 10);                  // the carry at 2^130; < 2^51
     limbs const l0 = low_bits(p.d0, 44) + top + (top << 2);       // < 2^54
     limbs const l1 = low_bits(d1, 44) + (p.d0 >> 44);
     limbs const l2 = low_bits(d2, 42) + (d1 >> 44);
     return {low_bits(l0, 44), l1 + (l0 >> 44), l2};
 }
 
+/// Sums of zero products.
 WG_TARGET poly_products no_products() noexcept {
     limbs const zero = {};
     return {zero, zero, zero, zero, zero, zero};
 }
 
+/// a * r, tight. `a` is tight or a block.
 WG_TARGET poly_lanes multiply(poly_lanes const& a, poly_factor const& r) noexcept {
     poly_products p = no_products();
     multiply_add(p, a, r);
     return reduce(p);
 }
 
-/// x < 2^47. By IFMA, for clang makes a slow multiplication of two shifts and an addition.
+/// 20 x, for x < 2^47. With IFMA, because clang turns two shifts and an addition into a slow multiplication.
 WG_TARGET limbs times_twenty(limbs const& x) noexcept { return add_low(limbs{}, x, all_lanes(20)); }
+/// The multiplier of a tight element.
 WG_TARGET poly_factor factor_of(poly_lanes const& r) noexcept {
     return {r.l0, r.l1, r.l2, times_twenty(r.l1), times_twenty(r.l2)};
 }
 
-/// Eight blocks as their low and high words, and the end bit 2^128 where there is a block.
+/// Splits eight blocks, given as their low and high words, into limbs. `end` is the end bit 2^128 in each lane that has
+/// a block, else zero.
 WG_TARGET poly_lanes split(limbs const& low, limbs const& high, limbs const& end) noexcept {
     limbs const middle = limbs(_mm512_shrdi_epi64(__m512i(low), __m512i(high), 44));
     return {low_bits(low, 44), low_bits(middle, 44), (high >> 24) | end};
 }
 
-/// The first or second word of each pair of a and b: in lanes 0, 2, 4, 6 those of a.
+/// Word `Word` (0 or 1) of each pair of words in a and b. Those of a are in the lanes 0, 2, 4, 6, those of b in the
+/// others: this order takes one instruction.
 template <int Word> WG_TARGET limbs words_of(limbs const& a, limbs const& b) noexcept {
     return __builtin_shufflevector(a, b, Word, Word + 8, Word + 2, Word + 10, Word + 4, Word + 12, Word + 6, Word + 14);
 }
-/// Blocks 0-3 and 4-7 of a message; block i goes to lane 0, 2, 4, 6, 1, 3, 5, 7.
+/// Splits the blocks 0-3 (a) and 4-7 (b) into limbs. Blocks 0 ... 7 go to the lanes 0, 2, 4, 6, 1, 3, 5, 7.
 WG_TARGET poly_lanes split_pairs(limbs const& a, limbs const& b, limbs const& end) noexcept {
     return split(words_of<0>(a, b), words_of<1>(a, b), end);
 }
+/// The end bit 2^128 of all lanes, as part of limb 2.
 WG_TARGET limbs end_bits() noexcept { return all_lanes(std::uint64_t{1} << 40); }
+/// Loads and splits eight whole blocks.
 WG_TARGET poly_lanes split_blocks(byte const* from) noexcept {
     limbs a, b;
     std::memcpy(&a, from, sizeof a);
@@ -6945,9 +7051,10 @@ WG_TARGET poly_lanes split_blocks(byte const* from) noexcept {
     return split_pairs(a, b, end_bits());
 }
 
+/// p += m.
 WG_TARGET void add(poly_products& p, poly_lanes const& m) noexcept { p.d0 += m.l0, p.d1 += m.l1, p.d2 += m.l2; }
 
-/// One lane in all lanes.
+/// Copies lane `Lane` to all lanes.
 template <int Lane> WG_TARGET limbs spread(limbs const& x) noexcept {
     return __builtin_shufflevector(x, x, Lane, Lane, Lane, Lane, Lane, Lane, Lane, Lane);
 }
@@ -6962,14 +7069,14 @@ template <int Second> WG_TARGET poly_lanes choose(poly_lanes const& a, poly_lane
     return {choose<Second>(a.l0, b.l0), choose<Second>(a.l1, b.l1), choose<Second>(a.l2, b.l2)};
 }
 
-/// r as it comes out of the key, clamped.
+/// The clamped r of the one-time key, given as two words, in all lanes.
 WG_TARGET poly_lanes poly_multiplier(std::uint64_t r0, std::uint64_t r1) noexcept {
     return split(all_lanes(r0), all_lanes(r1), limbs{});
 }
 
-/// r^8 ... r for blocks 0 ... 7.
+/// r^8 ... r in the lanes of blocks 0 ... 7.
 WG_TARGET poly_lanes powers_of_lanes(poly_lanes const& r) noexcept {
-    // exponents of the lanes in the end: 8 4 7 3 6 2 5 1
+    // exponents of lanes 0 ... 7 in the result: 8 4 7 3 6 2 5 1
     poly_lanes const r2 = multiply(r, factor_of(r));
     poly_lanes const upper = multiply(choose<0x0c>(r2, r), factor_of(r2)); // 4 4 3 3
     poly_lanes const four = choose<0xc0>(choose<0x30>(upper, r2), r);      // 4 4 3 3 2 2 1 1
@@ -6977,23 +7084,25 @@ WG_TARGET poly_lanes powers_of_lanes(poly_lanes const& r) noexcept {
     return choose<0xaa>(eight, four);
 }
 
-/// What lies there is masked if it is outside of the object; a pointer may not even be computed to it.
+/// `pointer + by`, which may be outside of the object. Computed as an integer, because such pointer arithmetic is
+/// undefined. The callers' masked loads read no byte outside of the object.
 WG_TARGET byte const* moved(byte const* pointer, std::ptrdiff_t by) noexcept {
     return reinterpret_cast<byte const*>(reinterpret_cast<std::uintptr_t>(pointer) + static_cast<std::uintptr_t>(by));
 }
 
-/// Eight blocks of `from`, from number `first` on: before number 0 there is nothing, and after `count` there is `tail`.
+/// Loads and splits eight blocks of a message, from block `first` on. Blocks before number 0 are absent and count as
+/// zero. Blocks from number `count` on are in `tail`, the others in `from`. `tail` is nullptr if no block is in it.
 WG_TARGET poly_lanes load_blocks(byte const* from, std::ptrdiff_t first, std::ptrdiff_t count,
                                  byte const* tail) noexcept {
     std::ptrdiff_t const left = count - first;
     unsigned const absent = first < 0 ? static_cast<unsigned>(-first) : 0;
-    unsigned const words = 0xffffu << 2 * absent & 0xffffu; // two a block
+    unsigned const words = 0xffffu << 2 * absent & 0xffffu; // two bits for the words of a block
     unsigned const ours = words & ((1u << 2 * (left < 8 ? static_cast<unsigned>(left) : 8)) - 1);
     unsigned const theirs = words & ~ours;
     byte const* const here = moved(from, 16 * first);
     __m512i a = _mm512_maskz_loadu_epi64(static_cast<__mmask8>(ours), here);
     __m512i b = _mm512_maskz_loadu_epi64(static_cast<__mmask8>(ours >> 8), moved(here, 64));
-    if (tail != nullptr) { // not from nowhere, even if all is masked: suppressing a fault takes some hundred cycles
+    if (tail != nullptr) { // no masked load of nullptr: to suppress its fault takes hundreds of cycles
         byte const* const there = moved(tail, -16 * left);
         a = _mm512_mask_loadu_epi64(a, static_cast<__mmask8>(theirs), there);
         b = _mm512_mask_loadu_epi64(b, static_cast<__mmask8>(theirs >> 8), moved(there, 64));
@@ -7002,13 +7111,14 @@ WG_TARGET poly_lanes load_blocks(byte const* from, std::ptrdiff_t first, std::pt
     return split_pairs(limbs(a), limbs(b), limbs(block_of_lane >= all_lanes(absent)) & end_bits());
 }
 
+/// The sum of all lanes.
 WG_TARGET std::uint64_t sum_of(limbs const& x) noexcept {
     auto const four = __builtin_shufflevector(x, x, 0, 1, 2, 3) + __builtin_shufflevector(x, x, 4, 5, 6, 7);
     auto const two = __builtin_shufflevector(four, four, 0, 1) + __builtin_shufflevector(four, four, 2, 3);
     return two[0] + two[1];
 }
 
-/// The sum of all lanes: low + 2^64 high. low < 2^64, high < 2^71.
+/// The sum of all lanes, as low + 2^64 high. low < 2^64, high < 2^71.
 WG_TARGET void add_lanes(poly_lanes const& h, std::uint64_t& low, uint128& high) noexcept {
     std::uint64_t const l0 = sum_of(h.l0), l1 = sum_of(h.l1), l2 = sum_of(h.l2); // < 2^48, 2^48, 2^46
     uint128 const lower = (uint128{l1} << 44) + l0;                              // < 2^93
@@ -7016,66 +7126,72 @@ WG_TARGET void add_lanes(poly_lanes const& h, std::uint64_t& low, uint128& high)
     high = (uint128{l2} << 24) + static_cast<std::uint64_t>(lower >> 64);
 }
 // SPDX-License-Identifier: BSL-1.0
-// Poly1305 (RFC 8439, section 2.5) of a packet in lanes: one text for all limbs. Text for a kernel's namespace that
-// defines WG_TARGET, after poly1305_ifma.inl or poly1305_mul32.inl, which define WG_TARGET_AUTHENTICATOR.
+// Poly1305 (RFC 8439, section 2.5) of one packet in lanes, for all kinds of limbs. Included inside the namespace of a
+// kernel, which defines WG_TARGET, after poly1305_ifma.inl or poly1305_mul32.inl, which define WG_TARGET_AUTHENTICATOR.
 //
-// Block i of as many as there are lanes has a lane of its own; with h the sums of the lanes, n their count and R = r^n,
+// A vector holds n consecutive blocks of the packet, one in each of its n lanes. Each lane has its own accumulator, and
+// h is the vector of accumulators. With R = r^n, four vectors m0 ... m3 of blocks are absorbed by
 //
-//     h = h R^4 + m0 R^3 + m1 R^2 + m2 R + m3        for each four vectors m0..m3
+//     h = h R^4 + m0 R^3 + m1 R^2 + m2 R + m3
 //
-// which takes one reduction for four vectors; in the end lane i is multiplied by r^(n - i), and all are added.
+// So four vectors need one reduction instead of four. At the end, lane i is multiplied by r^(n - i), and the lanes are
+// added.
 
-/// The multiplier of one message and its powers.
+/// Powers of the multiplier r of one message.
 struct poly_powers {
-    poly_factor last;               ///< r^n ... r for block 0 ... n - 1
-    poly_factor by1, by2, by3, by4; ///< R, R^2, R^3, R^4; those after the first only if there are vectors for them
+    poly_factor last;               ///< r^n ... r in the lanes of block 0 ... n - 1
+    poly_factor by1, by2, by3, by4; ///< R, R^2, R^3, R^4; `prepare` computes only those that the message needs
 
-    /// `vectors` follow the first.
+    /// Computes the powers for a message of `vectors` vectors after the first one.
     WG_TARGET void prepare(poly_lanes const& r, std::size_t vectors) noexcept {
         constexpr int all = (1 << poly_lane_count) - 1, lower = (1 << poly_lane_count / 2) - 1;
         poly_lanes const lanes = powers_of_lanes(r), one = spread<0>(lanes);
         last = factor_of(lanes);
         by1 = factor_of(one);
         by2 = by1;
-        asm("" : "=m"(by3), "=m"(by4)); // not read unless set below; g++ 12 cannot see that
+        asm("" : "=m"(by3), "=m"(by4)); // silences a warning of g++ 12: these are read only if they are set below
         if (vectors < 2) return;
         poly_lanes const two = multiply(one, by1);
         by2 = factor_of(two);
         if (vectors < poly_merge_vectors) return;
+        // R in the lower lanes and R^2 in the upper ones, times R^2: one product makes both powers
         poly_lanes const more = multiply(choose<all & ~lower>(one, two), by2);
         by3 = factor_of(spread<0>(more));
         by4 = factor_of(spread<poly_lane_count - 1>(more));
     }
 };
 
-/// Authenticates a packet without further data while it is made: `start`, `absorb` as far as there is ciphertext,
-/// `finish`.
+/// Authenticates a packet without additional data while another function encrypts it: `start`, then `absorb` after each
+/// step of the encryption, then `finish`.
 class lanes_authenticator {
 public:
-    static constexpr std::size_t least_bytes = poly_least_bytes;
-    static constexpr std::size_t stack_bytes = poly_stack_bytes;           ///< of a function that seals with this
-    static constexpr std::size_t tags_stack_bytes = poly_tags_stack_bytes; ///< of `make_tags`
+    static constexpr std::size_t least_bytes = poly_least_bytes;           ///< of a packet for this class
+    static constexpr std::size_t stack_bytes = poly_stack_bytes;           ///< stack of a function that seals with it
+    static constexpr std::size_t tags_stack_bytes = poly_tags_stack_bytes; ///< stack of `make_tags`
 
-    /// `message` has or will have `size` bytes of ciphertext, `least_bytes` or more.
+    /// Starts with the one-time key (32 bytes). `message`: the ciphertext, `size` bytes, `least_bytes` or more, which
+    /// the caller may not have written yet. The additional data must be empty.
     WG_TARGET_AUTHENTICATOR void start(byte const* key, byte const* message, std::size_t size, bytes_view) noexcept {
-        static_assert(least_bytes > (lanes - 1) * std::ptrdiff_t{poly1305_block_bytes}); // so there are two vectors
+        static_assert(least_bytes > (lanes - 1) * std::ptrdiff_t{poly1305_block_bytes}); // two vectors or more
         message_ = message, size_ = size;
         blocks_ = static_cast<std::ptrdiff_t>(size / poly1305_block_bytes);
-        total_ = blocks_ + (size % poly1305_block_bytes != 0) + 1; // the last are the lengths
+        total_ = blocks_ + (size % poly1305_block_bytes != 0) + 1; // the last block holds the lengths
         poly1305_state<limbs64> state;
         state.start(key);
         std::ptrdiff_t const vectors = (total_ + lanes - 1) / lanes;
         powers_.prepare(poly_multiplier(state.r0, state.r1), static_cast<std::size_t>(vectors - 1));
-        next_ = total_ - lanes * vectors; // blocks that are nothing fill up the first vector
+        next_ = total_ - lanes * vectors; // <= 0: absent blocks, which count as zero, start the first vector
         has_many_ = static_cast<std::size_t>(vectors) > poly_merge_vectors;
     }
 
-    /// The first `available` bytes of ciphertext are there.
+    /// Authenticates whole groups of four vectors of ciphertext, of which the caller has written the first `available`
+    /// bytes. Does nothing for a message with few vectors.
     WG_TARGET void absorb(std::size_t available) noexcept {
         std::ptrdiff_t const end = static_cast<std::ptrdiff_t>(available / poly1305_block_bytes);
         if (has_many_) absorb_blocks(end < total_ - lanes ? end : total_ - lanes);
     }
 
+    /// Authenticates the rest of the ciphertext and the lengths, and writes the tag.
     WG_TARGET_AUTHENTICATOR void finish(byte* tag, byte const* key) noexcept {
         std::ptrdiff_t const last = total_ - lanes;
         byte tail[2 * poly1305_block_bytes] = {};
@@ -7097,12 +7213,13 @@ private:
     static constexpr std::ptrdiff_t lanes = poly_lane_count;
     static constexpr std::size_t vector_blocks_bytes = poly_lane_count * poly1305_block_bytes;
 
+    /// h = the first vector.
     WG_TARGET void begin() noexcept {
         h_ = load_blocks(message_, next_, blocks_, nullptr);
         next_ += lanes;
     }
 
-    /// Four vectors at once, as many as end at or before `end`.
+    /// Absorbs four vectors at once, as long as they end at or before block `end`.
     WG_TARGET_AUTHENTICATOR void absorb_blocks(std::ptrdiff_t end) noexcept {
         if (next_ <= 0 && end > 0) begin();
         poly_lanes h = h_;
@@ -7119,7 +7236,7 @@ private:
         h_ = h;
     }
 
-    /// The vectors up to `last`, two at once, and then the last.
+    /// Absorbs the vectors before block `last`, two at once, and then `end`, the vector that starts at block `last`.
     WG_TARGET void absorb_last(poly_lanes const& end, std::ptrdiff_t last) noexcept {
         poly_lanes h = h_;
         byte const* from = message_ + poly1305_block_bytes * static_cast<std::size_t>(next_);
@@ -7142,12 +7259,12 @@ private:
         h_ = reduce(p);
     }
 
-    /// The sum of all lanes, in words.
+    /// Writes the sum of all lanes to the accumulator `to.h`, in words.
     WG_TARGET static void join(poly1305_state<limbs64>& to, poly_lanes const& h) noexcept {
         std::uint64_t low;
         uint128 high;
         add_lanes(h, low, high);
-        std::uint64_t const top = static_cast<std::uint64_t>(high >> 66); // for 2^130; < 2^5
+        std::uint64_t const top = static_cast<std::uint64_t>(high >> 66); // the carry at 2^130; < 2^5
         uint128 const folded = uint128{low} + 5 * top;
         uint128 const upper = (high & ((uint128{1} << 66) - 1)) + static_cast<std::uint64_t>(folded >> 64);
         to.h0 = static_cast<std::uint64_t>(folded);
@@ -7159,22 +7276,26 @@ private:
     poly_lanes h_ = {};
     byte const* message_ = nullptr;
     std::size_t size_ = 0;
-    std::ptrdiff_t blocks_ = 0, total_ = 0; ///< whole ones of the message; all
-    std::ptrdiff_t next_ = 0;               ///< the first block that is not absorbed
-    bool has_many_ = false;
+    std::ptrdiff_t blocks_ = 0, total_ = 0; ///< whole blocks of the message; these, a padded block and the lengths
+    std::ptrdiff_t next_ = 0;               ///< the first block that is not absorbed yet
+    bool has_many_ = false;                 ///< there are enough vectors to absorb four at once
 };
 
+/// Computes the tag of a packet with the authenticator that is faster for its size.
 WG_TARGET void make_tag(packet_tag& packet) noexcept {
     if (packet.size < lanes_authenticator::least_bytes) return make_tag<scalar_authenticator>(packet);
     make_tag<lanes_authenticator>(packet);
 }
 #undef WG_TARGET_AUTHENTICATOR
 // SPDX-License-Identifier: BSL-1.0
-// Poly1305 (RFC 8439, section 2.5) of many packets in lanes. Text for a kernel's namespace, after poly1305_lanes.inl.
+// Poly1305 (RFC 8439, section 2.5) of many packets at once, one packet in each lane. Included inside the namespace of a
+// kernel, after poly1305_lanes.inl.
 
-/// Eight packets, each in a lane of its own.
+/// Computes the tags of eight packets, one in each lane. Short packets leave no lane idle, either, and each packet
+/// needs only r and r^2.
 class lanes_of_packets {
 public:
+    /// Starts with the one-time keys of eight packets, which may be the same packet several times.
     WG_TARGET explicit lanes_of_packets(packet_tag* const* packets) noexcept : packets_(packets) {
         byte const* keys[8];
         for (std::size_t i = 0; i < 8; ++i) {
@@ -7196,10 +7317,10 @@ public:
         s_ = load(keys, poly1305_block_bytes);
     }
 
-    std::size_t least() const noexcept { return least_; } ///< whole blocks that all messages have
-    std::size_t most() const noexcept { return most_; }   ///< blocks, with the last, of the longest
+    std::size_t least() const noexcept { return least_; } ///< whole blocks that every message has
+    std::size_t most() const noexcept { return most_; }   ///< blocks of the longest message, with the lengths
 
-    /// Two blocks that all messages have.
+    /// Absorbs the blocks `block` and `block + 1`, which every message has, with one reduction for both.
     WG_TARGET void absorb_two(std::size_t block) noexcept {
         poly_products p = no_products();
         multiply_add(p, split_pair(load(messages_, poly1305_block_bytes * (block + 1))), r_);
@@ -7207,12 +7328,12 @@ public:
         h_ = reduce(p);
     }
 
-    /// A block that some have.
+    /// Absorbs the block `block`, which some messages have. The other lanes keep their accumulator.
     WG_TARGET void absorb_one(std::size_t block) noexcept {
         byte const* at[8];
         __mmask8 there = 0;
         for (std::size_t i = 0; i < 8; ++i) {
-            std::size_t const beyond = block < total_[i] ? block : total_[i] - 1; // what is loaded then is not used
+            std::size_t const beyond = block < total_[i] ? block : total_[i] - 1; // loaded but not used
             at[i] = block < whole_[i] ? messages_[i] + poly1305_block_bytes * block
                                       : tails_[i] + poly1305_block_bytes * (beyond - whole_[i]);
             there = static_cast<__mmask8>(there | (block < total_[i]) << lane_of(i));
@@ -7221,10 +7342,11 @@ public:
         h_ = {keep(h_.l0, there, next.l0), keep(h_.l1, there, next.l1), keep(h_.l2, there, next.l2)};
     }
 
+    /// Writes the tags.
     WG_TARGET void finish() noexcept { store_tags(h_); }
 
 private:
-    /// Two words of each packet. Packet i is in lane 0, 2, 4, 6, 1, 3, 5, 7.
+    /// Two words of each packet. Packets 0 ... 7 are in the lanes 0, 2, 4, 6, 1, 3, 5, 7: the order of `words_of`.
     struct pairs {
         limbs low, high;
     };
@@ -7247,6 +7369,7 @@ private:
         limbs const a = load4(from, at), b = load4(from + 4, at);
         return {words_of<0>(a, b), words_of<1>(a, b)};
     }
+    /// The lanes of `x` where a bit of `there` is set, of `old` elsewhere.
     WG_TARGET static limbs keep(limbs const& old, __mmask8 there, limbs const& x) noexcept {
         return limbs(_mm512_mask_mov_epi64(__m512i(old), there, __m512i(x)));
     }
@@ -7258,7 +7381,8 @@ private:
     }
 
     WG_TARGET void store_tags(poly_lanes h) noexcept {
-        // Carry until all limbs are in their bits; what leaves at the top a second time leaves next to nothing below.
+        // Carry until each limb fits its bits. If the second pass carries out of the top limb, the limbs below are
+        // almost zero, so l0 still fits.
         for (int i = 0; i < 2; ++i) {
             h.l1 += h.l0 >> 44, h.l0 = low_bits(h.l0, 44);
             h.l2 += h.l1 >> 44, h.l1 = low_bits(h.l1, 44);
@@ -7266,7 +7390,7 @@ private:
             h.l2 = low_bits(h.l2, 42);
             h.l0 += top + (top << 2);
         }
-        // h < 2^130; it is >= p if h + 5 reaches 2^130
+        // h < 2^130, and h >= p if h + 5 >= 2^130
         limbs const g0 = h.l0 + 5, g1 = h.l1 + (g0 >> 44), g2 = h.l2 + (g1 >> 44);
         limbs const over = limbs{} - (g2 >> 42); // all ones or zero
         limbs const l0 = (low_bits(g0, 44) & over) | (h.l0 & ~over), l1 = (low_bits(g1, 44) & over) | (h.l1 & ~over);
@@ -7283,14 +7407,15 @@ private:
 
     packet_tag* const* packets_;
     byte const* messages_[8];
-    byte tails_[8][2 * poly1305_block_bytes] = {}; ///< what is left of each message, padded; the lengths
+    byte tails_[8][2 * poly1305_block_bytes] = {}; ///< the last partial block, padded, if any; the lengths
     std::size_t whole_[8], total_[8], least_ = SIZE_MAX, most_ = 0;
     poly_factor r_, r2_;
     pairs s_;
     poly_lanes h_ = {};
 };
 
-/// Sixteen packets: while one half waits for its products, the other goes on.
+/// Computes the tags of sixteen packets in two independent halves: the processor works on one half while it waits for
+/// the products of the other.
 WG_TARGET void tag_sixteen(packet_tag* const* packets) noexcept {
     lanes_of_packets a(packets), b(packets + 8);
     std::size_t const least = (std::min)(a.least(), b.least()), most = (std::max)(a.most(), b.most());
@@ -7300,6 +7425,7 @@ WG_TARGET void tag_sixteen(packet_tag* const* packets) noexcept {
     a.finish(), b.finish();
 }
 
+/// Computes the tags of eight packets.
 WG_TARGET void tag_eight(packet_tag* const* packets) noexcept {
     lanes_of_packets a(packets);
     std::size_t block = 0;
@@ -7308,7 +7434,8 @@ WG_TARGET void tag_eight(packet_tag* const* packets) noexcept {
     a.finish();
 }
 
-/// Packets of about one size go through the lanes together, others one by one.
+/// Computes the tags of 1 to `batch_capacity` packets. Packets of similar sizes are authenticated together in lanes,
+/// other packets one by one.
 WG_TARGET_FUNCTION void make_tags(std::span<packet_tag> packets) noexcept {
     packet_tag* by_size[batch_capacity + 15];
     for (std::size_t i = 0; i < packets.size(); ++i) {
@@ -7316,7 +7443,7 @@ WG_TARGET_FUNCTION void make_tags(std::span<packet_tag> packets) noexcept {
         for (; at > 0 && by_size[at - 1]->size > packets[i].size; --at) by_size[at] = by_size[at - 1];
         by_size[at] = &packets[i];
     }
-    // the last fills up the lanes that are left
+    // the last packet fills the lanes that have no packet
     for (std::size_t i = packets.size(); i < sizeof by_size / sizeof *by_size; ++i) by_size[i] = &packets.back();
     for (std::size_t begin = 0; begin < packets.size();) {
         std::size_t const left = packets.size() - begin, lanes = left > 8 ? 16 : 8, count = (std::min)(left, lanes);
@@ -7324,10 +7451,10 @@ WG_TARGET_FUNCTION void make_tags(std::span<packet_tag> packets) noexcept {
         std::size_t bytes_in_all = 0;
         for (std::size_t i = 0; i < count; ++i) {
             packet_tag const* packet = group[i];
-            asm("" : "+r"(packet)); // one by one: clang would gather the sizes, which is slower
+            asm("" : "+r"(packet)); // keeps scalar loads: clang would use gathers, which are slower
             bytes_in_all += packet->size + 64;
         }
-        // what a packet alone costs at least is about what eight of 64 bytes together cost
+        // The lowest cost of a packet alone is about the cost of eight packets of 64 bytes together.
         if (8 * bytes_in_all < 3 * lanes * (group[count - 1]->size + 64))
             for (std::size_t i = 0; i < count; ++i) make_tag(*group[i]);
         else if (lanes == 16) tag_sixteen(group);

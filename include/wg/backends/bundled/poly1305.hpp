@@ -2,9 +2,10 @@
 // The one-time authenticator Poly1305 (RFC 8439, section 2.5).
 // Folder: backends/bundled; an object is used by one thread at a time.
 //
-// Limbs are full words. That p = 2^130 - 5 is no multiple of a word costs nothing, because clamping clears the two
-// lowest bits of every word of r but the first: a product that lands on 2^128 * r_i is (r_i / 4) * 2^130, which is
-// (r_i / 4) * 5 modulo p, exactly. These are the s_i below.
+// Limbs are full words of 32 or 64 bits, although the modulus p = 2^130 - 5 does not end at a word. This makes the
+// fewest limbs, and costs nothing: clamping clears the two lowest bits of every word r_i except r_0, so r_i / 4 is
+// exact. A product with r_i at 2^128 is 2^128 * r_i = 2^130 * (r_i / 4), which is 5 * (r_i / 4) modulo p. These are the
+// s_i below: s_i = r_i + r_i / 4.
 #ifndef WG_BACKENDS_BUNDLED_POLY1305_HPP
 #define WG_BACKENDS_BUNDLED_POLY1305_HPP
 
@@ -13,24 +14,28 @@
 
 namespace wg { inline namespace WG_ABI { namespace bundled {
 
-inline constexpr std::size_t poly1305_block_bytes = 16;
+inline constexpr std::size_t poly1305_block_bytes = 16; ///< of a message (RFC 8439, section 2.5)
 
-/// The accumulator h and the multiplier r. Between calls h < 2^130 + 2^128: its words are full, the last is at most 4.
+/// The accumulator h and the multiplier r. Between calls h < 2^130 + 2^128: its last word is at most 4, the others are
+/// full. The object does not wipe itself.
 template <class Limbs> struct poly1305_state;
 
 #ifdef __SIZEOF_INT128__
 
+/// In words of 64 bits.
 template <> struct poly1305_state<limbs64> {
-    std::uint64_t r0, r1;
-    std::uint64_t h0, h1, h2;
+    std::uint64_t r0, r1;     ///< the multiplier, clamped
+    std::uint64_t h0, h1, h2; ///< the accumulator
 
+    /// Sets r to the 16 bytes at `r`, clamped, and h to zero.
     void start(byte const* r) noexcept {
         r0 = load_le64(r) & 0x0ffffffc0fffffff;     // < 2^60
         r1 = load_le64(r + 8) & 0x0ffffffc0ffffffc; // < 2^60, multiple of 4
         h0 = h1 = h2 = 0;
     }
 
-    /// h = (h + block + top * 2^128) * r for each block; top is 1, or 0 for a last block that carries its own end bit.
+    /// h = (h + block + top * 2^128) * r for each block of 16 bytes. `top` is 1, or 0 for a last block that contains
+    /// its own end bit.
     [[gnu::always_inline]] void absorb(byte const* from, std::size_t blocks, std::uint32_t top) noexcept {
         std::uint64_t const a = r0, b = r1, s = b + (b >> 2); // s < 1.25 * 2^60
         std::uint64_t x = h0, y = h1, z = h2;
@@ -49,9 +54,9 @@ template <> struct poly1305_state<limbs64> {
         h0 = x, h1 = y, h2 = z;
     }
 
-    /// tag = (h mod p) + s mod 2^128
+    /// tag = (h mod p) + s mod 2^128. `tag` and `s` have 16 bytes.
     void finish(byte* tag, byte const* s) noexcept {
-        // h < 2p, so h mod p is h or h - p; it is the latter, = h + 5 - 2^130, if h + 5 reaches 2^130
+        // h < 2p, so h mod p is h or h - p. It is h - p = h + 5 - 2^130 if h + 5 >= 2^130.
         uint128 t = uint128{h0} + 5;
         std::uint64_t const g0 = static_cast<std::uint64_t>(t);
         t = uint128{h1} + static_cast<std::uint64_t>(t >> 64);
@@ -68,7 +73,7 @@ private:
     [[gnu::always_inline]] static void add(std::uint64_t& a0, std::uint64_t& a1, std::uint64_t& a2, std::uint64_t b0,
                                            std::uint64_t b1, std::uint64_t b2) noexcept {
 #ifdef __x86_64__
-        // What compilers make of the lines below is twice as long, and it is on the chain from block to block.
+        // Compilers make twice as many instructions of the portable lines below, and each block waits for this sum.
         asm("add %3, %0\n\tadc %4, %1\n\tadc %5, %2"
             : "+&r"(a0), "+&r"(a1), "+&r"(a2)
             : "r"(b0), "re"(b1), "re"(b2)
@@ -87,11 +92,13 @@ private:
 
 #endif
 
+/// In words of 32 bits.
 template <> struct poly1305_state<limbs32> {
 #ifdef WG_COMPACT
-    std::uint32_t u[8]; ///< 0, s_1, s_2, s_3, r_0, r_1, r_2, r_3
-    std::uint32_t h[5];
+    std::uint32_t u[8]; ///< the multiplier: 0, s_1, s_2, s_3, r_0, r_1, r_2, r_3
+    std::uint32_t h[5]; ///< the accumulator
 
+    /// Sets r to 16 bytes, clamped, and h to zero.
     void start(byte const* from) noexcept {
         for (auto& word : h) word = 0;
         for (std::size_t i = 0; i < 4; ++i) {
@@ -103,7 +110,8 @@ template <> struct poly1305_state<limbs32> {
         u[4] = load_le32(from) & 0x0fffffff;
     }
 
-    /// The text below as a loop over columns: what h_j is multiplied with in column i is u_(4 + i - j).
+    /// The same as `absorb` in other builds, but a loop over columns, which is less code: column i multiplies h_j by
+    /// u_(4 + i - j).
     [[gnu::noinline]] void absorb(byte const* from, std::size_t blocks, std::uint32_t top) noexcept {
         for (; blocks > 0; --blocks, from += poly1305_block_bytes) {
             std::uint64_t t = 0;
@@ -117,7 +125,7 @@ template <> struct poly1305_state<limbs32> {
             t = 0;
 #pragma GCC unroll 1
             for (std::size_t i = 0; i < 4; ++i) {
-                asm volatile("" : : : "memory"); // no copies of h: there are too few registers for it
+                asm volatile("" : : : "memory"); // keeps h in memory: there are too few registers for copies
                 t = (t >> 32) + std::uint64_t{h[0]} * u[4 + i];
                 t += std::uint64_t{h[1]} * u[3 + i];
                 t += std::uint64_t{h[2]} * u[2 + i];
@@ -136,14 +144,17 @@ template <> struct poly1305_state<limbs32> {
         }
     }
 #else
-    std::uint32_t r[4];
-    std::uint32_t h[5];
+    std::uint32_t r[4]; ///< the multiplier, clamped
+    std::uint32_t h[5]; ///< the accumulator
 
+    /// Sets r to 16 bytes, clamped, and h to zero.
     void start(byte const* from) noexcept {
         for (std::size_t i = 0; i < 4; ++i) r[i] = load_le32(from + 4 * i) & (i == 0 ? 0x0fffffffu : 0x0ffffffcu);
         for (auto& word : h) word = 0;
     }
 
+    /// h = (h + block + top * 2^128) * r for each block of 16 bytes. `top` is 1, or 0 for a last block that contains
+    /// its own end bit.
     [[gnu::always_inline]] void absorb(byte const* from, std::size_t blocks, std::uint32_t top) noexcept {
         std::uint64_t const r0 = r[0], r1 = r[1], r2 = r[2], r3 = r[3];                    // < 2^28
         std::uint64_t const s1 = r1 + (r1 >> 2), s2 = r2 + (r2 >> 2), s3 = r3 + (r3 >> 2); // < 1.25 * 2^28
@@ -159,12 +170,12 @@ template <> struct poly1305_state<limbs32> {
             h3 = static_cast<std::uint32_t>(t);
             h4 += static_cast<std::uint32_t>(t >> 32) + top; // <= 4 + 1 + 1
 
-            // each < 2^32 * 4 * 1.25 * 2^28 + 6 * 1.25 * 2^28 < 2^62.4, and still < 2^63 with the carry from below
+            // each < 2^32 * 4 * 1.25 * 2^28 + 6 * 1.25 * 2^28 < 2^62.4; with the carry from the column before < 2^63
             std::uint64_t const d0 = h0 * r0 + h1 * s3 + h2 * s2 + h3 * s1;
             std::uint64_t const d1 = h0 * r1 + h1 * r0 + h2 * s3 + h3 * s2 + h4 * s1 + (d0 >> 32);
             std::uint64_t const d2 = h0 * r2 + h1 * r1 + h2 * r0 + h3 * s3 + h4 * s2 + (d1 >> 32);
             std::uint64_t const d3 = h0 * r3 + h1 * r2 + h2 * r1 + h3 * r0 + h4 * s3 + (d2 >> 32);
-            // d3 has no s_i but one: < 2^62 + ..., so d4 < 6 * 2^28 + 2^30 + 1 < 2^32
+            // the only s_i in d3 is s3: d3 < 2^62 + ..., so d4 < 6 * 2^28 + 2^30 + 1 < 2^32
             std::uint64_t const d4 = h4 * r0 + (d3 >> 32);
 
             t = (d0 & 0xffffffff) + (d4 >> 2) * 5;
@@ -181,11 +192,12 @@ template <> struct poly1305_state<limbs32> {
     }
 #endif
 
+    /// tag = (h mod p) + s mod 2^128. `tag` and `s` have 16 bytes.
     void finish(byte* tag, byte const* s) noexcept {
-        // h - p is h + 5 - 2^130, see above; that is taken if h + 5 reaches 2^130
+        // h < 2p, so h mod p is h or h - p. It is h - p = h + 5 - 2^130 if h + 5 >= 2^130.
         std::uint64_t t = 5;
         for (std::size_t i = 0; i < 4; ++i) t = (t + h[i]) >> 32;
-        t = mask_of((h[4] + static_cast<std::uint32_t>(t)) >> 2) & 5; // <= 5 before the shift
+        t = mask_of((h[4] + static_cast<std::uint32_t>(t)) >> 2) & 5; // the sum is <= 5 before its shift
         for (std::size_t i = 0; i < 4; ++i) {
             t += std::uint64_t{h[i]} + load_le32(s + 4 * i); // < 2^33 + 5
             store_le32(tag + 4 * i, static_cast<std::uint32_t>(t));
@@ -194,10 +206,10 @@ template <> struct poly1305_state<limbs32> {
     }
 };
 
-/// The tag of one message under a one-time key. Wiped when its life ends.
+/// Computes the tag of one message with a one-time key. The destructor wipes the object.
 template <class Limbs = default_limbs> class poly1305 {
 public:
-    /// `key` is r, then s; read here only.
+    /// `key` is r, then s. The object does not refer to `key` after the constructor returns.
     explicit poly1305(std::span<byte const, 32> key) noexcept {
         state_.start(key.data());
         copy(s_, key.subspan(16));
@@ -210,7 +222,7 @@ public:
         wipe(partial_);
     }
 
-    /// Appends to the message. Any length and alignment.
+    /// Appends `in` to the message. Any length and alignment.
     void update(bytes_view in) noexcept {
         if (in.empty()) return;
         if (held_ > 0) {
@@ -228,7 +240,7 @@ public:
         if (held_ > 0) std::memcpy(partial_.data(), in.data() + (in.size() - held_), held_);
     }
 
-    /// Appends zero bytes up to a multiple of 16, as the AEAD does.
+    /// Appends zero bytes up to a multiple of 16 (RFC 8439, section 2.8).
     void pad() noexcept {
         if (held_ == 0) return;
         std::memset(partial_.data() + held_, 0, poly1305_block_bytes - held_);
@@ -236,10 +248,10 @@ public:
         held_ = 0;
     }
 
-    /// The tag; the object is spent.
+    /// Writes the tag. The object must not be used any more, except to destroy it.
     void finish(std::span<byte, tag_bytes> tag) noexcept {
         if (held_ > 0) {
-            partial_[held_] = 1; // the end bit, where a whole block has it at 2^128
+            partial_[held_] = 1; // the end bit, which is at 2^128 in a whole block
             std::memset(partial_.data() + held_ + 1, 0, poly1305_block_bytes - held_ - 1);
             absorb(partial_.data(), 1, 0);
             held_ = 0;
@@ -248,7 +260,7 @@ public:
     }
 
 private:
-    /// Out of line, so that `wipe_stack` of a caller reaches what it spills.
+    /// Out of line, so that the caller's `wipe_stack` overwrites the registers it spills.
     [[gnu::noinline]] void absorb(byte const* from, std::size_t blocks, std::uint32_t top) noexcept {
         state_.absorb(from, blocks, top);
     }
@@ -256,7 +268,7 @@ private:
     poly1305_state<Limbs> state_;
     byte_array<16> s_;
     byte_array<poly1305_block_bytes> partial_;
-    std::size_t held_ = 0; ///< bytes in partial_, 0-15 between calls
+    std::size_t held_ = 0; ///< bytes in `partial_`; 0 to 15 between calls
 };
 
 }}} // namespace wg::WG_ABI::bundled

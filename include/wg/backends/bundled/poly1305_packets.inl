@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: BSL-1.0
-// Poly1305 (RFC 8439, section 2.5) of many packets in lanes. Text for a kernel's namespace, after poly1305_lanes.inl.
+// Poly1305 (RFC 8439, section 2.5) of many packets at once, one packet in each lane. Included inside the namespace of a
+// kernel, after poly1305_lanes.inl.
 
-/// Eight packets, each in a lane of its own.
+/// Computes the tags of eight packets, one in each lane. Short packets leave no lane idle, either, and each packet
+/// needs only r and r^2.
 class lanes_of_packets {
 public:
+    /// Starts with the one-time keys of eight packets, which may be the same packet several times.
     WG_TARGET explicit lanes_of_packets(packet_tag* const* packets) noexcept : packets_(packets) {
         byte const* keys[8];
         for (std::size_t i = 0; i < 8; ++i) {
@@ -25,10 +28,10 @@ public:
         s_ = load(keys, poly1305_block_bytes);
     }
 
-    std::size_t least() const noexcept { return least_; } ///< whole blocks that all messages have
-    std::size_t most() const noexcept { return most_; }   ///< blocks, with the last, of the longest
+    std::size_t least() const noexcept { return least_; } ///< whole blocks that every message has
+    std::size_t most() const noexcept { return most_; }   ///< blocks of the longest message, with the lengths
 
-    /// Two blocks that all messages have.
+    /// Absorbs the blocks `block` and `block + 1`, which every message has, with one reduction for both.
     WG_TARGET void absorb_two(std::size_t block) noexcept {
         poly_products p = no_products();
         multiply_add(p, split_pair(load(messages_, poly1305_block_bytes * (block + 1))), r_);
@@ -36,12 +39,12 @@ public:
         h_ = reduce(p);
     }
 
-    /// A block that some have.
+    /// Absorbs the block `block`, which some messages have. The other lanes keep their accumulator.
     WG_TARGET void absorb_one(std::size_t block) noexcept {
         byte const* at[8];
         __mmask8 there = 0;
         for (std::size_t i = 0; i < 8; ++i) {
-            std::size_t const beyond = block < total_[i] ? block : total_[i] - 1; // what is loaded then is not used
+            std::size_t const beyond = block < total_[i] ? block : total_[i] - 1; // loaded but not used
             at[i] = block < whole_[i] ? messages_[i] + poly1305_block_bytes * block
                                       : tails_[i] + poly1305_block_bytes * (beyond - whole_[i]);
             there = static_cast<__mmask8>(there | (block < total_[i]) << lane_of(i));
@@ -50,10 +53,11 @@ public:
         h_ = {keep(h_.l0, there, next.l0), keep(h_.l1, there, next.l1), keep(h_.l2, there, next.l2)};
     }
 
+    /// Writes the tags.
     WG_TARGET void finish() noexcept { store_tags(h_); }
 
 private:
-    /// Two words of each packet. Packet i is in lane 0, 2, 4, 6, 1, 3, 5, 7.
+    /// Two words of each packet. Packets 0 ... 7 are in the lanes 0, 2, 4, 6, 1, 3, 5, 7: the order of `words_of`.
     struct pairs {
         limbs low, high;
     };
@@ -76,6 +80,7 @@ private:
         limbs const a = load4(from, at), b = load4(from + 4, at);
         return {words_of<0>(a, b), words_of<1>(a, b)};
     }
+    /// The lanes of `x` where a bit of `there` is set, of `old` elsewhere.
     WG_TARGET static limbs keep(limbs const& old, __mmask8 there, limbs const& x) noexcept {
         return limbs(_mm512_mask_mov_epi64(__m512i(old), there, __m512i(x)));
     }
@@ -87,7 +92,8 @@ private:
     }
 
     WG_TARGET void store_tags(poly_lanes h) noexcept {
-        // Carry until all limbs are in their bits; what leaves at the top a second time leaves next to nothing below.
+        // Carry until each limb fits its bits. If the second pass carries out of the top limb, the limbs below are
+        // almost zero, so l0 still fits.
         for (int i = 0; i < 2; ++i) {
             h.l1 += h.l0 >> 44, h.l0 = low_bits(h.l0, 44);
             h.l2 += h.l1 >> 44, h.l1 = low_bits(h.l1, 44);
@@ -95,7 +101,7 @@ private:
             h.l2 = low_bits(h.l2, 42);
             h.l0 += top + (top << 2);
         }
-        // h < 2^130; it is >= p if h + 5 reaches 2^130
+        // h < 2^130, and h >= p if h + 5 >= 2^130
         limbs const g0 = h.l0 + 5, g1 = h.l1 + (g0 >> 44), g2 = h.l2 + (g1 >> 44);
         limbs const over = limbs{} - (g2 >> 42); // all ones or zero
         limbs const l0 = (low_bits(g0, 44) & over) | (h.l0 & ~over), l1 = (low_bits(g1, 44) & over) | (h.l1 & ~over);
@@ -112,14 +118,15 @@ private:
 
     packet_tag* const* packets_;
     byte const* messages_[8];
-    byte tails_[8][2 * poly1305_block_bytes] = {}; ///< what is left of each message, padded; the lengths
+    byte tails_[8][2 * poly1305_block_bytes] = {}; ///< the last partial block, padded, if any; the lengths
     std::size_t whole_[8], total_[8], least_ = SIZE_MAX, most_ = 0;
     poly_factor r_, r2_;
     pairs s_;
     poly_lanes h_ = {};
 };
 
-/// Sixteen packets: while one half waits for its products, the other goes on.
+/// Computes the tags of sixteen packets in two independent halves: the processor works on one half while it waits for
+/// the products of the other.
 WG_TARGET void tag_sixteen(packet_tag* const* packets) noexcept {
     lanes_of_packets a(packets), b(packets + 8);
     std::size_t const least = (std::min)(a.least(), b.least()), most = (std::max)(a.most(), b.most());
@@ -129,6 +136,7 @@ WG_TARGET void tag_sixteen(packet_tag* const* packets) noexcept {
     a.finish(), b.finish();
 }
 
+/// Computes the tags of eight packets.
 WG_TARGET void tag_eight(packet_tag* const* packets) noexcept {
     lanes_of_packets a(packets);
     std::size_t block = 0;
@@ -137,7 +145,8 @@ WG_TARGET void tag_eight(packet_tag* const* packets) noexcept {
     a.finish();
 }
 
-/// Packets of about one size go through the lanes together, others one by one.
+/// Computes the tags of 1 to `batch_capacity` packets. Packets of similar sizes are authenticated together in lanes,
+/// other packets one by one.
 WG_TARGET_FUNCTION void make_tags(std::span<packet_tag> packets) noexcept {
     packet_tag* by_size[batch_capacity + 15];
     for (std::size_t i = 0; i < packets.size(); ++i) {
@@ -145,7 +154,7 @@ WG_TARGET_FUNCTION void make_tags(std::span<packet_tag> packets) noexcept {
         for (; at > 0 && by_size[at - 1]->size > packets[i].size; --at) by_size[at] = by_size[at - 1];
         by_size[at] = &packets[i];
     }
-    // the last fills up the lanes that are left
+    // the last packet fills the lanes that have no packet
     for (std::size_t i = packets.size(); i < sizeof by_size / sizeof *by_size; ++i) by_size[i] = &packets.back();
     for (std::size_t begin = 0; begin < packets.size();) {
         std::size_t const left = packets.size() - begin, lanes = left > 8 ? 16 : 8, count = (std::min)(left, lanes);
@@ -153,10 +162,10 @@ WG_TARGET_FUNCTION void make_tags(std::span<packet_tag> packets) noexcept {
         std::size_t bytes_in_all = 0;
         for (std::size_t i = 0; i < count; ++i) {
             packet_tag const* packet = group[i];
-            asm("" : "+r"(packet)); // one by one: clang would gather the sizes, which is slower
+            asm("" : "+r"(packet)); // keeps scalar loads: clang would use gathers, which are slower
             bytes_in_all += packet->size + 64;
         }
-        // what a packet alone costs at least is about what eight of 64 bytes together cost
+        // The lowest cost of a packet alone is about the cost of eight packets of 64 bytes together.
         if (8 * bytes_in_all < 3 * lanes * (group[count - 1]->size + 64))
             for (std::size_t i = 0; i < count; ++i) make_tag(*group[i]);
         else if (lanes == 16) tag_sixteen(group);

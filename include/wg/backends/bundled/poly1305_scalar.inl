@@ -1,28 +1,31 @@
 // SPDX-License-Identifier: BSL-1.0
-// Poly1305 (RFC 8439, section 2.5) of a packet in whole registers. Text for a kernel's namespace that defines
-// WG_TARGET.
+// Poly1305 (RFC 8439, section 2.5) of a packet in general-purpose registers. Included inside the namespace of a kernel,
+// which defines WG_TARGET.
 
-/// Authenticates a packet while it is made: `start`, `absorb` as far as there is ciphertext, `finish`.
+/// Authenticates a packet while another function encrypts it: `start`, then `absorb` after each step of the encryption,
+/// then `finish`. Suits short packets, because it needs no powers of r.
 class scalar_authenticator {
 public:
     static constexpr std::size_t least_bytes = 0;        ///< any packet
-    static constexpr std::size_t stack_bytes = 640;      ///< of a function that seals with this
-    static constexpr std::size_t tags_stack_bytes = 640; ///< of `make_tags`
+    static constexpr std::size_t stack_bytes = 640;      ///< stack of a function that seals with it
+    static constexpr std::size_t tags_stack_bytes = 640; ///< stack of `make_tags`
 
-    /// `message` has or will have `size` bytes of ciphertext.
+    /// Starts with the one-time key (32 bytes) and the additional data. `message`: the ciphertext, `size` bytes, which
+    /// the caller may not have written yet.
     WG_TARGET void start(byte const* key, byte const* message, std::size_t size, bytes_view aad) noexcept {
         message_ = message, size_ = size, aad_bytes_ = aad.size();
         state_.start(key);
         absorb_padded(aad.data(), aad.size());
     }
 
-    /// The first `available` bytes of ciphertext are there.
+    /// Authenticates whole blocks of ciphertext, of which the caller has written the first `available` bytes.
     WG_TARGET void absorb(std::size_t available) noexcept {
         std::size_t const blocks = (available - done_) / poly1305_block_bytes;
         state_.absorb(message_ + done_, blocks, 1);
         done_ += blocks * poly1305_block_bytes;
     }
 
+    /// Authenticates the rest of the ciphertext and the lengths, and writes the tag.
     WG_TARGET void finish(byte* tag, byte const* key) noexcept {
         absorb_padded(message_ + done_, size_ - done_);
         byte lengths[poly1305_block_bytes];
@@ -33,6 +36,7 @@ public:
     }
 
 private:
+    /// Authenticates `size` bytes, padded with zeros to whole blocks.
     WG_TARGET void absorb_padded(byte const* from, std::size_t size) noexcept {
         std::size_t const whole = size / poly1305_block_bytes, over = size % poly1305_block_bytes;
         state_.absorb(from, whole, 1);
@@ -44,9 +48,10 @@ private:
 
     poly1305_state<default_limbs> state_{};
     byte const* message_ = nullptr;
-    std::size_t size_ = 0, aad_bytes_ = 0, done_ = 0;
+    std::size_t size_ = 0, aad_bytes_ = 0, done_ = 0; ///< `done_`: bytes of ciphertext that are authenticated
 };
 
+/// Computes the tag of a packet whose ciphertext is complete. No additional data.
 template <class Authenticator> WG_TARGET void make_tag(packet_tag& packet) noexcept {
     Authenticator mac;
     mac.start(packet.key, packet.message, packet.size, {});
