@@ -2261,9 +2261,10 @@ namespace kernel_vector128 {
 #define WG_TARGET [[gnu::always_inline WG_UNSANITIZED]] inline
 #define WG_TARGET_FUNCTION [[gnu::noinline WG_UNSANITIZED]] inline
 // SPDX-License-Identifier: BSL-1.0
-// Vectors of four 32-bit words, for chacha20.inl. Text for a kernel's namespace. In GNU vector extensions: the same
-// text becomes SSE2, NEON or AltiVec. A kernel with SSSE3 defines WG_SHUFFLES_BYTES.
+// Vectors of four 32-bit words, for chacha20.inl. Included inside the namespace of a kernel. The code uses GNU vector
+// extensions, which compilers translate to SSE2, NEON or AltiVec. A kernel with SSSE3 defines WG_SHUFFLES_BYTES.
 
+/// Four words: one of each lane, or one row of a block.
 using vector = std::uint32_t __attribute__((vector_size(16)));
 using half_words = std::uint16_t __attribute__((vector_size(16)));
 using octets = std::uint8_t __attribute__((vector_size(16)));
@@ -2273,13 +2274,14 @@ inline constexpr int vector_registers = 16;
 #else
 inline constexpr int vector_registers = 32;
 #endif
-inline constexpr std::size_t most_blocks = 4;         ///< of a step
-inline constexpr int batch_groups = 1;                ///< of lanes, in a step for many packets
-inline constexpr std::size_t step_stack_bytes = 1280; ///< at most, of a step
+inline constexpr std::size_t most_blocks = 4;         ///< blocks of the largest step
+inline constexpr int batch_groups = 1;                ///< groups of lanes in a step for many packets
+inline constexpr std::size_t step_stack_bytes = 1280; ///< most stack of a step
 
+/// x <<< Bits in each lane.
 template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
 #if defined(__SSE2__) && !defined(__AVX512VL__)
-    // no rotation of vectors there: a shuffle is less than two shifts and an or
+    // These instruction sets do not rotate vectors. One shuffle is faster than two shifts and an or.
 #ifdef WG_SHUFFLES_BYTES
     if constexpr (Bits % 8 == 0) {
         constexpr octets order = Bits == 8 ? octets{3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14}
@@ -2303,36 +2305,44 @@ template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
 #endif
     x = (x << Bits) | (x >> (32 - Bits));
 }
+/// Rotates the four words of each row by `By` places to the left.
 template <int By> WG_TARGET void turn(vector& x) noexcept {
     x = __builtin_shufflevector(x, x, By, (By + 1) % 4, (By + 2) % 4, (By + 3) % 4);
 }
 
+/// `word` in each lane.
 WG_TARGET vector broadcast(std::uint32_t word) noexcept { return vector{word, word, word, word}; }
+/// Loads a row of four words.
 WG_TARGET vector broadcast_row(std::uint32_t const* four) noexcept {
     vector x;
     std::memcpy(&x, four, sizeof x);
     return x;
 }
+/// The number of each lane, from 0 on.
 WG_TARGET vector lane_numbers() noexcept { return vector{0, 1, 2, 3}; }
-/// The number of a row in its first word: there is one.
+/// The number of each row in its first word: there is only row 0.
 WG_TARGET vector row_numbers() noexcept { return vector{0, 0, 0, 0}; }
+/// `n` in the first word of each row, zero in the others.
 WG_TARGET vector row_offset(std::uint32_t n) noexcept { return vector{n, 0, 0, 0}; }
 
+/// Loads a vector of any alignment.
 WG_TARGET vector load(byte const* from) noexcept {
     vector x;
     std::memcpy(&x, from, sizeof x);
     return x;
 }
+/// Stores a vector at any alignment.
 WG_TARGET void store(byte* to, vector const& x) noexcept { std::memcpy(to, &x, sizeof x); }
 
-/// Words as the bytes that they are in memory, for which ChaCha20 has the little-endian order.
+/// The words in little-endian byte order, which ChaCha20 requires in memory.
 WG_TARGET vector in_memory_order(vector const& x) noexcept {
     if constexpr (std::endian::native == std::endian::little) return x;
     octets const o = octets(x);
     return vector(__builtin_shufflevector(o, o, 3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12));
 }
 
-/// Of four words in lanes, makes 16 bytes of each of four blocks. Hands those of block i over as `First + 4 i`.
+/// Transposes four vectors of lanes: makes 16 bytes of each of four blocks. Passes those of block i to
+/// `to.put<First + 4 * i>()`.
 template <int First, class To> WG_TARGET void put_four_words(vector const* x, To const& to) noexcept {
     vector const low01 = __builtin_shufflevector(x[0], x[1], 0, 4, 1, 5);
     vector const low23 = __builtin_shufflevector(x[2], x[3], 0, 4, 1, 5);
@@ -2343,12 +2353,14 @@ template <int First, class To> WG_TARGET void put_four_words(vector const* x, To
     to.template put<First + 8>(in_memory_order(__builtin_shufflevector(high01, high23, 0, 1, 4, 5)));
     to.template put<First + 12>(in_memory_order(__builtin_shufflevector(high01, high23, 2, 3, 6, 7)));
 }
+/// Transposes the words of four blocks, and passes the blocks to `to`.
 template <int First, class To> WG_TARGET void put_lanes(vector (&x)[16], To const& to) noexcept {
     put_four_words<First>(x, to);
     put_four_words<First + 1>(x + 4, to);
     put_four_words<First + 2>(x + 8, to);
     put_four_words<First + 3>(x + 12, to);
 }
+/// Passes the rows of a block to `to`.
 template <int First, class To> WG_TARGET void put_rows(vector const (&y)[4], To const& to) noexcept {
     to.template put<First>(in_memory_order(y[0]));
     to.template put<First + 1>(in_memory_order(y[1]));
@@ -2356,30 +2368,31 @@ template <int First, class To> WG_TARGET void put_rows(vector const (&y)[4], To 
     to.template put<First + 3>(in_memory_order(y[3]));
 }
 
-/// dst = src ^ x, `size` bytes of it, less than a vector.
+/// dst = src ^ x, for `size` bytes, fewer than a vector. Out of line: only the last vector of a message needs it.
 WG_TARGET_FUNCTION void xor_part(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
     byte keystream[vector_bytes];
     store(keystream, x);
     for (std::size_t i = 0; i < size; ++i) dst[i] = static_cast<byte>(src[i] ^ keystream[i]);
     wipe(keystream);
 }
-/// Likewise, a whole vector if `size` is not less.
+/// dst = src ^ x, for `size` bytes, but no more than a vector.
 WG_TARGET void xor_vector(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
     if (size >= vector_bytes) [[likely]]
         return store(dst, load(src) ^ x);
     xor_part(dst, src, x, size);
 }
 
-/// The word, in `count` lanes from `first` on.
+/// Sets `count` lanes from `first` on to `word`.
 WG_TARGET void set_lanes(vector& x, std::size_t first, std::size_t count, std::uint32_t word) noexcept {
     for (std::size_t i = first; i < first + count; ++i) x[i] = word;
 }
-/// The same, one more in each next lane.
+/// Sets `count` lanes from `first` on to `word`, `word + 1`, ...
 WG_TARGET void count_lanes(vector& x, std::size_t first, std::size_t count, std::uint32_t word) noexcept {
     for (std::size_t i = first; i < first + count; ++i) x[i] = word++;
 }
 
-/// Makes the next `blocks` blocks, or as many as one step can: `with.make<Lanes, Rows>()`. How many they are.
+/// Makes one step, `with.make<Lanes, Rows>()`, for `blocks` blocks: the smallest step that makes them all, or else the
+/// largest step. Returns: the blocks that the step makes.
 template <class With> WG_TARGET std::size_t take_step(With const& with, std::size_t blocks) noexcept {
     if (blocks > 2) return with.template make<1, 0>();
     if (blocks > 1) return with.template make<0, 2>();
@@ -2387,36 +2400,41 @@ template <class With> WG_TARGET std::size_t take_step(With const& with, std::siz
 }
 
 #ifdef WG_X86_KERNELS
-// Of poly1305_mul32.inl: vectors of two pairs of words, of a block each.
+// The functions below serve poly1305_mul32.inl.
+
+/// Two lanes of 64 bits. Each is a pair of words of one block.
 using word_pairs = std::uint64_t __attribute__((vector_size(16)));
 
-/// The products of the lower words.
+/// The product of the lower words of each lane.
 WG_TARGET word_pairs multiply_words(word_pairs const& a, word_pairs const& b) noexcept {
     return word_pairs(_mm_mul_epu32(__m128i(a), __m128i(b)));
 }
-/// The first or second pair of each block of a and b.
+/// Pair `Pair` (0 or 1: bytes 0-7 or 8-15) of each block in a and b.
 template <int Pair> WG_TARGET word_pairs pairs_of(word_pairs const& a, word_pairs const& b) noexcept {
     return __builtin_shufflevector(a, b, Pair, Pair + 2);
 }
+/// Copies lane `Lane` to all lanes.
 template <int Lane> WG_TARGET word_pairs spread(word_pairs const& x) noexcept {
     return __builtin_shufflevector(x, x, Lane, Lane);
 }
-/// The lanes of b where a bit of `Second` is set, of a elsewhere.
+/// The lanes of b where a bit of `Second` is set, those of a elsewhere.
 template <int Second> WG_TARGET word_pairs choose(word_pairs const& a, word_pairs const& b) noexcept {
     return __builtin_shufflevector(a, b, Second & 1 ? 2 : 0, Second & 2 ? 3 : 1);
 }
+/// Puts the value of each block in the lane of the block.
 WG_TARGET word_pairs in_lanes(std::uint64_t const (&of_block)[2]) noexcept {
     return word_pairs{of_block[0], of_block[1]};
 }
-/// The first and second pair of each block.
+/// Loads blocks from any places: the first pair of each to `first`, the second pair to `second`.
 WG_TARGET void load_pairs(byte const* const (&blocks)[2], word_pairs& first, word_pairs& second) noexcept {
     word_pairs const a = word_pairs(load(blocks[0])), b = word_pairs(load(blocks[1]));
     first = pairs_of<0>(a, b), second = pairs_of<1>(a, b);
 }
+/// The sum of all lanes.
 WG_TARGET std::uint64_t sum_of(word_pairs const& x) noexcept { return x[0] + x[1]; }
 #endif
 
-/// Leaves nothing in vector registers.
+/// Clears all vector registers that a function may change without saving them, on x86-64 and aarch64.
 WG_TARGET void wipe_registers() noexcept {
 #if defined(__SSE2__) && defined(__x86_64__)
 #define WG_ZERO(i) "pxor %%xmm" #i ", %%xmm" #i "\n\t"
@@ -2435,7 +2453,7 @@ WG_TARGET void wipe_registers() noexcept {
                  :
                  :
                  : "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v16", "v17", "v18", "v19", "v20", "v21", "v22",
-                   "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31"); // the others are the caller's
+                   "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31"); // v8-v15 are callee-saved
 #undef WG_ZERO
 #endif
 }
@@ -3377,9 +3395,10 @@ namespace kernel_ssse3 {
 #define WG_TARGET_FUNCTION [[gnu::noinline, WG_TARGET_SSSE3]] inline
 #define WG_SHUFFLES_BYTES
 // SPDX-License-Identifier: BSL-1.0
-// Vectors of four 32-bit words, for chacha20.inl. Text for a kernel's namespace. In GNU vector extensions: the same
-// text becomes SSE2, NEON or AltiVec. A kernel with SSSE3 defines WG_SHUFFLES_BYTES.
+// Vectors of four 32-bit words, for chacha20.inl. Included inside the namespace of a kernel. The code uses GNU vector
+// extensions, which compilers translate to SSE2, NEON or AltiVec. A kernel with SSSE3 defines WG_SHUFFLES_BYTES.
 
+/// Four words: one of each lane, or one row of a block.
 using vector = std::uint32_t __attribute__((vector_size(16)));
 using half_words = std::uint16_t __attribute__((vector_size(16)));
 using octets = std::uint8_t __attribute__((vector_size(16)));
@@ -3389,13 +3408,14 @@ inline constexpr int vector_registers = 16;
 #else
 inline constexpr int vector_registers = 32;
 #endif
-inline constexpr std::size_t most_blocks = 4;         ///< of a step
-inline constexpr int batch_groups = 1;                ///< of lanes, in a step for many packets
-inline constexpr std::size_t step_stack_bytes = 1280; ///< at most, of a step
+inline constexpr std::size_t most_blocks = 4;         ///< blocks of the largest step
+inline constexpr int batch_groups = 1;                ///< groups of lanes in a step for many packets
+inline constexpr std::size_t step_stack_bytes = 1280; ///< most stack of a step
 
+/// x <<< Bits in each lane.
 template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
 #if defined(__SSE2__) && !defined(__AVX512VL__)
-    // no rotation of vectors there: a shuffle is less than two shifts and an or
+    // These instruction sets do not rotate vectors. One shuffle is faster than two shifts and an or.
 #ifdef WG_SHUFFLES_BYTES
     if constexpr (Bits % 8 == 0) {
         constexpr octets order = Bits == 8 ? octets{3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14}
@@ -3419,36 +3439,44 @@ template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
 #endif
     x = (x << Bits) | (x >> (32 - Bits));
 }
+/// Rotates the four words of each row by `By` places to the left.
 template <int By> WG_TARGET void turn(vector& x) noexcept {
     x = __builtin_shufflevector(x, x, By, (By + 1) % 4, (By + 2) % 4, (By + 3) % 4);
 }
 
+/// `word` in each lane.
 WG_TARGET vector broadcast(std::uint32_t word) noexcept { return vector{word, word, word, word}; }
+/// Loads a row of four words.
 WG_TARGET vector broadcast_row(std::uint32_t const* four) noexcept {
     vector x;
     std::memcpy(&x, four, sizeof x);
     return x;
 }
+/// The number of each lane, from 0 on.
 WG_TARGET vector lane_numbers() noexcept { return vector{0, 1, 2, 3}; }
-/// The number of a row in its first word: there is one.
+/// The number of each row in its first word: there is only row 0.
 WG_TARGET vector row_numbers() noexcept { return vector{0, 0, 0, 0}; }
+/// `n` in the first word of each row, zero in the others.
 WG_TARGET vector row_offset(std::uint32_t n) noexcept { return vector{n, 0, 0, 0}; }
 
+/// Loads a vector of any alignment.
 WG_TARGET vector load(byte const* from) noexcept {
     vector x;
     std::memcpy(&x, from, sizeof x);
     return x;
 }
+/// Stores a vector at any alignment.
 WG_TARGET void store(byte* to, vector const& x) noexcept { std::memcpy(to, &x, sizeof x); }
 
-/// Words as the bytes that they are in memory, for which ChaCha20 has the little-endian order.
+/// The words in little-endian byte order, which ChaCha20 requires in memory.
 WG_TARGET vector in_memory_order(vector const& x) noexcept {
     if constexpr (std::endian::native == std::endian::little) return x;
     octets const o = octets(x);
     return vector(__builtin_shufflevector(o, o, 3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12));
 }
 
-/// Of four words in lanes, makes 16 bytes of each of four blocks. Hands those of block i over as `First + 4 i`.
+/// Transposes four vectors of lanes: makes 16 bytes of each of four blocks. Passes those of block i to
+/// `to.put<First + 4 * i>()`.
 template <int First, class To> WG_TARGET void put_four_words(vector const* x, To const& to) noexcept {
     vector const low01 = __builtin_shufflevector(x[0], x[1], 0, 4, 1, 5);
     vector const low23 = __builtin_shufflevector(x[2], x[3], 0, 4, 1, 5);
@@ -3459,12 +3487,14 @@ template <int First, class To> WG_TARGET void put_four_words(vector const* x, To
     to.template put<First + 8>(in_memory_order(__builtin_shufflevector(high01, high23, 0, 1, 4, 5)));
     to.template put<First + 12>(in_memory_order(__builtin_shufflevector(high01, high23, 2, 3, 6, 7)));
 }
+/// Transposes the words of four blocks, and passes the blocks to `to`.
 template <int First, class To> WG_TARGET void put_lanes(vector (&x)[16], To const& to) noexcept {
     put_four_words<First>(x, to);
     put_four_words<First + 1>(x + 4, to);
     put_four_words<First + 2>(x + 8, to);
     put_four_words<First + 3>(x + 12, to);
 }
+/// Passes the rows of a block to `to`.
 template <int First, class To> WG_TARGET void put_rows(vector const (&y)[4], To const& to) noexcept {
     to.template put<First>(in_memory_order(y[0]));
     to.template put<First + 1>(in_memory_order(y[1]));
@@ -3472,30 +3502,31 @@ template <int First, class To> WG_TARGET void put_rows(vector const (&y)[4], To 
     to.template put<First + 3>(in_memory_order(y[3]));
 }
 
-/// dst = src ^ x, `size` bytes of it, less than a vector.
+/// dst = src ^ x, for `size` bytes, fewer than a vector. Out of line: only the last vector of a message needs it.
 WG_TARGET_FUNCTION void xor_part(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
     byte keystream[vector_bytes];
     store(keystream, x);
     for (std::size_t i = 0; i < size; ++i) dst[i] = static_cast<byte>(src[i] ^ keystream[i]);
     wipe(keystream);
 }
-/// Likewise, a whole vector if `size` is not less.
+/// dst = src ^ x, for `size` bytes, but no more than a vector.
 WG_TARGET void xor_vector(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
     if (size >= vector_bytes) [[likely]]
         return store(dst, load(src) ^ x);
     xor_part(dst, src, x, size);
 }
 
-/// The word, in `count` lanes from `first` on.
+/// Sets `count` lanes from `first` on to `word`.
 WG_TARGET void set_lanes(vector& x, std::size_t first, std::size_t count, std::uint32_t word) noexcept {
     for (std::size_t i = first; i < first + count; ++i) x[i] = word;
 }
-/// The same, one more in each next lane.
+/// Sets `count` lanes from `first` on to `word`, `word + 1`, ...
 WG_TARGET void count_lanes(vector& x, std::size_t first, std::size_t count, std::uint32_t word) noexcept {
     for (std::size_t i = first; i < first + count; ++i) x[i] = word++;
 }
 
-/// Makes the next `blocks` blocks, or as many as one step can: `with.make<Lanes, Rows>()`. How many they are.
+/// Makes one step, `with.make<Lanes, Rows>()`, for `blocks` blocks: the smallest step that makes them all, or else the
+/// largest step. Returns: the blocks that the step makes.
 template <class With> WG_TARGET std::size_t take_step(With const& with, std::size_t blocks) noexcept {
     if (blocks > 2) return with.template make<1, 0>();
     if (blocks > 1) return with.template make<0, 2>();
@@ -3503,36 +3534,41 @@ template <class With> WG_TARGET std::size_t take_step(With const& with, std::siz
 }
 
 #ifdef WG_X86_KERNELS
-// Of poly1305_mul32.inl: vectors of two pairs of words, of a block each.
+// The functions below serve poly1305_mul32.inl.
+
+/// Two lanes of 64 bits. Each is a pair of words of one block.
 using word_pairs = std::uint64_t __attribute__((vector_size(16)));
 
-/// The products of the lower words.
+/// The product of the lower words of each lane.
 WG_TARGET word_pairs multiply_words(word_pairs const& a, word_pairs const& b) noexcept {
     return word_pairs(_mm_mul_epu32(__m128i(a), __m128i(b)));
 }
-/// The first or second pair of each block of a and b.
+/// Pair `Pair` (0 or 1: bytes 0-7 or 8-15) of each block in a and b.
 template <int Pair> WG_TARGET word_pairs pairs_of(word_pairs const& a, word_pairs const& b) noexcept {
     return __builtin_shufflevector(a, b, Pair, Pair + 2);
 }
+/// Copies lane `Lane` to all lanes.
 template <int Lane> WG_TARGET word_pairs spread(word_pairs const& x) noexcept {
     return __builtin_shufflevector(x, x, Lane, Lane);
 }
-/// The lanes of b where a bit of `Second` is set, of a elsewhere.
+/// The lanes of b where a bit of `Second` is set, those of a elsewhere.
 template <int Second> WG_TARGET word_pairs choose(word_pairs const& a, word_pairs const& b) noexcept {
     return __builtin_shufflevector(a, b, Second & 1 ? 2 : 0, Second & 2 ? 3 : 1);
 }
+/// Puts the value of each block in the lane of the block.
 WG_TARGET word_pairs in_lanes(std::uint64_t const (&of_block)[2]) noexcept {
     return word_pairs{of_block[0], of_block[1]};
 }
-/// The first and second pair of each block.
+/// Loads blocks from any places: the first pair of each to `first`, the second pair to `second`.
 WG_TARGET void load_pairs(byte const* const (&blocks)[2], word_pairs& first, word_pairs& second) noexcept {
     word_pairs const a = word_pairs(load(blocks[0])), b = word_pairs(load(blocks[1]));
     first = pairs_of<0>(a, b), second = pairs_of<1>(a, b);
 }
+/// The sum of all lanes.
 WG_TARGET std::uint64_t sum_of(word_pairs const& x) noexcept { return x[0] + x[1]; }
 #endif
 
-/// Leaves nothing in vector registers.
+/// Clears all vector registers that a function may change without saving them, on x86-64 and aarch64.
 WG_TARGET void wipe_registers() noexcept {
 #if defined(__SSE2__) && defined(__x86_64__)
 #define WG_ZERO(i) "pxor %%xmm" #i ", %%xmm" #i "\n\t"
@@ -3551,7 +3587,7 @@ WG_TARGET void wipe_registers() noexcept {
                  :
                  :
                  : "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v16", "v17", "v18", "v19", "v20", "v21", "v22",
-                   "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31"); // the others are the caller's
+                   "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31"); // v8-v15 are callee-saved
 #undef WG_ZERO
 #endif
 }
@@ -4083,9 +4119,10 @@ namespace kernel_avx2 {
 #define WG_TARGET [[gnu::always_inline, WG_TARGET_AVX2]] inline
 #define WG_TARGET_FUNCTION [[gnu::noinline, WG_TARGET_AVX2]] inline
 // SPDX-License-Identifier: BSL-1.0
-// Vectors of eight 32-bit words, for chacha20.inl. Text for the namespace of a kernel that has AVX2. One with
-// AVX-512VL, which rotates vectors, defines WG_ROTATES.
+// Vectors of eight 32-bit words, for chacha20.inl. Included inside the namespace of a kernel with AVX2. A kernel with
+// AVX-512VL, which has instructions that rotate vectors, defines WG_ROTATES.
 
+/// Eight words: one of each lane, or one row of each of two blocks.
 using vector = std::uint32_t __attribute__((vector_size(32)));
 inline constexpr std::size_t vector_bytes = 32;
 #ifdef WG_ROTATES
@@ -4093,15 +4130,17 @@ inline constexpr int vector_registers = 32;
 #else
 inline constexpr int vector_registers = 16;
 #endif
-inline constexpr std::size_t most_blocks = 8;         ///< of a step
-inline constexpr int batch_groups = 1;                ///< of lanes, in a step for many packets
-inline constexpr std::size_t step_stack_bytes = 1280; ///< at most, of a step
+inline constexpr std::size_t most_blocks = 8;         ///< blocks of the largest step
+inline constexpr int batch_groups = 1;                ///< groups of lanes in a step for many packets
+inline constexpr std::size_t step_stack_bytes = 1280; ///< most stack of a step
 
 #ifdef WG_ROTATES
+/// x <<< Bits in each lane.
 template <int Bits> WG_TARGET void rotate(vector& x) noexcept { x = (x << Bits) | (x >> (32 - Bits)); }
 #else
+/// x <<< Bits in each lane.
 template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
-    // a shuffle of bytes is less than two shifts and an or
+    // one shuffle of bytes is faster than two shifts and an or
     if constexpr (Bits == 16) {
         __m256i const order = _mm256_setr_epi8(2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13, 2, 3, 0, 1, 6, 7,
                                                4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
@@ -4115,34 +4154,42 @@ template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
     }
 }
 #endif
+/// Rotates the four words of each row by `By` places to the left.
 template <int By> WG_TARGET void turn(vector& x) noexcept {
     x = vector(_mm256_shuffle_epi32(__m256i(x), By | (By + 1) % 4 << 2 | (By + 2) % 4 << 4 | (By + 3) % 4 << 6));
 }
 
+/// `word` in each lane.
 WG_TARGET vector broadcast(std::uint32_t word) noexcept { return vector(_mm256_set1_epi32(static_cast<int>(word))); }
+/// Loads a row of four words into each half.
 WG_TARGET vector broadcast_row(std::uint32_t const* four) noexcept {
     return vector(_mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<__m128i const*>(four))));
 }
+/// The number of each lane, from 0 on.
 WG_TARGET vector lane_numbers() noexcept { return vector{0, 1, 2, 3, 4, 5, 6, 7}; }
 /// The number of a row in its first word, zero in the others.
 WG_TARGET vector row_numbers() noexcept { return vector{0, 0, 0, 0, 1, 0, 0, 0}; }
+/// `n` in the first word of each row, zero in the others.
 WG_TARGET vector row_offset(std::uint32_t n) noexcept { return vector{n, 0, 0, 0, n, 0, 0, 0}; }
 
+/// Loads a vector of any alignment.
 WG_TARGET vector load(byte const* from) noexcept {
     return vector(_mm256_loadu_si256(reinterpret_cast<__m256i const*>(from)));
 }
+/// Stores a vector at any alignment.
 WG_TARGET void store(byte* to, vector const& x) noexcept {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), __m256i(x));
 }
 
-/// Half i of a and b is vector `First + i * Step` of the keystream.
+/// Passes the joined lower halves of a and b to `to.put<First>()`, and the upper halves to `to.put<First + Step>()`.
 template <int First, int Step, class To>
 WG_TARGET void put_halves(vector const& a, vector const& b, To const& to) noexcept {
     to.template put<First>(vector(_mm256_permute2x128_si256(__m256i(a), __m256i(b), 0x20)));
     to.template put<First + Step>(vector(_mm256_permute2x128_si256(__m256i(a), __m256i(b), 0x31)));
 }
 
-/// Of four words in lanes, makes four vectors with 16 bytes of a block in each half: blocks i and i + 4.
+/// Transposes four vectors of lanes: vector i then holds 16 bytes of block i in its lower half, and of block i + 4 in
+/// its upper half.
 WG_TARGET void gather_words(vector* x) noexcept {
     __m256i const low01 = _mm256_unpacklo_epi32(__m256i(x[0]), __m256i(x[1]));
     __m256i const low23 = _mm256_unpacklo_epi32(__m256i(x[2]), __m256i(x[3]));
@@ -4154,10 +4201,12 @@ WG_TARGET void gather_words(vector* x) noexcept {
     x[3] = vector(_mm256_unpackhi_epi64(high01, high23));
 }
 
+/// Passes the two blocks of a group of rows to `to`.
 template <int First, class To> WG_TARGET void put_rows(vector const (&y)[4], To const& to) noexcept {
     put_halves<First, 2>(y[0], y[1], to);
     put_halves<First + 1, 2>(y[2], y[3], to);
 }
+/// Transposes the words of eight blocks, and passes the blocks to `to`.
 template <int First, class To> WG_TARGET void put_lanes(vector (&x)[16], To const& to) noexcept {
     gather_words(x), gather_words(x + 4), gather_words(x + 8), gather_words(x + 12);
     put_halves<First, 8>(x[0], x[4], to), put_halves<First + 1, 8>(x[8], x[12], to);
@@ -4166,30 +4215,31 @@ template <int First, class To> WG_TARGET void put_lanes(vector (&x)[16], To cons
     put_halves<First + 6, 8>(x[3], x[7], to), put_halves<First + 7, 8>(x[11], x[15], to);
 }
 
-/// dst = src ^ x, `size` bytes of it, less than a vector.
+/// dst = src ^ x, for `size` bytes, fewer than a vector. Out of line: only the last vector of a message needs it.
 WG_TARGET_FUNCTION void xor_part(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
     byte keystream[vector_bytes];
     store(keystream, x);
     chacha20_detail::xor_bytes(dst, src, keystream, size);
     wipe(keystream);
 }
-/// Likewise, a whole vector if `size` is not less.
+/// dst = src ^ x, for `size` bytes, but no more than a vector.
 WG_TARGET void xor_vector(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
     if (size >= vector_bytes) [[likely]]
         return store(dst, load(src) ^ x);
     xor_part(dst, src, x, size);
 }
 
-/// The word, in `count` lanes from `first` on.
+/// Sets `count` lanes from `first` on to `word`.
 WG_TARGET void set_lanes(vector& x, std::size_t first, std::size_t count, std::uint32_t word) noexcept {
     for (std::size_t i = first; i < first + count; ++i) x[i] = word;
 }
-/// The same, one more in each next lane.
+/// Sets `count` lanes from `first` on to `word`, `word + 1`, ...
 WG_TARGET void count_lanes(vector& x, std::size_t first, std::size_t count, std::uint32_t word) noexcept {
     for (std::size_t i = first; i < first + count; ++i) x[i] = word++;
 }
 
-/// Makes the next `blocks` blocks, or as many as one step can: `with.make<Lanes, Rows>()`. How many they are.
+/// Makes one step, `with.make<Lanes, Rows>()`, for `blocks` blocks: the smallest step that makes them all, or else the
+/// largest step. Returns: the blocks that the step makes.
 template <class With> WG_TARGET std::size_t take_step(With const& with, std::size_t blocks) noexcept {
     if (blocks > 6) return with.template make<1, 0>();
     if (blocks > 4) return with.template make<0, 3>();
@@ -4197,44 +4247,51 @@ template <class With> WG_TARGET std::size_t take_step(With const& with, std::siz
     return with.template make<0, 1>();
 }
 
-// Of poly1305_mul32.inl: vectors of four pairs of words; block 0, 1, 2, 3 is in lane 0, 2, 1, 3.
+// The functions below serve poly1305_mul32.inl.
+
+/// Four lanes of 64 bits. Each is a pair of words of one block. The blocks 0, 1, 2, 3 are in the lanes 0, 2, 1, 3: in
+/// this order `pairs_of` takes one instruction.
 using word_pairs = std::uint64_t __attribute__((vector_size(32)));
 
-/// The products of the lower words.
+/// The product of the lower words of each lane.
 WG_TARGET word_pairs multiply_words(word_pairs const& a, word_pairs const& b) noexcept {
     return word_pairs(_mm256_mul_epu32(__m256i(a), __m256i(b)));
 }
-/// The first or second pair of each block of a and b.
+/// Pair `Pair` (0 or 1: bytes 0-7 or 8-15) of each block in a and b.
 template <int Pair> WG_TARGET word_pairs pairs_of(word_pairs const& a, word_pairs const& b) noexcept {
     return __builtin_shufflevector(a, b, Pair, Pair + 4, Pair + 2, Pair + 6);
 }
+/// Copies lane `Lane` to all lanes.
 template <int Lane> WG_TARGET word_pairs spread(word_pairs const& x) noexcept {
     return __builtin_shufflevector(x, x, Lane, Lane, Lane, Lane);
 }
-/// The lanes of b where a bit of `Second` is set, of a elsewhere.
+/// The lanes of b where a bit of `Second` is set, those of a elsewhere.
 template <int Second> WG_TARGET word_pairs choose(word_pairs const& a, word_pairs const& b) noexcept {
     return __builtin_shufflevector(a, b, Second & 1 ? 4 : 0, Second & 2 ? 5 : 1, Second & 4 ? 6 : 2,
                                    Second & 8 ? 7 : 3);
 }
+/// Puts the value of each block in the lane of the block.
 WG_TARGET word_pairs in_lanes(std::uint64_t const (&of_block)[4]) noexcept {
     return word_pairs{of_block[0], of_block[2], of_block[1], of_block[3]};
 }
+/// Loads two blocks.
 WG_TARGET word_pairs load_two(byte const* first, byte const* second) noexcept {
     __m128i const a = _mm_loadu_si128(reinterpret_cast<__m128i const*>(first));
     __m128i const b = _mm_loadu_si128(reinterpret_cast<__m128i const*>(second));
     return word_pairs(_mm256_inserti128_si256(_mm256_castsi128_si256(a), b, 1));
 }
-/// The first and second pair of each block.
+/// Loads blocks from any places: the first pair of each to `first`, the second pair to `second`.
 WG_TARGET void load_pairs(byte const* const (&blocks)[4], word_pairs& first, word_pairs& second) noexcept {
     word_pairs const a = load_two(blocks[0], blocks[1]), b = load_two(blocks[2], blocks[3]);
     first = pairs_of<0>(a, b), second = pairs_of<1>(a, b);
 }
+/// The sum of all lanes.
 WG_TARGET std::uint64_t sum_of(word_pairs const& x) noexcept {
     auto const two = __builtin_shufflevector(x, x, 0, 1) + __builtin_shufflevector(x, x, 2, 3);
     return two[0] + two[1];
 }
 
-/// Leaves nothing in vector registers.
+/// Clears all vector registers that a function may change without saving them.
 WG_TARGET void wipe_registers() noexcept {
     asm volatile("vzeroall"
                  :
@@ -5166,9 +5223,10 @@ namespace kernel_avx512vl {
 #define WG_TARGET_FUNCTION [[gnu::noinline, WG_TARGET_AVX512]] inline
 #define WG_ROTATES
 // SPDX-License-Identifier: BSL-1.0
-// Vectors of eight 32-bit words, for chacha20.inl. Text for the namespace of a kernel that has AVX2. One with
-// AVX-512VL, which rotates vectors, defines WG_ROTATES.
+// Vectors of eight 32-bit words, for chacha20.inl. Included inside the namespace of a kernel with AVX2. A kernel with
+// AVX-512VL, which has instructions that rotate vectors, defines WG_ROTATES.
 
+/// Eight words: one of each lane, or one row of each of two blocks.
 using vector = std::uint32_t __attribute__((vector_size(32)));
 inline constexpr std::size_t vector_bytes = 32;
 #ifdef WG_ROTATES
@@ -5176,15 +5234,17 @@ inline constexpr int vector_registers = 32;
 #else
 inline constexpr int vector_registers = 16;
 #endif
-inline constexpr std::size_t most_blocks = 8;         ///< of a step
-inline constexpr int batch_groups = 1;                ///< of lanes, in a step for many packets
-inline constexpr std::size_t step_stack_bytes = 1280; ///< at most, of a step
+inline constexpr std::size_t most_blocks = 8;         ///< blocks of the largest step
+inline constexpr int batch_groups = 1;                ///< groups of lanes in a step for many packets
+inline constexpr std::size_t step_stack_bytes = 1280; ///< most stack of a step
 
 #ifdef WG_ROTATES
+/// x <<< Bits in each lane.
 template <int Bits> WG_TARGET void rotate(vector& x) noexcept { x = (x << Bits) | (x >> (32 - Bits)); }
 #else
+/// x <<< Bits in each lane.
 template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
-    // a shuffle of bytes is less than two shifts and an or
+    // one shuffle of bytes is faster than two shifts and an or
     if constexpr (Bits == 16) {
         __m256i const order = _mm256_setr_epi8(2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13, 2, 3, 0, 1, 6, 7,
                                                4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
@@ -5198,34 +5258,42 @@ template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
     }
 }
 #endif
+/// Rotates the four words of each row by `By` places to the left.
 template <int By> WG_TARGET void turn(vector& x) noexcept {
     x = vector(_mm256_shuffle_epi32(__m256i(x), By | (By + 1) % 4 << 2 | (By + 2) % 4 << 4 | (By + 3) % 4 << 6));
 }
 
+/// `word` in each lane.
 WG_TARGET vector broadcast(std::uint32_t word) noexcept { return vector(_mm256_set1_epi32(static_cast<int>(word))); }
+/// Loads a row of four words into each half.
 WG_TARGET vector broadcast_row(std::uint32_t const* four) noexcept {
     return vector(_mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<__m128i const*>(four))));
 }
+/// The number of each lane, from 0 on.
 WG_TARGET vector lane_numbers() noexcept { return vector{0, 1, 2, 3, 4, 5, 6, 7}; }
 /// The number of a row in its first word, zero in the others.
 WG_TARGET vector row_numbers() noexcept { return vector{0, 0, 0, 0, 1, 0, 0, 0}; }
+/// `n` in the first word of each row, zero in the others.
 WG_TARGET vector row_offset(std::uint32_t n) noexcept { return vector{n, 0, 0, 0, n, 0, 0, 0}; }
 
+/// Loads a vector of any alignment.
 WG_TARGET vector load(byte const* from) noexcept {
     return vector(_mm256_loadu_si256(reinterpret_cast<__m256i const*>(from)));
 }
+/// Stores a vector at any alignment.
 WG_TARGET void store(byte* to, vector const& x) noexcept {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), __m256i(x));
 }
 
-/// Half i of a and b is vector `First + i * Step` of the keystream.
+/// Passes the joined lower halves of a and b to `to.put<First>()`, and the upper halves to `to.put<First + Step>()`.
 template <int First, int Step, class To>
 WG_TARGET void put_halves(vector const& a, vector const& b, To const& to) noexcept {
     to.template put<First>(vector(_mm256_permute2x128_si256(__m256i(a), __m256i(b), 0x20)));
     to.template put<First + Step>(vector(_mm256_permute2x128_si256(__m256i(a), __m256i(b), 0x31)));
 }
 
-/// Of four words in lanes, makes four vectors with 16 bytes of a block in each half: blocks i and i + 4.
+/// Transposes four vectors of lanes: vector i then holds 16 bytes of block i in its lower half, and of block i + 4 in
+/// its upper half.
 WG_TARGET void gather_words(vector* x) noexcept {
     __m256i const low01 = _mm256_unpacklo_epi32(__m256i(x[0]), __m256i(x[1]));
     __m256i const low23 = _mm256_unpacklo_epi32(__m256i(x[2]), __m256i(x[3]));
@@ -5237,10 +5305,12 @@ WG_TARGET void gather_words(vector* x) noexcept {
     x[3] = vector(_mm256_unpackhi_epi64(high01, high23));
 }
 
+/// Passes the two blocks of a group of rows to `to`.
 template <int First, class To> WG_TARGET void put_rows(vector const (&y)[4], To const& to) noexcept {
     put_halves<First, 2>(y[0], y[1], to);
     put_halves<First + 1, 2>(y[2], y[3], to);
 }
+/// Transposes the words of eight blocks, and passes the blocks to `to`.
 template <int First, class To> WG_TARGET void put_lanes(vector (&x)[16], To const& to) noexcept {
     gather_words(x), gather_words(x + 4), gather_words(x + 8), gather_words(x + 12);
     put_halves<First, 8>(x[0], x[4], to), put_halves<First + 1, 8>(x[8], x[12], to);
@@ -5249,30 +5319,31 @@ template <int First, class To> WG_TARGET void put_lanes(vector (&x)[16], To cons
     put_halves<First + 6, 8>(x[3], x[7], to), put_halves<First + 7, 8>(x[11], x[15], to);
 }
 
-/// dst = src ^ x, `size` bytes of it, less than a vector.
+/// dst = src ^ x, for `size` bytes, fewer than a vector. Out of line: only the last vector of a message needs it.
 WG_TARGET_FUNCTION void xor_part(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
     byte keystream[vector_bytes];
     store(keystream, x);
     chacha20_detail::xor_bytes(dst, src, keystream, size);
     wipe(keystream);
 }
-/// Likewise, a whole vector if `size` is not less.
+/// dst = src ^ x, for `size` bytes, but no more than a vector.
 WG_TARGET void xor_vector(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
     if (size >= vector_bytes) [[likely]]
         return store(dst, load(src) ^ x);
     xor_part(dst, src, x, size);
 }
 
-/// The word, in `count` lanes from `first` on.
+/// Sets `count` lanes from `first` on to `word`.
 WG_TARGET void set_lanes(vector& x, std::size_t first, std::size_t count, std::uint32_t word) noexcept {
     for (std::size_t i = first; i < first + count; ++i) x[i] = word;
 }
-/// The same, one more in each next lane.
+/// Sets `count` lanes from `first` on to `word`, `word + 1`, ...
 WG_TARGET void count_lanes(vector& x, std::size_t first, std::size_t count, std::uint32_t word) noexcept {
     for (std::size_t i = first; i < first + count; ++i) x[i] = word++;
 }
 
-/// Makes the next `blocks` blocks, or as many as one step can: `with.make<Lanes, Rows>()`. How many they are.
+/// Makes one step, `with.make<Lanes, Rows>()`, for `blocks` blocks: the smallest step that makes them all, or else the
+/// largest step. Returns: the blocks that the step makes.
 template <class With> WG_TARGET std::size_t take_step(With const& with, std::size_t blocks) noexcept {
     if (blocks > 6) return with.template make<1, 0>();
     if (blocks > 4) return with.template make<0, 3>();
@@ -5280,44 +5351,51 @@ template <class With> WG_TARGET std::size_t take_step(With const& with, std::siz
     return with.template make<0, 1>();
 }
 
-// Of poly1305_mul32.inl: vectors of four pairs of words; block 0, 1, 2, 3 is in lane 0, 2, 1, 3.
+// The functions below serve poly1305_mul32.inl.
+
+/// Four lanes of 64 bits. Each is a pair of words of one block. The blocks 0, 1, 2, 3 are in the lanes 0, 2, 1, 3: in
+/// this order `pairs_of` takes one instruction.
 using word_pairs = std::uint64_t __attribute__((vector_size(32)));
 
-/// The products of the lower words.
+/// The product of the lower words of each lane.
 WG_TARGET word_pairs multiply_words(word_pairs const& a, word_pairs const& b) noexcept {
     return word_pairs(_mm256_mul_epu32(__m256i(a), __m256i(b)));
 }
-/// The first or second pair of each block of a and b.
+/// Pair `Pair` (0 or 1: bytes 0-7 or 8-15) of each block in a and b.
 template <int Pair> WG_TARGET word_pairs pairs_of(word_pairs const& a, word_pairs const& b) noexcept {
     return __builtin_shufflevector(a, b, Pair, Pair + 4, Pair + 2, Pair + 6);
 }
+/// Copies lane `Lane` to all lanes.
 template <int Lane> WG_TARGET word_pairs spread(word_pairs const& x) noexcept {
     return __builtin_shufflevector(x, x, Lane, Lane, Lane, Lane);
 }
-/// The lanes of b where a bit of `Second` is set, of a elsewhere.
+/// The lanes of b where a bit of `Second` is set, those of a elsewhere.
 template <int Second> WG_TARGET word_pairs choose(word_pairs const& a, word_pairs const& b) noexcept {
     return __builtin_shufflevector(a, b, Second & 1 ? 4 : 0, Second & 2 ? 5 : 1, Second & 4 ? 6 : 2,
                                    Second & 8 ? 7 : 3);
 }
+/// Puts the value of each block in the lane of the block.
 WG_TARGET word_pairs in_lanes(std::uint64_t const (&of_block)[4]) noexcept {
     return word_pairs{of_block[0], of_block[2], of_block[1], of_block[3]};
 }
+/// Loads two blocks.
 WG_TARGET word_pairs load_two(byte const* first, byte const* second) noexcept {
     __m128i const a = _mm_loadu_si128(reinterpret_cast<__m128i const*>(first));
     __m128i const b = _mm_loadu_si128(reinterpret_cast<__m128i const*>(second));
     return word_pairs(_mm256_inserti128_si256(_mm256_castsi128_si256(a), b, 1));
 }
-/// The first and second pair of each block.
+/// Loads blocks from any places: the first pair of each to `first`, the second pair to `second`.
 WG_TARGET void load_pairs(byte const* const (&blocks)[4], word_pairs& first, word_pairs& second) noexcept {
     word_pairs const a = load_two(blocks[0], blocks[1]), b = load_two(blocks[2], blocks[3]);
     first = pairs_of<0>(a, b), second = pairs_of<1>(a, b);
 }
+/// The sum of all lanes.
 WG_TARGET std::uint64_t sum_of(word_pairs const& x) noexcept {
     auto const two = __builtin_shufflevector(x, x, 0, 1) + __builtin_shufflevector(x, x, 2, 3);
     return two[0] + two[1];
 }
 
-/// Leaves nothing in vector registers.
+/// Clears all vector registers that a function may change without saving them.
 WG_TARGET void wipe_registers() noexcept {
     asm volatile("vzeroall"
                  :
@@ -5785,51 +5863,61 @@ namespace kernel_avx512 {
 #define WG_TARGET [[gnu::always_inline, WG_TARGET_AVX512]] inline
 #define WG_TARGET_FUNCTION [[gnu::noinline, WG_TARGET_AVX512]] inline
 // SPDX-License-Identifier: BSL-1.0
-// Vectors of sixteen 32-bit words, for chacha20.inl. Text for the namespace of a kernel that has AVX-512 F and BW.
-// Moves are GNU shuffles, because g++ 12 takes the undefined operand of its intrinsics for an uninitialized one.
+// Vectors of sixteen 32-bit words, for chacha20.inl. Included inside the namespace of a kernel with AVX-512 F and BW.
+// Shuffles are those of the GNU vector extensions: g++ 12 warns that its intrinsics use an uninitialized operand.
 
+/// Sixteen words: one of each lane, or one row of each of four blocks.
 using vector = std::uint32_t __attribute__((vector_size(64)));
+/// One row of a block.
 using four_words = std::uint32_t __attribute__((vector_size(16)));
 inline constexpr std::size_t vector_bytes = 64;
 inline constexpr int vector_registers = 32;
-inline constexpr std::size_t most_blocks = 32;        ///< of a step
-inline constexpr int batch_groups = 2;                ///< of lanes, in a step for many packets
-inline constexpr std::size_t step_stack_bytes = 1536; ///< at most, of a step
+inline constexpr std::size_t most_blocks = 32;        ///< blocks of the largest step
+inline constexpr int batch_groups = 2;                ///< groups of lanes in a step for many packets
+inline constexpr std::size_t step_stack_bytes = 1536; ///< most stack of a step
 
+/// x <<< Bits in each lane.
 template <int Bits> WG_TARGET void rotate(vector& x) noexcept { x = (x << Bits) | (x >> (32 - Bits)); }
 
+/// Rotates the four words of each row by `By` places to the left.
 template <int By> WG_TARGET void turn(vector& x) noexcept {
     constexpr int a = By, b = (By + 1) % 4, c = (By + 2) % 4, d = (By + 3) % 4;
     x = __builtin_shufflevector(x, x, a, b, c, d, 4 + a, 4 + b, 4 + c, 4 + d, 8 + a, 8 + b, 8 + c, 8 + d, 12 + a,
                                 12 + b, 12 + c, 12 + d);
 }
 
+/// `word` in each lane.
 WG_TARGET vector broadcast(std::uint32_t word) noexcept { return word + vector{}; }
+/// Loads a row of four words into each quarter.
 WG_TARGET vector broadcast_row(std::uint32_t const* four) noexcept {
     four_words x;
     std::memcpy(&x, four, sizeof x);
     return __builtin_shufflevector(x, x, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3);
 }
+/// The number of each lane, from 0 on.
 WG_TARGET vector lane_numbers() noexcept { return vector{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}; }
 /// The number of a row in its first word, zero in the others.
 WG_TARGET vector row_numbers() noexcept { return vector{0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0}; }
+/// `n` in the first word of each row, zero in the others.
 WG_TARGET vector row_offset(std::uint32_t n) noexcept { return vector{n, 0, 0, 0, n, 0, 0, 0, n, 0, 0, 0, n, 0, 0, 0}; }
 
+/// Loads a vector of any alignment.
 WG_TARGET vector load(byte const* from) noexcept {
     vector x;
     std::memcpy(&x, from, sizeof x);
     return x;
 }
+/// Stores a vector at any alignment.
 WG_TARGET void store(byte* to, vector const& x) noexcept { std::memcpy(to, &x, sizeof x); }
 
-/// Two quarters of a, then the same two of b.
+/// The quarters `First` and `Second` of a, and then those of b.
 template <int First, int Second> WG_TARGET vector two_quarters(vector const& a, vector const& b) noexcept {
     constexpr int i = 4 * First, j = 4 * Second;
     return __builtin_shufflevector(a, b, i, i + 1, i + 2, i + 3, j, j + 1, j + 2, j + 3, 16 + i, 17 + i, 18 + i, 19 + i,
                                    16 + j, 17 + j, 18 + j, 19 + j);
 }
 
-/// Quarter i of a, b, c and d is vector `First + i * Step` of the keystream.
+/// Passes the joined quarters i of a, b, c and d to `to.put<First + i * Step>()`.
 template <int First, int Step, class To>
 WG_TARGET void put_quarters(vector const& a, vector const& b, vector const& c, vector const& d, To const& to) noexcept {
     vector const ab = two_quarters<0, 1>(a, b), cd = two_quarters<0, 1>(c, d);
@@ -5840,18 +5928,18 @@ WG_TARGET void put_quarters(vector const& a, vector const& b, vector const& c, v
     to.template put<First + 3 * Step>(two_quarters<1, 3>(ab2, cd2));
 }
 
-/// Of each four words, the lower or upper (At = 0, 2) two of a and b in turns.
+/// Of each quarter, the lower (At = 0) or upper (At = 2) two words of a and b, alternating.
 template <int At> WG_TARGET vector interleave_words(vector const& a, vector const& b) noexcept {
     return __builtin_shufflevector(a, b, At, At + 16, At + 1, At + 17, At + 4, At + 20, At + 5, At + 21, At + 8,
                                    At + 24, At + 9, At + 25, At + 12, At + 28, At + 13, At + 29);
 }
-/// Likewise pairs of words.
+/// Of each quarter, the lower (At = 0) or upper (At = 2) pair of words of a and then of b.
 template <int At> WG_TARGET vector interleave_pairs(vector const& a, vector const& b) noexcept {
     return __builtin_shufflevector(a, b, At, At + 1, At + 16, At + 17, At + 4, At + 5, At + 20, At + 21, At + 8, At + 9,
                                    At + 24, At + 25, At + 12, At + 13, At + 28, At + 29);
 }
 
-/// Of four words in lanes, makes four vectors with 16 bytes of a block in each quarter: blocks i, i + 4, i + 8, i + 12.
+/// Transposes four vectors of lanes: quarter j of vector i then holds 16 bytes of block i + 4 j.
 WG_TARGET void gather_words(vector* x) noexcept {
     vector const low01 = interleave_words<0>(x[0], x[1]), low23 = interleave_words<0>(x[2], x[3]);
     vector const high01 = interleave_words<2>(x[0], x[1]), high23 = interleave_words<2>(x[2], x[3]);
@@ -5859,9 +5947,11 @@ WG_TARGET void gather_words(vector* x) noexcept {
     x[2] = interleave_pairs<0>(high01, high23), x[3] = interleave_pairs<2>(high01, high23);
 }
 
+/// Passes the four blocks of a group of rows to `to`.
 template <int First, class To> WG_TARGET void put_rows(vector const (&y)[4], To const& to) noexcept {
     put_quarters<First, 1>(y[0], y[1], y[2], y[3], to);
 }
+/// Transposes the words of sixteen blocks, and passes the blocks to `to`.
 template <int First, class To> WG_TARGET void put_lanes(vector (&x)[16], To const& to) noexcept {
     gather_words(x), gather_words(x + 4), gather_words(x + 8), gather_words(x + 12);
     put_quarters<First, 4>(x[0], x[4], x[8], x[12], to);
@@ -5870,7 +5960,7 @@ template <int First, class To> WG_TARGET void put_lanes(vector (&x)[16], To cons
     put_quarters<First + 3, 4>(x[3], x[7], x[11], x[15], to);
 }
 
-/// dst = src ^ x, `size` bytes of it if that is less.
+/// dst = src ^ x, for `size` bytes, but no more than a vector.
 WG_TARGET void xor_vector(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
     if (size >= vector_bytes) [[likely]]
         return store(dst, load(src) ^ x);
@@ -5878,20 +5968,22 @@ WG_TARGET void xor_vector(byte* dst, byte const* src, vector const& x, std::size
     _mm512_mask_storeu_epi8(dst, there, _mm512_xor_si512(__m512i(x), _mm512_maskz_loadu_epi8(there, src)));
 }
 
+/// The mask of `count` lanes from `first` on.
 WG_TARGET __mmask16 some_lanes(std::size_t first, std::size_t count) noexcept {
     return static_cast<__mmask16>(((1u << count) - 1) << first);
 }
-/// The word, in `count` lanes from `first` on.
+/// Sets `count` lanes from `first` on to `word`.
 WG_TARGET void set_lanes(vector& x, std::size_t first, std::size_t count, std::uint32_t word) noexcept {
     x = vector(_mm512_mask_set1_epi32(__m512i(x), some_lanes(first, count), static_cast<int>(word)));
 }
-/// The same, one more in each next lane.
+/// Sets `count` lanes from `first` on to `word`, `word + 1`, ...
 WG_TARGET void count_lanes(vector& x, std::size_t first, std::size_t count, std::uint32_t word) noexcept {
     __m512i const all = __m512i(lane_numbers() + broadcast(word - static_cast<std::uint32_t>(first)));
     x = vector(_mm512_mask_mov_epi32(__m512i(x), some_lanes(first, count), all));
 }
 
-/// Makes the next `blocks` blocks, or as many as one step can: `with.make<Lanes, Rows>()`. How many they are.
+/// Makes one step, `with.make<Lanes, Rows>()`, for `blocks` blocks: the smallest step that makes them all, or else the
+/// largest step. Returns: the blocks that the step makes.
 template <class With> WG_TARGET std::size_t take_step(With const& with, std::size_t blocks) noexcept {
     if (blocks > 24) return with.template make<2, 0>();
     if (blocks > 20) return with.template make<1, 2>();
@@ -5902,52 +5994,61 @@ template <class With> WG_TARGET std::size_t take_step(With const& with, std::siz
     return with.template make<0, 1>();
 }
 
-// Of poly1305_mul32.inl: vectors of eight pairs of words; block 0 ... 7 is in lane 0, 2, 4, 6, 1, 3, 5, 7.
+// The functions below serve poly1305_mul32.inl.
+
+/// Eight lanes of 64 bits. Each is a pair of words of one block. The blocks 0 ... 7 are in the lanes 0, 2, 4, 6, 1, 3,
+/// 5, 7: in this order `pairs_of` takes one instruction.
 using word_pairs = std::uint64_t __attribute__((vector_size(64)));
+/// One block.
 using two_pairs = std::uint64_t __attribute__((vector_size(16)));
 
-/// The products of the lower words. By mask, because g++ 12 takes the undefined operand of the other intrinsic for an
-/// uninitialized one.
+/// The product of the lower words of each lane. The intrinsic with a mask, because g++ 12 warns that the one without
+/// a mask uses an uninitialized operand.
 WG_TARGET word_pairs multiply_words(word_pairs const& a, word_pairs const& b) noexcept {
     return word_pairs(_mm512_maskz_mul_epu32(0xff, __m512i(a), __m512i(b)));
 }
-/// The first or second pair of each block of a and b.
+/// Pair `Pair` (0 or 1: bytes 0-7 or 8-15) of each block in a and b.
 template <int Pair> WG_TARGET word_pairs pairs_of(word_pairs const& a, word_pairs const& b) noexcept {
     return __builtin_shufflevector(a, b, Pair, Pair + 8, Pair + 2, Pair + 10, Pair + 4, Pair + 12, Pair + 6, Pair + 14);
 }
+/// Copies lane `Lane` to all lanes.
 template <int Lane> WG_TARGET word_pairs spread(word_pairs const& x) noexcept {
     return __builtin_shufflevector(x, x, Lane, Lane, Lane, Lane, Lane, Lane, Lane, Lane);
 }
-/// The lanes of b where a bit of `Second` is set, of a elsewhere.
+/// The lanes of b where a bit of `Second` is set, those of a elsewhere.
 template <int Second> WG_TARGET word_pairs choose(word_pairs const& a, word_pairs const& b) noexcept {
     return word_pairs(_mm512_mask_mov_epi64(__m512i(a), Second, __m512i(b)));
 }
+/// Puts the value of each block in the lane of the block.
 WG_TARGET word_pairs in_lanes(std::uint64_t const (&of_block)[8]) noexcept {
     return word_pairs{of_block[0], of_block[4], of_block[1], of_block[5],
                       of_block[2], of_block[6], of_block[3], of_block[7]};
 }
+/// Loads one block.
 WG_TARGET two_pairs load_block(byte const* from) noexcept {
     two_pairs x;
     std::memcpy(&x, from, sizeof x);
     return x;
 }
+/// Loads four blocks.
 WG_TARGET word_pairs load_four(byte const* const* blocks) noexcept {
     auto const a = __builtin_shufflevector(load_block(blocks[0]), load_block(blocks[1]), 0, 1, 2, 3);
     auto const b = __builtin_shufflevector(load_block(blocks[2]), load_block(blocks[3]), 0, 1, 2, 3);
     return __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7);
 }
-/// The first and second pair of each block.
+/// Loads blocks from any places: the first pair of each to `first`, the second pair to `second`.
 WG_TARGET void load_pairs(byte const* const (&blocks)[8], word_pairs& first, word_pairs& second) noexcept {
     word_pairs const a = load_four(blocks), b = load_four(blocks + 4);
     first = pairs_of<0>(a, b), second = pairs_of<1>(a, b);
 }
+/// The sum of all lanes.
 WG_TARGET std::uint64_t sum_of(word_pairs const& x) noexcept {
     auto const four = __builtin_shufflevector(x, x, 0, 1, 2, 3) + __builtin_shufflevector(x, x, 4, 5, 6, 7);
     auto const two = __builtin_shufflevector(four, four, 0, 1) + __builtin_shufflevector(four, four, 2, 3);
     return two[0] + two[1];
 }
 
-/// Leaves nothing in vector registers.
+/// Clears all vector registers that a function may change without saving them.
 WG_TARGET void wipe_registers() noexcept {
 #define WG_ZERO(i) "vpxord %%xmm" #i ", %%xmm" #i ", %%xmm" #i "\n\t"
     asm volatile("vzeroall\n\t" WG_ZERO(16) WG_ZERO(17) WG_ZERO(18) WG_ZERO(19) WG_ZERO(20) WG_ZERO(21) WG_ZERO(22)
