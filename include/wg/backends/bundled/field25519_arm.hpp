@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
-// The product of field25519<limbs32> for 32-bit Arm, in assembly: what compilers make of the portable text takes twice
-// as long. Folder: backends/bundled; pure.
+// The product of field25519<limbs32> for 32-bit Arm, in assembly: compiled from the portable code it takes twice as
+// long. Folder: backends/bundled; pure.
 //
-// One row after the other: eight words of the sum stay in registers, the one that is done goes to the stack, and its
-// register is the next row's carry. `umaal` (Arm from version 6 on; Cortex-M with the DSP extension) adds both the word
-// and the carry to a product. Without it (Cortex-M3) it takes four instructions, and the time of a product may depend
-// on its factors; see docs/security.md.
+// The product is computed row by row. Eight words of the sum stay in registers. The lowest word of a row is final and
+// goes to the stack; its register becomes the carry of the next row. `umaal` (Arm from version 6 on; Cortex-M with the
+// DSP extension) adds both the word and the carry to a product. Without `umaal` (Cortex-M3) this takes four
+// instructions, and the time of a product may depend on its factors; see docs/security.md.
 #ifndef WG_BACKENDS_BUNDLED_FIELD25519_ARM_HPP
 #define WG_BACKENDS_BUNDLED_FIELD25519_ARM_HPP
 
@@ -13,12 +13,13 @@
 
 #include "../../base/abi.hpp"
 
-// Thumb-2; the small profile has no room for this.
+// Thumb-2 only. The small profile uses the portable code, which is smaller.
 #if defined(__thumb2__) && !defined(WG_SMALL) && !defined(__ARM_BIG_ENDIAN)
 #define WG_ARM_PRODUCT
 
-// r1 and r2 are the factors, r12 is a word of the first; each step takes two words of the second. FIRST is of the first
-// row, whose sum is nothing yet; START begins a row, whose carry is nothing yet.
+// r1 and r2 point to the factors; r12 is a word of the first factor. Each step multiplies it by two words of the second.
+// FIRST: a step of the first row, where the sum is still zero. START: the first step of a row, where the carry is still
+// zero.
 // clang-format off
 #ifdef __ARM_FEATURE_DSP
 #define WG_ARM_LOAD(row) "ldr r12, [r1, #4*" #row "]\n\t"
@@ -45,7 +46,8 @@
     "mov lr, #0\n\tumlal " #word ", lr, " #factor ", r12\n\tadds " #word ", " #carry "\n\tadc " #carry ", lr, #0\n\t"
 #endif
 
-// Words a - h of the sum, the lowest first, and the carry; the next row has the words b - h and the carry, and a.
+// A row: words a to h of the sum, the lowest first, and the carry. In the next row the words are b to h and this carry,
+// and a is the new carry.
 #define WG_ARM_ROW(row, a, b, c, d, e, f, g, h, carry)                                                                 \
     WG_ARM_LOAD(row) WG_ARM_START(a, b, carry) WG_ARM_STEP(c, d, carry, 1) WG_ARM_STEP(e, f, carry, 2)                 \
         WG_ARM_STEP(g, h, carry, 3) "str " #a ", [sp, #4*" #row "]\n\t"
@@ -53,8 +55,8 @@
 namespace wg { inline namespace WG_ABI {
 namespace bundled {
 
-/// to = a b modulo 2^256 - 38, of eight words each, of any value; they may overlap. What it leaves on the stack lies
-/// below its caller's frame.
+/// to = a b modulo 2^256 - 38. Each has eight words of any value; they may be the same. Secrets stay on the stack below
+/// the caller's frame: the caller wipes them.
 [[gnu::naked, gnu::noinline]] inline void multiply25519_arm([[maybe_unused]] std::uint32_t* to,
                                                             [[maybe_unused]] std::uint32_t const* a,
                                                             [[maybe_unused]] std::uint32_t const* b) noexcept {
@@ -70,7 +72,8 @@ namespace bundled {
                  WG_ARM_ROW(5, r8, r9, r10, r11, r3, r4, r5, r6, r7)
                  WG_ARM_ROW(6, r9, r10, r11, r3, r4, r5, r6, r7, r8)
                  WG_ARM_ROW(7, r10, r11, r3, r4, r5, r6, r7, r8, r9)
-                 // the upper half is r11, r3-r9; times 38 and plus the lower half it is r0, r11, r3-r8, carry r10
+                 // the upper half is in r11, r3-r9; the sum of 38 times it and the lower half goes to r0, r11, r3-r8,
+                 // with the carry in r10
                  "mov r12, #38\n\tmov r10, #0\n\t"
                  "ldr r0, [sp]\n\t" WG_ARM_STEP_38(r0, r10, r11)
                  "ldr r11, [sp, #4]\n\t" WG_ARM_STEP_38(r11, r10, r3)
@@ -80,7 +83,7 @@ namespace bundled {
                  "ldr r6, [sp, #20]\n\t" WG_ARM_STEP_38(r6, r10, r7)
                  "ldr r7, [sp, #24]\n\t" WG_ARM_STEP_38(r7, r10, r8)
                  "ldr r8, [sp, #28]\n\t" WG_ARM_STEP_38(r8, r10, r9)
-                 // the carry is <= 38; times 38 it may carry once more, and then little is left
+                 // the carry is <= 38; adding 38 times it may carry once more, and the sum is then small
                  "mul r10, r10, r12\n\tmov r9, #0\n\t"
                  "adds r0, r0, r10\n\tadcs r11, r11, #0\n\tadcs r3, r3, #0\n\tadcs r4, r4, #0\n\t"
                  "adcs r5, r5, #0\n\tadcs r6, r6, #0\n\tadcs r7, r7, #0\n\tadcs r8, r8, #0\n\t"
@@ -90,8 +93,8 @@ namespace bundled {
                  "pop {r4-r11, pc}");
 }
 
-// A chain of eight additions or subtractions to the words that are loaded, and what comes out of it as 38 or 0 in r1,
-// by the two operations that make a mask of the carry; then once more with that.
+// Eight additions or subtractions with carry, of the words at r1 and r2. `mask` then sets r1 to 38 if the top word
+// carried or borrowed, else to 0. The chain and the mask run once more with r1, for a second carry.
 #define WG_ARM_CHAIN(first, rest, mask, add_38)                                                                        \
     "push {r4-r9, lr}\n\t"                                                                                             \
     "ldm r1, {r3-r9, r12}\n\t"                                                                                         \
@@ -103,14 +106,16 @@ namespace bundled {
     " r7, r7, #0\n\t" rest " r8, r8, #0\n\t" rest " r9, r9, #0\n\t" rest " r12, r12, #0\n\t" mask add_38               \
     " r3, r3, r1\n\tstm r0, {r3-r9, r12}\n\tpop {r4-r9, pc}"
 
-/// to = a + b, likewise. What a carry leaves is less than 38 if there is another.
+/// to = a + b modulo 2^256 - 38, with the conditions of multiply25519_arm. After a second carry the sum is < 38, so there
+/// is no third.
 [[gnu::naked, gnu::noinline]] inline void add25519_arm([[maybe_unused]] std::uint32_t* to,
                                                        [[maybe_unused]] std::uint32_t const* a,
                                                        [[maybe_unused]] std::uint32_t const* b) noexcept {
     asm volatile(WG_ARM_CHAIN("adds", "adcs", "sbc r1, r1, r1\n\tmvn r1, r1\n\tand r1, r1, #38\n\t", "add"));
 }
 
-/// to = a - b, likewise. After a second borrow at least 2^256 - 38 is left.
+/// to = a - b modulo 2^256 - 38, with the conditions of multiply25519_arm. After a second borrow the difference is
+/// >= 2^256 - 38, so there is no third.
 [[gnu::naked, gnu::noinline]] inline void subtract25519_arm([[maybe_unused]] std::uint32_t* to,
                                                             [[maybe_unused]] std::uint32_t const* a,
                                                             [[maybe_unused]] std::uint32_t const* b) noexcept {
