@@ -9523,9 +9523,9 @@ static_assert(hash_backend<hash>);
 // X25519 (RFC 7748, section 5), and the default model of dh_backend.
 // Folder: backends/bundled; any thread.
 //
-// The ladder here is one text over two fields modulo p = 2^255 - 19; x86 with AVX2 or IFMA has kernels of its own, and
-// `x25519_dh` chooses. No branch and no index depends on a secret; a processor whose multiplication takes longer for
-// larger factors (Cortex-M3) is not constant in time all the same.
+// The portable ladder is a template over two fields modulo p = 2^255 - 19. x86 with AVX2 or IFMA has its own kernels;
+// `x25519_dh` selects the code. No branch and no index depends on a secret. On a processor whose multiplication takes
+// longer for larger factors (Cortex-M3) the time depends on secrets nevertheless.
 #ifndef WG_BACKENDS_BUNDLED_X25519_HPP
 #define WG_BACKENDS_BUNDLED_X25519_HPP
 
@@ -9553,9 +9553,9 @@ static_assert(hash_backend<hash>);
 #if defined(__thumb2__) && !defined(WG_SMALL) && !defined(__ARM_BIG_ENDIAN)
 #define WG_ARM_PRODUCT
 
-// r1 and r2 point to the factors; r12 is a word of the first factor. Each step multiplies it by two words of the second.
-// FIRST: a step of the first row, where the sum is still zero. START: the first step of a row, where the carry is still
-// zero.
+// r1 and r2 point to the factors; r12 is a word of the first factor. Each step multiplies it by two words of the
+// second. FIRST: a step of the first row, where the sum is still zero. START: the first step of a row, where the
+// carry is still zero.
 // clang-format off
 #ifdef __ARM_FEATURE_DSP
 #define WG_ARM_LOAD(row) "ldr r12, [r1, #4*" #row "]\n\t"
@@ -9642,8 +9642,8 @@ namespace bundled {
     " r7, r7, #0\n\t" rest " r8, r8, #0\n\t" rest " r9, r9, #0\n\t" rest " r12, r12, #0\n\t" mask add_38               \
     " r3, r3, r1\n\tstm r0, {r3-r9, r12}\n\tpop {r4-r9, pc}"
 
-/// to = a + b modulo 2^256 - 38, with the conditions of multiply25519_arm. After a second carry the sum is < 38, so there
-/// is no third.
+/// to = a + b modulo 2^256 - 38, with the conditions of multiply25519_arm. After a second carry the sum is < 38, so
+/// there is no third.
 [[gnu::naked, gnu::noinline]] inline void add25519_arm([[maybe_unused]] std::uint32_t* to,
                                                        [[maybe_unused]] std::uint32_t const* a,
                                                        [[maybe_unused]] std::uint32_t const* b) noexcept {
@@ -10274,17 +10274,18 @@ inline void invert(field25519<limbs64>& z, field25519_scratch<field25519<limbs64
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// X25519 of the base point (RFC 7748, section 4.1) with a table.
+// X25519 of the base point (RFC 7748, section 4.1) with a table of multiples, which makes public keys of private ones.
 // Folder: backends/bundled; any thread.
 //
-// The point with u = 9 is that with y = 4/5 on the curve -x^2 + y^2 = 1 + d x^2 y^2 (edwards25519), u = (1+y)/(1-y).
-// There points are added by one complete formula (Hisil, Wong, Carter, Dawson, "Twisted Edwards curves revisited",
-// 2008; the curve's a is a square and d is not), so no case is special and nothing depends on the scalar.
+// The point u = 9 corresponds to the point y = 4/5 of the curve -x^2 + y^2 = 1 + d x^2 y^2 (edwards25519), where
+// u = (1+y)/(1-y). That curve has one complete formula for additions (Hisil, Wong, Carter, Dawson, "Twisted Edwards
+// curves revisited", 2008; the curve's a is a square and d is not). So there are no special cases, and neither the time
+// nor the memory accesses depend on the scalar.
 //
-// The scalar is written with digits 1 and -1 only, 260 of them, and these are taken in four combs of five teeth, 13
-// apart (Hamburg, "Fast and compact elliptic-curve cryptography", 2012): all digits at the same place between their
-// teeth are added at once. A comb has 16 points and their negatives; which one is needed is found by reading all 16.
-// That makes 52 additions and 12 doublings with a table of 6 KiB.
+// The scalar is written as 260 digits, each 1 or -1. Four combs of five teeth, 13 digits apart, select the digits
+// (Hamburg, "Fast and compact elliptic-curve cryptography", 2012): one addition serves the five digits under the teeth
+// of a comb. For each comb the table holds 16 points; the other 16 are their negatives. A look-up reads all 16 points.
+// A multiplication takes 52 additions and 12 doublings, where the ladder takes 255 steps. The table has 6 KiB.
 #ifndef WG_BACKENDS_BUNDLED_X25519_BASE_HPP
 #define WG_BACKENDS_BUNDLED_X25519_BASE_HPP
 
@@ -10293,15 +10294,21 @@ inline void invert(field25519<limbs64>& z, field25519_scratch<field25519<limbs64
 
 namespace wg { inline namespace WG_ABI { namespace bundled {
 
+/// The digits of a scalar for the combs, and the table of points.
 struct comb25519 {
-    static constexpr std::size_t combs = 4, teeth = 5, distance = 13, points = 16, words = 12;
+    static constexpr std::size_t combs = 4, ///< combs in the 260 digits
+        teeth = 5,                          ///< digits that one addition serves
+        distance = 13,                      ///< digits between the teeth of a comb
+        points = 16,                        ///< points of a comb in the table
+        words = 12;                         ///< words of a point in the table
 
-    /// Point i of comb j: with weights w_h = 2^(13 (5 j + h)), w_4 + the sum over h < 4 of w_h if bit h of i is set,
-    /// else -w_h, times the base point. Of such a point x, y: (y - x) / 2, (y + x) / 2 and d x y, below p.
+    /// Point i of comb j is the base point times w_4 + the sum over h < 4 of (w_h if bit h of i is set, else -w_h),
+    /// where w_h = 2^(13 (5 j + h)). A point x, y is stored as (y - x) / 2, (y + x) / 2 and d x y, each below p, in
+    /// four words, the lowest first: these are the factors that the formula for additions needs.
     alignas(64) static constexpr std::uint64_t table[combs * points * words] = {
 // SPDX-License-Identifier: BSL-1.0
-// The multiples of the base point that x25519_base.hpp describes: 4 combs of 16 points, three elements a point, four
-// words an element, the lowest first. The unit test `table_of_the_base_point_is_what_it_should_be` computes them anew.
+// The table of x25519_base.hpp: 4 combs of 16 points, three elements a point, four words an element, the lowest first.
+// The unit test `table_of_the_base_point_is_what_it_should_be` computes the points again and compares them.
 // clang-format off
 0xde7833ef48ecfc8f, 0x63cf399df91486f6, 0x0b402eda161ed8d8, 0x48cf05fe5b0abe3c,
 0x0564323fe6f95743, 0x504244fd37372a54, 0x50628d52437ac9c7, 0x5407d42f917e5863,
@@ -10498,11 +10505,12 @@ struct comb25519 {
     // clang-format on
     };
 
-    /// The digits: bit i is set if digit i is 1, clear if it is -1.
+    /// Bit i is set if digit i is 1, and clear if digit i is -1.
     std::uint64_t bits[5];
 
-    /// Of the clamped scalar k. The sum of digits is 2 bits - (2^260 - 1), so bits = (k + L + 2^260 - 1) / 2 where L,
-    /// the order of the base point, makes an even number of the sum; k is even: k / 2 + (L - 1) / 2 + 2^259.
+    /// Computes the digits of the scalar k, which is clamped here. The digits represent 2 bits - (2^260 - 1), so bits =
+    /// (k + L + 2^260 - 1) / 2. L is the order of the base point; adding it makes the sum even and does not change the
+    /// result. As k is even, bits = k / 2 + (L - 1) / 2 + 2^259.
     explicit comb25519(byte const* scalar) noexcept {
         constexpr std::uint64_t half[4] = {0x2c09318d2e7ae9f6, 0x0a6f7cef517bce6b, 0, 0x0800000000000000};
         std::uint64_t k[5];
@@ -10514,21 +10522,22 @@ struct comb25519 {
         for (std::size_t i = 0; i < 4; ++i) {
             std::uint64_t const a = k[i] >> 1 | k[i + 1] << 63, sum = a + half[i];
             bits[i] = sum + carry;
-            // a sum that overflows is not 2^64 - 1, so the carry does not make it overflow again
+            // at most one of the additions overflows: a sum that overflowed is not 2^64 - 1
             carry = static_cast<std::uint64_t>(sum < a) | static_cast<std::uint64_t>(bits[i] < carry);
         }
-        bits[4] = 8 + carry; // the sum of the four words is < 2^255: there is no carry
+        bits[4] = 8 + carry; // 2^259; the sum of the four words is < 2^255, so `carry` is 0
         wipe(k);
     }
     ~comb25519() { wipe(bits); }
     comb25519(comb25519 const&) = delete;
     comb25519& operator=(comb25519 const&) = delete;
 
-    /// Which point of comb `j` is to be added for place `place`, and whether its negative.
+    /// The five digits under the teeth of a comb.
     struct digit {
-        std::uint32_t index;
-        std::uint32_t negative;
+        std::uint32_t index;    ///< the point in the table of the comb, 0-15
+        std::uint32_t negative; ///< 1 if the negative of the point is to be added, else 0
     };
+    /// The digits of comb `j` with its first tooth at `place`, 0-12.
     digit at(std::size_t j, std::size_t place) const noexcept {
         std::uint32_t tooth[teeth];
         for (std::size_t h = 0; h < teeth; ++h) {
@@ -10537,14 +10546,14 @@ struct comb25519 {
         }
         std::uint32_t const low = tooth[0] | tooth[1] << 1 | tooth[2] << 2 | tooth[3] << 3;
         std::uint32_t const negative = tooth[4] ^ 1;
-        return {low ^ (15 & (0 - negative)), negative}; // of a negative sum all digits change
+        return {low ^ (15 & (0 - negative)), negative}; // negating a sum changes all its digits
     }
 };
 
-/// With the table, in a field of these limbs.
+/// The portable multiplication of the base point. `Limbs`: the words of the field, limbs32 or limbs64.
 template <class Limbs = default_limbs> class x25519_base {
 public:
-    /// The scalar is clamped here.
+    /// Multiplies the base point by the scalar, which is clamped here.
     static void multiply(std::span<byte, key_bytes> out, key_view scalar) noexcept {
         comb(out.data(), scalar.data());
         wipe_stack<sizeof(work) + 2 * spill_bytes>();
@@ -10553,7 +10562,8 @@ public:
 private:
     using field = field25519<Limbs>;
 
-    /// Extended coordinates: x = X/Z, y = Y/Z, T = XY/Z.
+    /// The elements of the multiplication in one object, so that one wipe clears them. The point is in extended
+    /// coordinates: x = X/Z, y = Y/Z, T = XY/Z.
     struct work : field25519_scratch<field> {
         field x, y, z, t, e, f, g, h;
         byte entry[3 * key_bytes];
@@ -10573,7 +10583,7 @@ private:
                 plus(w);
             }
         }
-        // Z - Y is not zero: the point is not the neutral one, for k is 8 times a number that is not 0 and less than L
+        // Z - Y is not zero, because the point is not the neutral one: k = 8 n with 0 < n < L
         field::subtract(w.x, w.z, w.y);
         field::add(w.y, w.z, w.y);
         invert(w.x, w);
@@ -10581,7 +10591,8 @@ private:
         w.y.encode(out);
     }
 
-    /// The point to add: (y - x) / 2 in a, (y + x) / 2 in b, d x y in c; of the negative x is -x.
+    /// Looks up the point for a digit: a = (y - x) / 2, b = (y + x) / 2, c = d x y. The negative of a point has -x for
+    /// x.
     [[gnu::noinline]] static void select(work& w, std::size_t j, comb25519::digit digit) noexcept {
         std::uint64_t found[comb25519::words] = {};
         for (std::uint32_t i = 0; i < comb25519::points; ++i) {
@@ -10598,12 +10609,13 @@ private:
         w.h.set_small(0);
         field::subtract(w.h, w.h, w.c);
         w.g.set_small(1);
-        field::multiply(w.h, w.h, w.g); // tight again
+        field::multiply(w.h, w.h, w.g); // times 1, which makes the element tight
         field::swap_if(digit.negative, w.c, w.h);
         wipe(found);
     }
 
-    /// Adds the point in a, b, c. All four products of the textbook are halves here.
+    /// Adds the point in a, b, c. The four products are half those of the paper, because the table holds halves: this
+    /// saves doubling Z, and the point is the same.
     [[gnu::noinline]] static void plus(work& w) noexcept {
         field::subtract(w.e, w.y, w.x);
         field::add(w.f, w.y, w.x);
@@ -10617,7 +10629,8 @@ private:
         finish(w);
     }
 
-    /// Doubles the point. The textbook has -f and -h; changing both changes the sign of all coordinates.
+    /// Doubles the point. The paper has -f and -h in place of f and h. This changes the sign of all coordinates, which
+    /// leaves the point the same.
     [[gnu::noinline]] static void twice(work& w) noexcept {
         field::add(w.e, w.x, w.y);
         field::square(w.c, w.e);
@@ -10627,7 +10640,7 @@ private:
         field::add(w.h, w.a, w.b);
         field::subtract(w.g, w.b, w.a);
         w.t.set_small(1);
-        field::multiply(w.h, w.h, w.t); // tight, to be subtracted from
+        field::multiply(w.h, w.h, w.t); // times 1, which makes the element tight for `subtract`
         field::multiply(w.g, w.g, w.t);
         field::subtract(w.e, w.c, w.h);
         field::add(w.f, w.z, w.z);
@@ -10636,6 +10649,7 @@ private:
         finish(w);
     }
 
+    /// The last four products of an addition and of a doubling.
     static void finish(work& w) noexcept {
         field::multiply(w.x, w.e, w.f);
         field::multiply(w.y, w.g, w.h);
@@ -10679,7 +10693,7 @@ private:
 #define WG_BACKENDS_BUNDLED_X25519_AVX2_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// What the vector kernels of X25519 have in common: the scalar before, the division after, batches.
+// The parts that all vector kernels of X25519 share: the bits of the scalar, the last division, and batches.
 // Folder: backends/bundled; any thread.
 #ifndef WG_BACKENDS_BUNDLED_X25519_LANES_HPP
 #define WG_BACKENDS_BUNDLED_X25519_LANES_HPP
@@ -10689,7 +10703,8 @@ private:
 
 namespace wg { inline namespace WG_ABI { namespace bundled {
 
-/// Bit i says whether bits i and i + 1 of the clamped scalar differ.
+/// Computes when the ladder exchanges its two points: bit i of `swaps` is set if bits i and i + 1 of the clamped scalar
+/// differ. `scalar`: 32 bytes, which are clamped here.
 inline void swaps_of_scalar(std::uint64_t (&swaps)[4], byte const* scalar) noexcept {
     std::uint64_t k[4];
     for (std::size_t i = 0; i < 4; ++i) k[i] = load_le64(scalar + 8 * i);
@@ -10699,8 +10714,8 @@ inline void swaps_of_scalar(std::uint64_t (&swaps)[4], byte const* scalar) noexc
     wipe(k);
 }
 
-/// out = (a + b) / (a - b), 0 for division by 0. Limbs < 2^51 + 2^44, so a - b + 2p has
-/// none below zero, and both are loose.
+/// Writes (a + b) / (a - b) as 32 bytes; 0 if a = b. Before: limbs < 2^51 + 2^44, so no limb of a - b + 2p is below
+/// zero, and a + b and a - b are loose.
 inline void quotient_of_halves(byte* out, field25519<limbs64> const& a, field25519<limbs64> const& b) noexcept {
     field25519<limbs64> x, z;
     field25519<limbs64>::add(x, a, b);
@@ -10710,7 +10725,8 @@ inline void quotient_of_halves(byte* out, field25519<limbs64> const& a, field255
     x.encode(out);
     wipe(x), wipe(z);
 }
-/// Every out = x / z, 0 for z = 0. One inversion for all (Montgomery's trick): of the product of all z.
+/// Writes x / z to the result of each item; 0 for z = 0. One inversion, of the product of all z, serves all items
+/// (Montgomery's trick).
 template <std::size_t N>
 [[gnu::noinline]] void quotients(dh_item const* items, field25519<limbs64> (&x)[N],
                                  field25519<limbs64> (&z)[N]) noexcept {
@@ -10720,7 +10736,7 @@ template <std::size_t N>
     for (std::size_t j = 0; j < N; ++j) {
         z[j].encode(text);
         z[j].decode(text);
-        // for z = 0, 1 takes its place in the product, and x becomes 0
+        // z = 0 is replaced by 1, so that the product is not zero, and x by 0
         std::uint64_t const zero = is_zero_in_constant_time(text), keep = mask_of(zero ^ 1);
         z[j].v[0] |= zero;
         for (std::uint64_t& limb : x[j].v) limb &= keep;
@@ -10740,7 +10756,8 @@ template <std::size_t N>
     wipe(products), wipe(inverse), wipe(text);
 }
 
-/// As many items as a kernel has lanes, or fewer: the others do the first once more. What `dh` would do with each.
+/// Does what `dh` does for each item, in the lanes of one vector. There are at most as many items as lanes; lanes
+/// without an item repeat the first item.
 template <class Kernel> inline void multiply_in_lanes(std::span<dh_item> items) noexcept {
     constexpr std::size_t lanes = Kernel::lanes;
     secret<key_bytes> unused;
@@ -10757,7 +10774,8 @@ template <class Kernel> inline void multiply_in_lanes(std::span<dh_item> items) 
     for (dh_item& item : items) item.good = !item.out->is_zero();
 }
 
-/// A batch of any size; from `worth_it` on lanes are faster than one after the other.
+/// Does what `dh` does for each item of a batch of any size. From `Many::worth_it` items on, `Many` (one key to a lane)
+/// is faster than `One` (one key at a time).
 template <class One, class Many> inline void multiply_batch(std::span<dh_item> items) noexcept {
     while (items.size() >= Many::worth_it) {
         std::span<dh_item> const some = items.first(items.size() < Many::lanes ? items.size() : Many::lanes);
@@ -11796,7 +11814,7 @@ struct ifma8_x25519 {
 
 namespace wg { inline namespace WG_ABI { namespace bundled {
 
-/// The portable X25519 ladder over a field of these limbs.
+/// The portable X25519 ladder. `Limbs`: the words of the field, limbs32 or limbs64.
 template <class Limbs = default_limbs> class x25519 {
 public:
     /// Multiplies `point` by the scalar, which is clamped here.
@@ -11810,7 +11828,8 @@ public:
 private:
     using field = field25519<Limbs>;
 
-    /// All that is secret, so that one wipe is enough. x2:z2 and x3:z3 differ by the point x1.
+    /// All secrets of the ladder in one object, so that one wipe clears them. The points x2:z2 and x3:z3 differ by the
+    /// point x1.
     struct work : field25519_scratch<field> {
         field x1, x2, z2;
 #ifdef WG_SMALL
@@ -11843,7 +11862,7 @@ private:
             swapped = now;
             step(w);
         }
-        // The lowest bits are clear: there is nothing to swap, but it costs nothing.
+        // The lowest bits of a clamped scalar are clear, so `swapped` is 0. The call costs next to nothing.
         swap_points(swapped, w);
         invert(w.z2, w);
         field::multiply(w.x2, w.x2, w.z2);
@@ -11853,7 +11872,7 @@ private:
     static void swap_points(std::uint32_t swap, work& w) noexcept {
         if constexpr (std::is_same_v<Limbs, limbs32>) {
             std::uint32_t const all = mask_of(swap);
-            auto* const two = reinterpret_cast<std::uint32_t*>(&w.x2); // and z2, which lies behind it
+            auto* const two = reinterpret_cast<std::uint32_t*>(&w.x2); // z2 follows x2 in memory
             auto* const three = reinterpret_cast<std::uint32_t*>(&w.x3);
             for (std::size_t i = 0; i < 16; ++i) {
                 std::uint32_t const x = (two[i] ^ three[i]) & all;
@@ -11866,10 +11885,11 @@ private:
     }
 
 #ifdef WG_SMALL
-    // The text below as a table: what is done with which elements of `work`, in its order.
+    // `step` below as a table of instructions, which is smaller than its calls. An operand is the index of an element
+    // in `work`.
     enum element : byte { x3, z3, a, b, c, d, x1, x2, z2, k };
     enum operation : byte { plus, minus, times };
-    struct instruction {
+    struct instruction { // all[to] = all[left] what all[right]
         byte what : 4, to : 4, left : 4, right : 4;
     };
     static constexpr instruction program[] = {
@@ -11878,8 +11898,9 @@ private:
         {times, z3, z3, x1}, {times, a, a, a},   {times, b, b, b},  {times, x2, a, b},   {minus, b, a, b},
         {times, c, b, k},    {plus, c, c, a},    {times, z2, b, c}};
 
+    /// Doubles x2:z2 and adds the old x2:z2 to x3:z3.
     [[gnu::noinline]] static void step(work& w) noexcept {
-        static_assert(sizeof(work) == 10 * sizeof(field)); // one element after the other
+        static_assert(sizeof(work) == 10 * sizeof(field)); // the elements are an array
         field* const all = &w.x3;
         for (instruction const now : program) {
             field &to = all[now.to], &left = all[now.left], &right = all[now.right];
@@ -11889,7 +11910,8 @@ private:
         }
     }
 #else
-    /// Doubles x2:z2 and adds it to x3:z3. Every operand of add and subtract is tight, every result goes to a product.
+    /// Doubles x2:z2 and adds the old x2:z2 to x3:z3 (RFC 7748, section 5). Every operand of add and subtract is tight;
+    /// every result of them is a factor of a product.
     [[gnu::noinline]] static void step(work& w) noexcept {
         field::add(w.a, w.x2, w.z2);
         field::subtract(w.b, w.x2, w.z2);
@@ -11913,8 +11935,8 @@ private:
 #endif
 };
 
-/// The model of dh_backend, with dh_batch; it takes the fastest kernels that `allowed` has. The class is not named
-/// `dh`, because its member function is.
+/// The default model of dh_backend, with `dh_batch`: it uses the fastest kernels that the processor has. Any thread.
+/// The class cannot be named `dh`, because its member function is.
 class x25519_dh {
 public:
     /// Uses no more than `allowed`, which the processor must have.
@@ -11948,8 +11970,8 @@ WG_CHOICE void x25519_dh::dh_public(public_key& out, secret<key_bytes> const& sc
     if (has(allowed_, cpu::avx2)) return avx2_x25519::multiply_base(out, scalar.expose());
 #endif
 #ifdef WG_COMPACT
-    out = {9}; // the base point, which is read before the result is written
-    static_cast<void>(x25519<>::multiply(out, scalar.expose(), out)); // never zero: its order is prime
+    out = {9}; // the base point; `multiply` reads it before it writes the result
+    static_cast<void>(x25519<>::multiply(out, scalar.expose(), out)); // never zero: the point has prime order
 #else
     x25519_base<>::multiply(out, scalar.expose());
 #endif
@@ -11965,7 +11987,7 @@ WG_CHOICE void x25519_dh::dh_batch(std::span<dh_item> items) const noexcept {
 
 #endif
 
-/// The model of dh_backend, by the name that bundles of policies use.
+/// `x25519_dh` by the name that bundles of policies use.
 using dh = x25519_dh;
 
 static_assert(dh_backend<dh>);

@@ -17,9 +17,9 @@
 #if defined(__thumb2__) && !defined(WG_SMALL) && !defined(__ARM_BIG_ENDIAN)
 #define WG_ARM_PRODUCT
 
-// r1 and r2 point to the factors; r12 is a word of the first factor. Each step multiplies it by two words of the second.
-// FIRST: a step of the first row, where the sum is still zero. START: the first step of a row, where the carry is still
-// zero.
+// r1 and r2 point to the factors; r12 is a word of the first factor. Each step multiplies it by two words of the
+// second. FIRST: a step of the first row, where the sum is still zero. START: the first step of a row, where the
+// carry is still zero.
 // clang-format off
 #ifdef __ARM_FEATURE_DSP
 #define WG_ARM_LOAD(row) "ldr r12, [r1, #4*" #row "]\n\t"
@@ -106,8 +106,8 @@ namespace bundled {
     " r7, r7, #0\n\t" rest " r8, r8, #0\n\t" rest " r9, r9, #0\n\t" rest " r12, r12, #0\n\t" mask add_38               \
     " r3, r3, r1\n\tstm r0, {r3-r9, r12}\n\tpop {r4-r9, pc}"
 
-/// to = a + b modulo 2^256 - 38, with the conditions of multiply25519_arm. After a second carry the sum is < 38, so there
-/// is no third.
+/// to = a + b modulo 2^256 - 38, with the conditions of multiply25519_arm. After a second carry the sum is < 38, so
+/// there is no third.
 [[gnu::naked, gnu::noinline]] inline void add25519_arm([[maybe_unused]] std::uint32_t* to,
                                                        [[maybe_unused]] std::uint32_t const* a,
                                                        [[maybe_unused]] std::uint32_t const* b) noexcept {

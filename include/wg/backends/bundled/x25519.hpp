@@ -2,9 +2,9 @@
 // X25519 (RFC 7748, section 5), and the default model of dh_backend.
 // Folder: backends/bundled; any thread.
 //
-// The ladder here is one text over two fields modulo p = 2^255 - 19; x86 with AVX2 or IFMA has kernels of its own, and
-// `x25519_dh` chooses. No branch and no index depends on a secret; a processor whose multiplication takes longer for
-// larger factors (Cortex-M3) is not constant in time all the same.
+// The portable ladder is a template over two fields modulo p = 2^255 - 19. x86 with AVX2 or IFMA has its own kernels;
+// `x25519_dh` selects the code. No branch and no index depends on a secret. On a processor whose multiplication takes
+// longer for larger factors (Cortex-M3) the time depends on secrets nevertheless.
 #ifndef WG_BACKENDS_BUNDLED_X25519_HPP
 #define WG_BACKENDS_BUNDLED_X25519_HPP
 
@@ -14,7 +14,7 @@
 
 namespace wg { inline namespace WG_ABI { namespace bundled {
 
-/// The portable X25519 ladder over a field of these limbs.
+/// The portable X25519 ladder. `Limbs`: the words of the field, limbs32 or limbs64.
 template <class Limbs = default_limbs> class x25519 {
 public:
     /// Multiplies `point` by the scalar, which is clamped here.
@@ -28,7 +28,8 @@ public:
 private:
     using field = field25519<Limbs>;
 
-    /// All that is secret, so that one wipe is enough. x2:z2 and x3:z3 differ by the point x1.
+    /// All secrets of the ladder in one object, so that one wipe clears them. The points x2:z2 and x3:z3 differ by the
+    /// point x1.
     struct work : field25519_scratch<field> {
         field x1, x2, z2;
 #ifdef WG_SMALL
@@ -61,7 +62,7 @@ private:
             swapped = now;
             step(w);
         }
-        // The lowest bits are clear: there is nothing to swap, but it costs nothing.
+        // The lowest bits of a clamped scalar are clear, so `swapped` is 0. The call costs next to nothing.
         swap_points(swapped, w);
         invert(w.z2, w);
         field::multiply(w.x2, w.x2, w.z2);
@@ -71,7 +72,7 @@ private:
     static void swap_points(std::uint32_t swap, work& w) noexcept {
         if constexpr (std::is_same_v<Limbs, limbs32>) {
             std::uint32_t const all = mask_of(swap);
-            auto* const two = reinterpret_cast<std::uint32_t*>(&w.x2); // and z2, which lies behind it
+            auto* const two = reinterpret_cast<std::uint32_t*>(&w.x2); // z2 follows x2 in memory
             auto* const three = reinterpret_cast<std::uint32_t*>(&w.x3);
             for (std::size_t i = 0; i < 16; ++i) {
                 std::uint32_t const x = (two[i] ^ three[i]) & all;
@@ -84,10 +85,11 @@ private:
     }
 
 #ifdef WG_SMALL
-    // The text below as a table: what is done with which elements of `work`, in its order.
+    // `step` below as a table of instructions, which is smaller than its calls. An operand is the index of an element
+    // in `work`.
     enum element : byte { x3, z3, a, b, c, d, x1, x2, z2, k };
     enum operation : byte { plus, minus, times };
-    struct instruction {
+    struct instruction { // all[to] = all[left] what all[right]
         byte what : 4, to : 4, left : 4, right : 4;
     };
     static constexpr instruction program[] = {
@@ -96,8 +98,9 @@ private:
         {times, z3, z3, x1}, {times, a, a, a},   {times, b, b, b},  {times, x2, a, b},   {minus, b, a, b},
         {times, c, b, k},    {plus, c, c, a},    {times, z2, b, c}};
 
+    /// Doubles x2:z2 and adds the old x2:z2 to x3:z3.
     [[gnu::noinline]] static void step(work& w) noexcept {
-        static_assert(sizeof(work) == 10 * sizeof(field)); // one element after the other
+        static_assert(sizeof(work) == 10 * sizeof(field)); // the elements are an array
         field* const all = &w.x3;
         for (instruction const now : program) {
             field &to = all[now.to], &left = all[now.left], &right = all[now.right];
@@ -107,7 +110,8 @@ private:
         }
     }
 #else
-    /// Doubles x2:z2 and adds it to x3:z3. Every operand of add and subtract is tight, every result goes to a product.
+    /// Doubles x2:z2 and adds the old x2:z2 to x3:z3 (RFC 7748, section 5). Every operand of add and subtract is tight;
+    /// every result of them is a factor of a product.
     [[gnu::noinline]] static void step(work& w) noexcept {
         field::add(w.a, w.x2, w.z2);
         field::subtract(w.b, w.x2, w.z2);
@@ -131,8 +135,8 @@ private:
 #endif
 };
 
-/// The model of dh_backend, with dh_batch; it takes the fastest kernels that `allowed` has. The class is not named
-/// `dh`, because its member function is.
+/// The default model of dh_backend, with `dh_batch`: it uses the fastest kernels that the processor has. Any thread.
+/// The class cannot be named `dh`, because its member function is.
 class x25519_dh {
 public:
     /// Uses no more than `allowed`, which the processor must have.
@@ -166,8 +170,8 @@ WG_CHOICE void x25519_dh::dh_public(public_key& out, secret<key_bytes> const& sc
     if (has(allowed_, cpu::avx2)) return avx2_x25519::multiply_base(out, scalar.expose());
 #endif
 #ifdef WG_COMPACT
-    out = {9}; // the base point, which is read before the result is written
-    static_cast<void>(x25519<>::multiply(out, scalar.expose(), out)); // never zero: its order is prime
+    out = {9}; // the base point; `multiply` reads it before it writes the result
+    static_cast<void>(x25519<>::multiply(out, scalar.expose(), out)); // never zero: the point has prime order
 #else
     x25519_base<>::multiply(out, scalar.expose());
 #endif
@@ -183,7 +187,7 @@ WG_CHOICE void x25519_dh::dh_batch(std::span<dh_item> items) const noexcept {
 
 #endif
 
-/// The model of dh_backend, by the name that bundles of policies use.
+/// `x25519_dh` by the name that bundles of policies use.
 using dh = x25519_dh;
 
 static_assert(dh_backend<dh>);

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: BSL-1.0
-// X25519 of the base point (RFC 7748, section 4.1) with a table.
+// X25519 of the base point (RFC 7748, section 4.1) with a table of multiples, which makes public keys of private ones.
 // Folder: backends/bundled; any thread.
 //
-// The point with u = 9 is that with y = 4/5 on the curve -x^2 + y^2 = 1 + d x^2 y^2 (edwards25519), u = (1+y)/(1-y).
-// There points are added by one complete formula (Hisil, Wong, Carter, Dawson, "Twisted Edwards curves revisited",
-// 2008; the curve's a is a square and d is not), so no case is special and nothing depends on the scalar.
+// The point u = 9 corresponds to the point y = 4/5 of the curve -x^2 + y^2 = 1 + d x^2 y^2 (edwards25519), where
+// u = (1+y)/(1-y). That curve has one complete formula for additions (Hisil, Wong, Carter, Dawson, "Twisted Edwards
+// curves revisited", 2008; the curve's a is a square and d is not). So there are no special cases, and neither the time
+// nor the memory accesses depend on the scalar.
 //
-// The scalar is written with digits 1 and -1 only, 260 of them, and these are taken in four combs of five teeth, 13
-// apart (Hamburg, "Fast and compact elliptic-curve cryptography", 2012): all digits at the same place between their
-// teeth are added at once. A comb has 16 points and their negatives; which one is needed is found by reading all 16.
-// That makes 52 additions and 12 doublings with a table of 6 KiB.
+// The scalar is written as 260 digits, each 1 or -1. Four combs of five teeth, 13 digits apart, select the digits
+// (Hamburg, "Fast and compact elliptic-curve cryptography", 2012): one addition serves the five digits under the teeth
+// of a comb. For each comb the table holds 16 points; the other 16 are their negatives. A look-up reads all 16 points.
+// A multiplication takes 52 additions and 12 doublings, where the ladder takes 255 steps. The table has 6 KiB.
 #ifndef WG_BACKENDS_BUNDLED_X25519_BASE_HPP
 #define WG_BACKENDS_BUNDLED_X25519_BASE_HPP
 
@@ -19,20 +20,27 @@
 
 namespace wg { inline namespace WG_ABI { namespace bundled {
 
+/// The digits of a scalar for the combs, and the table of points.
 struct comb25519 {
-    static constexpr std::size_t combs = 4, teeth = 5, distance = 13, points = 16, words = 12;
+    static constexpr std::size_t combs = 4, ///< combs in the 260 digits
+        teeth = 5,                          ///< digits that one addition serves
+        distance = 13,                      ///< digits between the teeth of a comb
+        points = 16,                        ///< points of a comb in the table
+        words = 12;                         ///< words of a point in the table
 
-    /// Point i of comb j: with weights w_h = 2^(13 (5 j + h)), w_4 + the sum over h < 4 of w_h if bit h of i is set,
-    /// else -w_h, times the base point. Of such a point x, y: (y - x) / 2, (y + x) / 2 and d x y, below p.
+    /// Point i of comb j is the base point times w_4 + the sum over h < 4 of (w_h if bit h of i is set, else -w_h),
+    /// where w_h = 2^(13 (5 j + h)). A point x, y is stored as (y - x) / 2, (y + x) / 2 and d x y, each below p, in
+    /// four words, the lowest first: these are the factors that the formula for additions needs.
     alignas(64) static constexpr std::uint64_t table[combs * points * words] = {
 #include "x25519_base_table.inl"
     };
 
-    /// The digits: bit i is set if digit i is 1, clear if it is -1.
+    /// Bit i is set if digit i is 1, and clear if digit i is -1.
     std::uint64_t bits[5];
 
-    /// Of the clamped scalar k. The sum of digits is 2 bits - (2^260 - 1), so bits = (k + L + 2^260 - 1) / 2 where L,
-    /// the order of the base point, makes an even number of the sum; k is even: k / 2 + (L - 1) / 2 + 2^259.
+    /// Computes the digits of the scalar k, which is clamped here. The digits represent 2 bits - (2^260 - 1), so bits =
+    /// (k + L + 2^260 - 1) / 2. L is the order of the base point; adding it makes the sum even and does not change the
+    /// result. As k is even, bits = k / 2 + (L - 1) / 2 + 2^259.
     explicit comb25519(byte const* scalar) noexcept {
         constexpr std::uint64_t half[4] = {0x2c09318d2e7ae9f6, 0x0a6f7cef517bce6b, 0, 0x0800000000000000};
         std::uint64_t k[5];
@@ -44,21 +52,22 @@ struct comb25519 {
         for (std::size_t i = 0; i < 4; ++i) {
             std::uint64_t const a = k[i] >> 1 | k[i + 1] << 63, sum = a + half[i];
             bits[i] = sum + carry;
-            // a sum that overflows is not 2^64 - 1, so the carry does not make it overflow again
+            // at most one of the additions overflows: a sum that overflowed is not 2^64 - 1
             carry = static_cast<std::uint64_t>(sum < a) | static_cast<std::uint64_t>(bits[i] < carry);
         }
-        bits[4] = 8 + carry; // the sum of the four words is < 2^255: there is no carry
+        bits[4] = 8 + carry; // 2^259; the sum of the four words is < 2^255, so `carry` is 0
         wipe(k);
     }
     ~comb25519() { wipe(bits); }
     comb25519(comb25519 const&) = delete;
     comb25519& operator=(comb25519 const&) = delete;
 
-    /// Which point of comb `j` is to be added for place `place`, and whether its negative.
+    /// The five digits under the teeth of a comb.
     struct digit {
-        std::uint32_t index;
-        std::uint32_t negative;
+        std::uint32_t index;    ///< the point in the table of the comb, 0-15
+        std::uint32_t negative; ///< 1 if the negative of the point is to be added, else 0
     };
+    /// The digits of comb `j` with its first tooth at `place`, 0-12.
     digit at(std::size_t j, std::size_t place) const noexcept {
         std::uint32_t tooth[teeth];
         for (std::size_t h = 0; h < teeth; ++h) {
@@ -67,14 +76,14 @@ struct comb25519 {
         }
         std::uint32_t const low = tooth[0] | tooth[1] << 1 | tooth[2] << 2 | tooth[3] << 3;
         std::uint32_t const negative = tooth[4] ^ 1;
-        return {low ^ (15 & (0 - negative)), negative}; // of a negative sum all digits change
+        return {low ^ (15 & (0 - negative)), negative}; // negating a sum changes all its digits
     }
 };
 
-/// With the table, in a field of these limbs.
+/// The portable multiplication of the base point. `Limbs`: the words of the field, limbs32 or limbs64.
 template <class Limbs = default_limbs> class x25519_base {
 public:
-    /// The scalar is clamped here.
+    /// Multiplies the base point by the scalar, which is clamped here.
     static void multiply(std::span<byte, key_bytes> out, key_view scalar) noexcept {
         comb(out.data(), scalar.data());
         wipe_stack<sizeof(work) + 2 * spill_bytes>();
@@ -83,7 +92,8 @@ public:
 private:
     using field = field25519<Limbs>;
 
-    /// Extended coordinates: x = X/Z, y = Y/Z, T = XY/Z.
+    /// The elements of the multiplication in one object, so that one wipe clears them. The point is in extended
+    /// coordinates: x = X/Z, y = Y/Z, T = XY/Z.
     struct work : field25519_scratch<field> {
         field x, y, z, t, e, f, g, h;
         byte entry[3 * key_bytes];
@@ -103,7 +113,7 @@ private:
                 plus(w);
             }
         }
-        // Z - Y is not zero: the point is not the neutral one, for k is 8 times a number that is not 0 and less than L
+        // Z - Y is not zero, because the point is not the neutral one: k = 8 n with 0 < n < L
         field::subtract(w.x, w.z, w.y);
         field::add(w.y, w.z, w.y);
         invert(w.x, w);
@@ -111,7 +121,8 @@ private:
         w.y.encode(out);
     }
 
-    /// The point to add: (y - x) / 2 in a, (y + x) / 2 in b, d x y in c; of the negative x is -x.
+    /// Looks up the point for a digit: a = (y - x) / 2, b = (y + x) / 2, c = d x y. The negative of a point has -x for
+    /// x.
     [[gnu::noinline]] static void select(work& w, std::size_t j, comb25519::digit digit) noexcept {
         std::uint64_t found[comb25519::words] = {};
         for (std::uint32_t i = 0; i < comb25519::points; ++i) {
@@ -128,12 +139,13 @@ private:
         w.h.set_small(0);
         field::subtract(w.h, w.h, w.c);
         w.g.set_small(1);
-        field::multiply(w.h, w.h, w.g); // tight again
+        field::multiply(w.h, w.h, w.g); // times 1, which makes the element tight
         field::swap_if(digit.negative, w.c, w.h);
         wipe(found);
     }
 
-    /// Adds the point in a, b, c. All four products of the textbook are halves here.
+    /// Adds the point in a, b, c. The four products are half those of the paper, because the table holds halves: this
+    /// saves doubling Z, and the point is the same.
     [[gnu::noinline]] static void plus(work& w) noexcept {
         field::subtract(w.e, w.y, w.x);
         field::add(w.f, w.y, w.x);
@@ -147,7 +159,8 @@ private:
         finish(w);
     }
 
-    /// Doubles the point. The textbook has -f and -h; changing both changes the sign of all coordinates.
+    /// Doubles the point. The paper has -f and -h in place of f and h. This changes the sign of all coordinates, which
+    /// leaves the point the same.
     [[gnu::noinline]] static void twice(work& w) noexcept {
         field::add(w.e, w.x, w.y);
         field::square(w.c, w.e);
@@ -157,7 +170,7 @@ private:
         field::add(w.h, w.a, w.b);
         field::subtract(w.g, w.b, w.a);
         w.t.set_small(1);
-        field::multiply(w.h, w.h, w.t); // tight, to be subtracted from
+        field::multiply(w.h, w.h, w.t); // times 1, which makes the element tight for `subtract`
         field::multiply(w.g, w.g, w.t);
         field::subtract(w.e, w.c, w.h);
         field::add(w.f, w.z, w.z);
@@ -166,6 +179,7 @@ private:
         finish(w);
     }
 
+    /// The last four products of an addition and of a doubling.
     static void finish(work& w) noexcept {
         field::multiply(w.x, w.e, w.f);
         field::multiply(w.y, w.g, w.h);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// What the vector kernels of X25519 have in common: the scalar before, the division after, batches.
+// The parts that all vector kernels of X25519 share: the bits of the scalar, the last division, and batches.
 // Folder: backends/bundled; any thread.
 #ifndef WG_BACKENDS_BUNDLED_X25519_LANES_HPP
 #define WG_BACKENDS_BUNDLED_X25519_LANES_HPP
@@ -11,7 +11,8 @@
 
 namespace wg { inline namespace WG_ABI { namespace bundled {
 
-/// Bit i says whether bits i and i + 1 of the clamped scalar differ.
+/// Computes when the ladder exchanges its two points: bit i of `swaps` is set if bits i and i + 1 of the clamped scalar
+/// differ. `scalar`: 32 bytes, which are clamped here.
 inline void swaps_of_scalar(std::uint64_t (&swaps)[4], byte const* scalar) noexcept {
     std::uint64_t k[4];
     for (std::size_t i = 0; i < 4; ++i) k[i] = load_le64(scalar + 8 * i);
@@ -21,8 +22,8 @@ inline void swaps_of_scalar(std::uint64_t (&swaps)[4], byte const* scalar) noexc
     wipe(k);
 }
 
-/// out = (a + b) / (a - b), 0 for division by 0. Limbs < 2^51 + 2^44, so a - b + 2p has
-/// none below zero, and both are loose.
+/// Writes (a + b) / (a - b) as 32 bytes; 0 if a = b. Before: limbs < 2^51 + 2^44, so no limb of a - b + 2p is below
+/// zero, and a + b and a - b are loose.
 inline void quotient_of_halves(byte* out, field25519<limbs64> const& a, field25519<limbs64> const& b) noexcept {
     field25519<limbs64> x, z;
     field25519<limbs64>::add(x, a, b);
@@ -32,7 +33,8 @@ inline void quotient_of_halves(byte* out, field25519<limbs64> const& a, field255
     x.encode(out);
     wipe(x), wipe(z);
 }
-/// Every out = x / z, 0 for z = 0. One inversion for all (Montgomery's trick): of the product of all z.
+/// Writes x / z to the result of each item; 0 for z = 0. One inversion, of the product of all z, serves all items
+/// (Montgomery's trick).
 template <std::size_t N>
 [[gnu::noinline]] void quotients(dh_item const* items, field25519<limbs64> (&x)[N],
                                  field25519<limbs64> (&z)[N]) noexcept {
@@ -42,7 +44,7 @@ template <std::size_t N>
     for (std::size_t j = 0; j < N; ++j) {
         z[j].encode(text);
         z[j].decode(text);
-        // for z = 0, 1 takes its place in the product, and x becomes 0
+        // z = 0 is replaced by 1, so that the product is not zero, and x by 0
         std::uint64_t const zero = is_zero_in_constant_time(text), keep = mask_of(zero ^ 1);
         z[j].v[0] |= zero;
         for (std::uint64_t& limb : x[j].v) limb &= keep;
@@ -62,7 +64,8 @@ template <std::size_t N>
     wipe(products), wipe(inverse), wipe(text);
 }
 
-/// As many items as a kernel has lanes, or fewer: the others do the first once more. What `dh` would do with each.
+/// Does what `dh` does for each item, in the lanes of one vector. There are at most as many items as lanes; lanes
+/// without an item repeat the first item.
 template <class Kernel> inline void multiply_in_lanes(std::span<dh_item> items) noexcept {
     constexpr std::size_t lanes = Kernel::lanes;
     secret<key_bytes> unused;
@@ -79,7 +82,8 @@ template <class Kernel> inline void multiply_in_lanes(std::span<dh_item> items) 
     for (dh_item& item : items) item.good = !item.out->is_zero();
 }
 
-/// A batch of any size; from `worth_it` on lanes are faster than one after the other.
+/// Does what `dh` does for each item of a batch of any size. From `Many::worth_it` items on, `Many` (one key to a lane)
+/// is faster than `One` (one key at a time).
 template <class One, class Many> inline void multiply_batch(std::span<dh_item> items) noexcept {
     while (items.size() >= Many::worth_it) {
         std::span<dh_item> const some = items.first(items.size() < Many::lanes ? items.size() : Many::lanes);
