@@ -10508,9 +10508,9 @@ struct comb25519 {
     /// Bit i is set if digit i is 1, and clear if digit i is -1.
     std::uint64_t bits[5];
 
-    /// Computes the digits of the scalar k, which is clamped here. The digits represent 2 bits - (2^260 - 1), so bits =
-    /// (k + L + 2^260 - 1) / 2. L is the order of the base point; adding it makes the sum even and does not change the
-    /// result. As k is even, bits = k / 2 + (L - 1) / 2 + 2^259.
+    /// Computes the digits of the scalar k, which is clamped here. The digits represent 2 bits - (2^260 - 1), so
+    /// bits = (k + L + 2^260 - 1) / 2. L is the order of the base point; adding it makes the sum even and does not
+    /// change the result. As k is even, bits = k / 2 + (L - 1) / 2 + 2^259.
     explicit comb25519(byte const* scalar) noexcept {
         constexpr std::uint64_t half[4] = {0x2c09318d2e7ae9f6, 0x0a6f7cef517bce6b, 0, 0x0800000000000000};
         std::uint64_t k[5];
@@ -10664,31 +10664,31 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// X25519 for eight keys with products of 52 bits (AVX-512 IFMA), one key to a lane of 64 bits.
-// Folder: backends/bundled; any thread.
-// Not to be called where `has(set, cpu::ifma)` is false.
+// X25519 for eight keys with 52-bit products (AVX-512 IFMA), one key to a lane of 64 bits.
+// Folder: backends/bundled; any thread. Requires a processor for which `has(set, cpu::ifma)` is true.
 //
-// Written for few instructions: the products of eight lanes keep the multipliers busy, so latency is hidden. Radix
-// 2^52, for a product instruction looks at 52 bits of a limb: what lies above need not be masked once it is carried.
+// The products of eight lanes keep the multipliers busy, which hides latency. So the number of instructions limits the
+// speed. Radix 2^52 saves instructions: a product instruction reads 52 bits of a limb, so the bits above, once carried,
+// need not be masked.
 #ifndef WG_BACKENDS_BUNDLED_X25519_IFMA8_HPP
 #define WG_BACKENDS_BUNDLED_X25519_IFMA8_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// X25519 for one key with products of 52 bits (AVX-512 IFMA): four products of field elements at once, one to a lane.
-// Folder: backends/bundled; any thread. Not to be called where `has(set, cpu::ifma)` is false.
+// X25519 for one key with 52-bit products (AVX-512 IFMA): four products of field elements at a time, one to a lane.
+// Folder: backends/bundled; any thread. Requires a processor for which `has(set, cpu::ifma)` is true.
 //
-// A step of the ladder is three rounds of four products, and each round waits for the one before, so everything here
-// is written for latency: radix 2^51, where carries run side by side, rather than 2^52, where they run in a row.
-// Rounds of four were proposed by Hisil, Egrice and Yassi ("Fast 4 way vectorized ladder for the complete set of
-// Montgomery curves", 2020); this arrangement is another: E^2 is multiplied by the curve's constant in the round that
-// multiplies by the point, so no round is spent on the constant, and all shuffles but one stay within 128 bits.
+// A step of the ladder has three rounds of four products, and each round depends on the one before. So latency limits
+// the speed. Radix 2^51 therefore beats radix 2^52 here: the carries of all limbs run side by side, and not one after
+// the other. Hisil, Egrice and Yassi proposed rounds of four ("Fast 4 way vectorized ladder for the complete set of
+// Montgomery curves", 2020). The arrangement here differs from theirs: the round that multiplies by the point also
+// multiplies E^2 by the curve's constant. So the constant costs no round, and only one shuffle crosses 128 bits.
 #ifndef WG_BACKENDS_BUNDLED_X25519_IFMA_HPP
 #define WG_BACKENDS_BUNDLED_X25519_IFMA_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// X25519 with products of 32 bits, four at once (AVX2): for one key four products of a step, one to a lane, as in
-// x25519_ifma.hpp, and for four keys one key to a lane.
-// Folder: backends/bundled; any thread. Not to be called where `has(set, cpu::avx2)` is false.
+// X25519 with four 32-bit products in one instruction (AVX2). With one key, the lanes hold four products of the same
+// step, as in x25519_ifma.hpp. With four keys, each lane holds one key.
+// Folder: backends/bundled; any thread. Requires a processor for which `has(set, cpu::avx2)` is true.
 #ifndef WG_BACKENDS_BUNDLED_X25519_AVX2_HPP
 #define WG_BACKENDS_BUNDLED_X25519_AVX2_HPP
 
@@ -10799,12 +10799,12 @@ template <class One, class Many> inline void multiply_batch(std::span<dh_item> i
 #define WG_X25519_AVX2 [[WG_TARGET_AVX2]]
 #ifdef __OPTIMIZE__
 #define WG_X25519_AVX2_INLINE WG_X25519_AVX2 [[gnu::always_inline]] static inline
-#else // every inlined object would have a place of its own on the stack, a megabyte of them
+#else // not inlined: without optimisation each inlined object takes its own stack memory, a megabyte in all
 #define WG_X25519_AVX2_INLINE WG_X25519_AVX2 static inline
 #endif
-// g++ would make trees of a sum and then has not the registers for them.
+// Keeps the order of a sum's terms. g++ would otherwise add them as a tree, which needs more registers than there are.
 #define WG_X25519_IN_ORDER(sum) asm("" : "+x"(sum))
-// For i from 0 to 9, written out: a limb that is reached by a variable index lives in memory.
+// Repeats the text for i = 0 to 9. With a loop, the variable index would keep the limbs in memory.
 // clang-format off
 #define WG_LIMB(n, ...) { constexpr int i = n; __VA_ARGS__; }
 #define WG_TEN_LIMBS(...) WG_LIMB(0, __VA_ARGS__) WG_LIMB(1, __VA_ARGS__) WG_LIMB(2, __VA_ARGS__) \
@@ -10814,66 +10814,82 @@ template <class One, class Many> inline void multiply_batch(std::span<dh_item> i
 
 namespace wg { inline namespace WG_ABI { namespace bundled {
 
-/// Four elements modulo p = 2^255 - 19, ten limbs of 26 and 25 bits in turn (radix 2^25.5), limb i of all in v[i].
-/// Below, B_i = 2^26 for even i, 2^25 for odd i. "Tight" limbs are < B_i + 2^17, "loose" ones < 3 B_i + 2^17: sums of
-/// two tight elements, and differences, to which 2p is added. Factors are loose. Products are "wide", limbs < 2^63.
+/// Four elements modulo p = 2^255 - 19, one to a lane: ten limbs of alternately 26 and 25 bits (radix 2^25.5), which
+/// fit the 32-bit factors of a product instruction. Ranges, with B_i = 2^26 for even i and 2^25 for odd i: "tight"
+/// limbs are < B_i + 2^17. "Loose" limbs are < 3 B_i + 2^17: sums of two tight elements, and differences, to which 2p
+/// is added. Factors are loose. Products are "wide", with limbs < 2^63.
 struct narrow25519 {
-    __m256i v[10];
+    __m256i v[10]; ///< limb i of all four elements in v[i]
 };
 
+/// X25519 with AVX2, for one key.
 struct avx2_x25519 {
-    using fe = narrow25519;
-    static constexpr std::size_t stack_bytes = 8192;
+    using fe = narrow25519;                          ///< four field elements
+    static constexpr std::size_t stack_bytes = 8192; ///< stack below the caller's frame that may hold secrets
 
+    /// Multiplies `point` by the scalar, which is clamped here.
+    /// Returns: whether the result is not zero. The time does not depend on it.
     static bool multiply(std::span<byte, key_bytes> out, key_view scalar, key_view point) noexcept {
         ladder(out.data(), scalar.data(), point.data());
         wipe_stack<stack_bytes>();
         return !is_zero_in_constant_time(out);
     }
 
-    /// The multiple of the base point.
+    /// Multiplies the base point by the scalar, which is clamped here.
     static void multiply_base(std::span<byte, key_bytes> out, key_view scalar) noexcept {
         comb(out.data(), scalar.data());
         wipe_stack<stack_bytes>();
     }
 
-    // What follows is for tests.
+    // The members below are public for tests only.
 
+    /// `value` in all lanes.
     WG_X25519_AVX2_INLINE __m256i all(std::uint64_t value) noexcept {
         return _mm256_set1_epi64x(static_cast<long long>(value));
     }
+    /// The values a, b, c, d in lanes 0-3.
     WG_X25519_AVX2_INLINE __m256i quad(std::uint64_t a, std::uint64_t b, std::uint64_t c, std::uint64_t d) noexcept {
         return _mm256_set_epi64x(static_cast<long long>(d), static_cast<long long>(c), static_cast<long long>(b),
                                  static_cast<long long>(a));
     }
+    /// a + b in each lane.
     WG_X25519_AVX2_INLINE __m256i add(__m256i a, __m256i b) noexcept { return _mm256_add_epi64(a, b); }
+    /// The 64-bit product of the lower 32 bits of a and b in each lane.
     WG_X25519_AVX2_INLINE __m256i times(__m256i a, __m256i b) noexcept { return _mm256_mul_epu32(a, b); }
-    /// The other element of each pair of lanes.
+    /// Exchanges lanes 0 and 1, and lanes 2 and 3.
     WG_X25519_AVX2_INLINE __m256i other(__m256i a) noexcept { return _mm256_shuffle_epi32(a, 0x4e); }
 
+    /// The bits of limb i.
     static constexpr int bits(int i) noexcept { return i % 2 == 0 ? 26 : 25; }
+    /// A mask of the bits of limb i.
     static constexpr std::uint64_t mask(int i) noexcept { return (std::uint64_t{1} << bits(i)) - 1; }
     /// Limb i of 2p.
     static constexpr std::uint64_t two_p(int i) noexcept { return 2 * mask(i) - (i == 0 ? 36 : 0); }
 
+    /// Limb i of 2p in the lanes whose argument is true, zero in the others.
     WG_X25519_AVX2_INLINE __m256i twice_p(int i, bool a, bool b, bool c, bool d) noexcept {
         std::uint64_t const p = two_p(i);
         return quad(a * p, b * p, c * p, d * p);
     }
 
-    /// Factors as they are multiplied with: a; a with odd limbs doubled; b; 19 b.
+    /// The factors a and b of a product, and the multiples of them that its terms need.
     struct factors {
-        fe a, a2, b, b19;
+        fe a,    ///< the first factor
+            a2,  ///< 2 a, odd limbs only
+            b,   ///< the second factor
+            b19; ///< 19 b, limbs 1-9 only
     };
 
-    /// Term i of limb K of a product. 2^(25.5 ...) is rounded up, so a product of odd limbs counts twice; what is from
-    /// 2^255 on comes back times 19. Factors < 2^27.6 and < 19 * 2^27.6 < 2^31.9, so the term is < 2^59.5 if both limbs
-    /// are even, and half of that if one is odd and limb K therefore.
+    /// Term N of limb K of a product. The weight of a limb, 2^(25.5 i), is rounded up, so a product of two odd limbs is
+    /// doubled. 2^255 = 19 modulo p, so a term of limb K + 10 is multiplied by 19. Factors are < 2^27.6
+    /// and < 19 * 2^27.6 < 2^31.9. The term is < 2^59.5 if both limbs are even, and half of that if one limb, and so
+    /// limb K, is odd.
     template <int K, int N> WG_X25519_AVX2_INLINE __m256i term(factors const& f) noexcept {
         constexpr int j = (K - N + 10) % 10;
         return times(N % 2 == 1 && j % 2 == 1 ? f.a2.v[N] : f.a.v[N], N > K ? f.b19.v[j] : f.b.v[j]);
     }
-    /// By rows: ten sums and a factor are all that has to be in registers.
+    /// Adds the products of limb N of a and all limbs of b to r. In this order only the ten sums and one limb of a have
+    /// to be in registers.
     template <int N> WG_X25519_AVX2_INLINE void row(fe& r, factors const& f) noexcept {
         if constexpr (N == 0) {
             WG_TEN_LIMBS(r.v[i] = term<i, 0>(f))
@@ -10882,7 +10898,7 @@ struct avx2_x25519 {
         }
     }
 
-    /// Four products. Before: loose. After: wide: 10 terms < 2^59.5.
+    /// r = a b in each lane. Before: loose. After: wide, because a limb is the sum of 10 terms < 2^59.5.
     WG_X25519_AVX2_INLINE void multiply(fe& r, fe const& a, fe const& b) noexcept {
         factors f;
         fe t;
@@ -10893,16 +10909,21 @@ struct avx2_x25519 {
         r = t;
     }
 
-    /// What products of a square are made of: a, 2 a, 19 a, 38 a; the last two only where they are needed.
+    /// The argument a of a square, and the multiples of it that the terms need.
     struct root {
-        fe a, a2, a19, a38;
+        fe a,    ///< the argument
+            a2,  ///< 2 a
+            a19, ///< 19 a, limbs 5-9 only
+            a38; ///< 38 a, odd limbs of 5-9 only
     };
-    /// All products with limb N that have no limb below it: those of two different limbs count twice.
+    /// The product of limbs N and M, N <= M, with its factor in the square: 2 for different limbs, 2 for two odd limbs
+    /// and 19 if it wraps at 2^255.
     template <int N, int M> WG_X25519_AVX2_INLINE __m256i square_term(root const& f) noexcept {
         constexpr bool twice = N % 2 == 1 && M % 2 == 1, wraps = N + M >= 10;
         if constexpr (N == M) return times(twice ? f.a2.v[N] : f.a.v[N], wraps ? f.a19.v[M] : f.a.v[M]);
         return times(f.a2.v[N], twice ? (wraps ? f.a38.v[M] : f.a2.v[M]) : (wraps ? f.a19.v[M] : f.a.v[M]));
     }
+    /// Adds the products of limb N and the limbs from N on to r.
     template <int N> WG_X25519_AVX2_INLINE void square_row(fe& r, root const& f) noexcept {
         if constexpr (N == 0) {
             WG_TEN_LIMBS(r.v[i] = square_term<0, i>(f))
@@ -10913,7 +10934,8 @@ struct avx2_x25519 {
             })
         }
     }
-    /// Four squares; the sums are those of multiply().
+    /// r = a^2 in each lane, with 55 products where multiply() has 100. Before: loose. After: wide, the sums of
+    /// multiply().
     WG_X25519_AVX2_INLINE void square(fe& r, fe const& a) noexcept {
         root f;
         fe t;
@@ -10925,34 +10947,37 @@ struct avx2_x25519 {
         r = t;
     }
 
-    /// x.v[N] keeps bits(N); the others go to the next limb, or times 19 to the lowest.
+    /// Limb N keeps its lower bits(N) bits. The higher bits are added to the next limb; those of limb 9 are multiplied
+    /// by 19 and added to limb 0.
     template <int N> WG_X25519_AVX2_INLINE void carry_one(fe& x) noexcept {
         __m256i const c = _mm256_srli_epi64(x.v[N], bits(N));
         x.v[N] = _mm256_and_si256(x.v[N], all(mask(N)));
         if constexpr (N < 9) x.v[N + 1] = add(x.v[N + 1], c);
         else x.v[0] = add(add(x.v[0], c), add(add(c, c), _mm256_slli_epi64(c, 4)));
     }
-    /// Wide to tight, in two chains side by side. Carries are < 2^38 + 2; that of limb 9 comes back times 19, < 2^43,
-    /// of which limb 0 gives < 2^17 to limb 1. The second carry of limb 4 is < 2^13.
+    /// Carries. Before: wide. After: tight. Two chains, from limb 0 and from limb 4, run side by side and hide each
+    /// other's latency. Carries are < 2^38 + 2. The carry of limb 9, times 19, is < 2^43; limb 0 then carries < 2^17
+    /// into limb 1. The second carry of limb 4 is < 2^13.
     WG_X25519_AVX2_INLINE void carry(fe& x) noexcept {
         carry_one<0>(x), carry_one<4>(x), carry_one<1>(x), carry_one<5>(x), carry_one<2>(x), carry_one<6>(x);
         carry_one<3>(x), carry_one<7>(x), carry_one<4>(x), carry_one<8>(x), carry_one<9>(x), carry_one<0>(x);
     }
 
-    /// Limbs of 51 bits, as two each.
+    /// Sets lanes 0-3 of r to a, b, c, d: each limb of 51 bits is split in two.
     WG_X25519_AVX2_INLINE void give(fe& r, field25519<limbs64> const& a, field25519<limbs64> const& b,
                                     field25519<limbs64> const& c, field25519<limbs64> const& d) noexcept {
         WG_TEN_LIMBS(r.v[i] = quad(a.v[i / 2] >> (i % 2 * 26) & mask(i), b.v[i / 2] >> (i % 2 * 26) & mask(i),
                                    c.v[i / 2] >> (i % 2 * 26) & mask(i), d.v[i / 2] >> (i % 2 * 26) & mask(i)))
     }
-    /// One lane of a tight element: limbs < 2^51 + 2^44.
+    /// Sets r to one lane of x. Before: tight. After: limbs < 2^51 + 2^44.
     template <int Lane> WG_X25519_AVX2_INLINE void take(field25519<limbs64>& r, fe const& x) noexcept {
         WG_TEN_LIMBS(__m128i const half = _mm256_extracti128_si256(x.v[i], Lane / 2);
                      std::uint64_t const value = static_cast<std::uint64_t>(_mm_extract_epi64(half, Lane % 2));
                      if constexpr (i % 2 == 0) r.v[i / 2] = value; else r.v[i / 2] += value << 26)
     }
 
-    /// Lanes (a, b, c, d), tight, become (a + b, a - b, c', d'): c + d, c - d if `Both`, else c, c - d.
+    /// Lanes (a, b, c, d) become (a + b, a - b, c + d, c - d) if `Both`, else (a + b, a - b, c, c - d). Before: tight.
+    /// After: loose.
     template <bool Both> WG_X25519_AVX2_INLINE void cross(fe& r, fe const& x) noexcept {
         WG_TEN_LIMBS(__m256i const y = other(x.v[i]);
                      __m256i const differences = _mm256_sub_epi64(add(y, all(two_p(i))), x.v[i]);
@@ -10961,11 +10986,12 @@ struct avx2_x25519 {
                          _mm256_blend_epi32(Both ? sums : _mm256_blend_epi32(sums, x.v[i], 0x30), differences, 0xcc))
     }
 
-    /// A step of the ladder for one key. n: lanes (C, D, A, B), loose: sum and difference of x3:z3, then of x2:z2.
-    /// `swap` is all ones if x3:z3 is to be doubled, else zero. `by` is (0, x1, 0, 121665), tight.
+    /// A step of the ladder for one key, in three rounds of four products. n: lanes (C, D, A, B), loose, where
+    /// C = x3 + z3, D = x3 - z3, A = x2 + z2, B = x2 - z2. `swap` is all ones if x3:z3 is to be doubled, and zero if
+    /// x2:z2 is. `by`: lanes (0, x1, 0, 121665), tight.
     WG_X25519_AVX2_INLINE void step(fe& n, __m256i swap, fe const& by) noexcept {
         fe a, b, w, e;
-        // (D, C, P, Q) (A, B, P, Q), where P, Q are C, D or A, B
+        // the factors (D, C, P, Q) and (A, B, P, Q), where P, Q are C, D or A, B as `swap` selects
         __m256i const same = _mm256_set_epi32(7, 6, 5, 4, 0, 0, 0, 0), four = _mm256_set_epi32(4, 4, 4, 4, 0, 0, 0, 0);
         __m256i const which = _mm256_xor_si256(same, _mm256_and_si256(swap, four));
         __m256i const left = _mm256_or_si256(which, _mm256_set_epi32(0, 0, 0, 0, 1, 0, 3, 2)),
@@ -10978,7 +11004,7 @@ struct avx2_x25519 {
         WG_TEN_LIMBS(b.v[i] = _mm256_blend_epi32(e.v[i], other(e.v[i]), 0x30))
         multiply(w, e, b); // SS, TT, AA E, EE
         carry(w);
-        // (-, TT, AA, EE) (0, x1, AA, 121665)
+        // the factors (any, TT, AA, EE) and (0, x1, AA, 121665)
         WG_TEN_LIMBS(a.v[i] = _mm256_blend_epi32(w.v[i], e.v[i], 0x30);
                      b.v[i] = _mm256_blend_epi32(by.v[i], e.v[i], 0x30))
         multiply(e, a, b);
@@ -10991,6 +11017,7 @@ struct avx2_x25519 {
         cross<true>(n, e);
     }
 
+    /// The ladder: out = the multiple of `point`. All have 32 bytes. Wipes the registers, but not the stack.
     WG_X25519_AVX2 [[gnu::noinline]] static void ladder(byte* out, byte const* scalar, byte const* point) noexcept {
         field25519<limbs64> x1, zero, one, a24, sum, difference;
         std::uint64_t swaps[4];
@@ -11003,7 +11030,7 @@ struct avx2_x25519 {
         cross<true>(n, n);
         for (std::size_t bit = 255; bit-- > 0;)
             step(n, all(std::uint64_t{0} - (swaps[bit / 64] >> (bit % 64) & 1)), by);
-        // the lowest bit is clear: x2:z2 is the result. A + B = 2 x2, A - B = 2 z2
+        // the lowest bit of the scalar is clear, so x2:z2 is the result without an exchange. A + B = 2 x2, A - B = 2 z2
         carry(n);
         take<2>(sum, n), take<3>(difference, n);
         quotient_of_halves(out, sum, difference);
@@ -11011,6 +11038,7 @@ struct avx2_x25519 {
         wipe_registers();
     }
 
+    /// Clears the vector registers.
     WG_X25519_AVX2_INLINE void wipe_registers() noexcept {
         asm volatile("vzeroall"
                      :
@@ -11019,8 +11047,9 @@ struct avx2_x25519 {
                        "xmm12", "xmm13", "xmm14", "xmm15");
     }
 
-    /// The point for a digit as words, the lowest first, of lanes ((y - x) / 2, (y + x) / 2, d x y, 1); for a negative
-    /// digit the first two are exchanged, and the third is still to be negated.
+    /// Looks up the point for a digit of comb j, by reading all 16 points. w: its words, the lowest first, in lanes
+    /// ((y - x) / 2, (y + x) / 2, d x y, 1). For a negative digit the first two are exchanged; the caller negates the
+    /// third.
     WG_X25519_AVX2_INLINE void select(__m256i (&w)[4], std::size_t j, comb25519::digit digit) noexcept {
         __m256i const index = all(digit.index), one = all(1);
         __m256i minus = _mm256_setzero_si256(), plus = minus, product = minus, at = minus;
@@ -11033,7 +11062,7 @@ struct avx2_x25519 {
             product = _mm256_or_si256(product, _mm256_and_si256(same, _mm256_load_si256(entry + 2)));
             at = add(at, one);
         }
-        // the negative of a point has -x for x
+        // the negative of a point has -x in place of x
         __m256i const swap = _mm256_and_si256(_mm256_xor_si256(minus, plus), all(std::uint64_t{0} - digit.negative));
         minus = _mm256_xor_si256(minus, swap), plus = _mm256_xor_si256(plus, swap);
         __m256i const unit = quad(1, 0, 0, 0);
@@ -11043,7 +11072,7 @@ struct avx2_x25519 {
         w[2] = _mm256_permute2x128_si256(a, c, 0x31), w[3] = _mm256_permute2x128_si256(b, d, 0x31);
     }
 
-    /// Limbs of words: limb i begins at bit 25.5 i, rounded up.
+    /// Splits four words into ten limbs. Limb i begins at bit 25.5 i, rounded up.
     WG_X25519_AVX2_INLINE void unpack(fe& r, __m256i const (&w)[4]) noexcept {
         WG_TEN_LIMBS(constexpr int first = (51 * i + 1) / 2, word = first / 64, bit = first % 64;
                      __m256i x = _mm256_srli_epi64(w[word], bit);
@@ -11051,7 +11080,8 @@ struct avx2_x25519 {
                      r.v[i] = _mm256_and_si256(x, all(mask(i))))
     }
 
-    /// Of e = lanes (E, H, F, G), loose: the point X = E F, Y = G H, T = E H, Z = F G, as plus() and twice() take it.
+    /// The last four products of an addition and of a doubling. e: lanes (E, H, F, G), loose. The point is X = E F,
+    /// Y = G H, T = E H, Z = F G. q: lanes (Y - X, Y + X, T, Z), loose, as plus() and twice() take it.
     WG_X25519_AVX2_INLINE void finish(fe& q, fe const& e) noexcept {
         fe a, b;
         WG_TEN_LIMBS(a.v[i] = _mm256_permute4x64_epi64(e.v[i], 0x84); b.v[i] = _mm256_permute4x64_epi64(e.v[i], 0xde))
@@ -11063,18 +11093,19 @@ struct avx2_x25519 {
                      q.v[i] = _mm256_blend_epi32(ends, differences, 0x03))
     }
 
-    /// Adds a point, loose. q: lanes (Y - X, Y + X, T, Z), loose.
+    /// Adds `point`, lanes as in select(), loose, to q: lanes (Y - X, Y + X, T, Z), loose.
     WG_X25519_AVX2_INLINE void plus(fe& q, fe const& point) noexcept {
         fe w;
         multiply(w, q, point);
-        carry(w); // A, B, C, D, all halves of the textbook's
+        carry(w); // A, B, C, D, each half of the paper's, as in x25519_base
         WG_TEN_LIMBS(__m256i const y = other(w.v[i]);
                      w.v[i] = _mm256_blend_epi32(add(y, w.v[i]), _mm256_sub_epi64(add(y, all(two_p(i))), w.v[i]), 0x33))
         finish(q, w); // E = B - A, H = B + A, F = D - C, G = D + C
     }
 
-    /// Doubles. With u = Y - X and v = Y + X: E = 4 XY = vv - uu, H = 2 (XX + YY) = vv + uu, G = 2 (YY - XX) = 2 uv,
-    /// F = 4 ZZ - G; these are twice the textbook's, with the signs of F and H changed: the same point.
+    /// Doubles the point q. With u = Y - X and v = Y + X: E = 4 XY = vv - uu, H = 2 (XX + YY) = vv + uu, G = 2
+    /// (YY - XX) = 2 uv, F = 4 ZZ - G. These are twice the values of the paper, with the signs of F and H changed; the
+    /// point is the same.
     WG_X25519_AVX2_INLINE void twice(fe& q) noexcept {
         fe w, a, b;
         WG_TEN_LIMBS(a.v[i] = _mm256_permute4x64_epi64(q.v[i], 0xc4); b.v[i] = _mm256_permute4x64_epi64(q.v[i], 0xd4))
@@ -11089,10 +11120,12 @@ struct avx2_x25519 {
         finish(q, w);
     }
 
+    /// The comb of x25519_base.hpp: out = the multiple of the base point. Both have 32 bytes. Wipes the registers, but
+    /// not the stack.
     WG_X25519_AVX2 [[gnu::noinline]] static void comb(byte* out, byte const* scalar) noexcept {
         comb25519 const digits(scalar);
         fe q, point;
-        WG_TEN_LIMBS(q.v[i] = quad(i == 0, i == 0, 0, i == 0)) // 0, 1
+        WG_TEN_LIMBS(q.v[i] = quad(i == 0, i == 0, 0, i == 0)) // the neutral point x = 0, y = 1
         for (std::size_t place = comb25519::distance; place-- > 0;) {
             if (place != comb25519::distance - 1) twice(q);
             for (std::size_t j = 0; j < comb25519::combs; ++j) {
@@ -11117,29 +11150,37 @@ struct avx2_x25519 {
     }
 };
 
-/// Four keys, one to a lane.
+/// X25519 with AVX2, for four keys, one to a lane.
 struct avx2_x25519_of_four : avx2_x25519 {
-    static constexpr std::size_t lanes = 4;
-    /// Two single ones take longer than four here.
+    static constexpr std::size_t lanes = 4; ///< keys at a time
+    /// The least number of keys for which this kernel is faster: two calls for one key take longer than one for four.
     static constexpr std::size_t worth_it = 2;
 
-    /// x2:z2 and x3:z3 of four keys, tight.
+    /// The state of four ladders, tight.
     struct state {
-        fe x2, z2, x3, z3, x1;
+        fe x2,  ///< X of the point x2:z2
+            z2, ///< Z of the point x2:z2
+            x3, ///< X of the point x3:z3
+            z3, ///< Z of the point x3:z3
+            x1; ///< the points that are multiplied
     };
 
+    /// r = a + b. Before: tight. After: loose.
     WG_X25519_AVX2_INLINE void sum(fe& r, fe const& a, fe const& b) noexcept {
         WG_TEN_LIMBS(r.v[i] = add(a.v[i], b.v[i]))
     }
+    /// r = a - b. Before: tight. After: loose.
     WG_X25519_AVX2_INLINE void difference(fe& r, fe const& a, fe const& b) noexcept {
         WG_TEN_LIMBS(r.v[i] = _mm256_sub_epi64(add(a.v[i], all(two_p(i))), b.v[i]))
     }
+    /// r = a b. Before: loose. After: tight.
     WG_X25519_AVX2_INLINE void product(fe& r, fe const& a, fe const& b) noexcept {
         multiply(r, a, b);
         carry(r);
     }
 
-    /// A step of the ladder for four keys: doubles x3:z3 in lanes where `swap` is all ones, else x2:z2.
+    /// A step of the ladder for four keys. x2:z2 becomes the double of x3:z3 in lanes where `swap` is all ones, else
+    /// the double of x2:z2; x3:z3 becomes the sum of both points.
     WG_X25519_AVX2_INLINE void step(state& s, __m256i swap) noexcept {
         fe a, b, c, d;
         sum(a, s.x2, s.z2);
@@ -11170,6 +11211,8 @@ struct avx2_x25519_of_four : avx2_x25519 {
         product(s.z2, c, d);
     }
 
+    /// The ladder for four items: the results are x[i] / z[i], limbs < 2^51 + 2^44. Wipes the registers, but not the
+    /// stack.
     WG_X25519_AVX2 [[gnu::noinline]] static void ladder(dh_item const* items, field25519<limbs64>* x,
                                                         field25519<limbs64>* z) noexcept {
         field25519<limbs64> zero, one, x1[lanes];
@@ -11190,7 +11233,7 @@ struct avx2_x25519_of_four : avx2_x25519 {
         for (std::size_t bit = 255; bit-- > 0;) {
             __m256i const word = _mm256_load_si256(reinterpret_cast<__m256i const*>(swaps[bit / 64]));
             __m256i const top = _mm256_sll_epi64(word, _mm_cvtsi32_si128(static_cast<int>(63 - bit % 64)));
-            step(s, _mm256_cmpgt_epi64(_mm256_setzero_si256(), top)); // the lowest bit is clear: no swap after
+            step(s, _mm256_cmpgt_epi64(_mm256_setzero_si256(), top)); // the lowest bit is clear: no exchange at the end
         }
         take<0>(x[0], s.x2), take<1>(x[1], s.x2), take<2>(x[2], s.x2), take<3>(x[3], s.x2);
         take<0>(z[0], s.z2), take<1>(z[1], s.z2), take<2>(z[2], s.z2), take<3>(z[3], s.z2);
@@ -11218,10 +11261,10 @@ struct avx2_x25519_of_four : avx2_x25519 {
 #define WG_X25519_IFMA [[WG_TARGET_IFMA]]
 #ifdef __OPTIMIZE__
 #define WG_X25519_INLINE WG_X25519_IFMA [[gnu::always_inline]] static inline
-#else // every inlined object would have a place of its own on the stack, a megabyte of them
+#else // not inlined: without optimisation each inlined object takes its own stack memory, a megabyte in all
 #define WG_X25519_INLINE WG_X25519_IFMA static inline
 #endif
-// For i from 0 to 4, written out: a limb that is reached by a variable index lives in memory.
+// Repeats the text for i = 0 to 4. With a loop, the variable index would keep the limbs in memory.
 // clang-format off
 #define WG_LIMBS(...) WG_LIMB(0, __VA_ARGS__) WG_LIMB(1, __VA_ARGS__) WG_LIMB(2, __VA_ARGS__) \
     WG_LIMB(3, __VA_ARGS__) WG_LIMB(4, __VA_ARGS__)
@@ -11230,7 +11273,7 @@ struct avx2_x25519_of_four : avx2_x25519 {
 
 namespace wg { inline namespace WG_ABI { namespace bundled {
 
-/// Clears what a kernel had in vector and mask registers.
+/// Clears the vector and mask registers that a kernel used.
 WG_X25519_INLINE void wipe_avx512_registers() noexcept {
     asm volatile("vzeroall\n\tvpxorq %%xmm16, %%xmm16, %%xmm16\n\tvpxorq %%xmm17, %%xmm17, %%xmm17\n\t"
                  "vpxorq %%xmm18, %%xmm18, %%xmm18\n\tvpxorq %%xmm19, %%xmm19, %%xmm19\n\t"
@@ -11251,58 +11294,69 @@ WG_X25519_INLINE void wipe_avx512_registers() noexcept {
                    "k4", "k5", "k6", "k7");
 }
 
-/// Four elements modulo p = 2^255 - 19, five limbs of 51 bits, limb i of all four in v[i]. "Tight" limbs are
-/// < 2^51 + 2^16: factors are tight, for a product takes 52 bits of each limb and no more. Products and sums of them
-/// are "wide": limbs < 2^62 here, made tight by carry().
+/// Four elements modulo p = 2^255 - 19, one to a lane: five limbs of 51 bits. "Tight" limbs are < 2^51 + 2^16. Factors
+/// are tight, because a product instruction reads only 52 bits of a limb. Products and sums of them are "wide": limbs
+/// < 2^62, which carry() makes tight.
 struct quad25519 {
-    __m256i v[5];
+    __m256i v[5]; ///< limb i of all four elements in v[i]
 };
 
+/// X25519 with AVX-512 IFMA, for one key.
 struct ifma_x25519 {
+    /// Multiplies `point` by the scalar, which is clamped here.
+    /// Returns: whether the result is not zero. The time does not depend on it.
     static bool multiply(std::span<byte, key_bytes> out, key_view scalar, key_view point) noexcept {
         ladder(out.data(), scalar.data(), point.data());
         wipe_stack<stack_bytes>();
         return !is_zero_in_constant_time(out);
     }
 
-    /// The multiple of the base point.
+    /// Multiplies the base point by the scalar, which is clamped here.
     static void multiply_base(std::span<byte, key_bytes> out, key_view scalar) noexcept {
         comb(out.data(), scalar.data());
         wipe_stack<stack_bytes>();
     }
 
-    // What follows is for tests.
-    using quad = quad25519;
-    static constexpr std::size_t stack_bytes = 4096;
-    static constexpr std::uint64_t mask = (std::uint64_t{1} << 51) - 1;
+    // The members below are public for tests only.
 
+    using quad = quad25519;                                             ///< four field elements
+    static constexpr std::size_t stack_bytes = 4096;                    ///< stack that may hold secrets
+    static constexpr std::uint64_t mask = (std::uint64_t{1} << 51) - 1; ///< the bits of a limb
+
+    /// `value` in all lanes.
     WG_X25519_INLINE __m256i all(std::uint64_t value) noexcept {
         return _mm256_set1_epi64x(static_cast<long long>(value));
     }
+    /// The values a, b, c, d in lanes 0-3.
     WG_X25519_INLINE __m256i lanes(std::uint64_t a, std::uint64_t b, std::uint64_t c, std::uint64_t d) noexcept {
         return _mm256_set_epi64x(static_cast<long long>(d), static_cast<long long>(c), static_cast<long long>(b),
                                  static_cast<long long>(a));
     }
-    /// Zero. The compilers would keep one in a register and copy that.
+    /// Zero, made anew each time: the compilers would keep a zero in a register and copy it.
     WG_X25519_INLINE __m256i none() noexcept {
         __m256i r;
         asm volatile("vpxorq %0, %0, %0" : "=v"(r));
         return r;
     }
+    /// sum plus the lower 52 bits of the 104-bit product a b, in each lane.
     WG_X25519_INLINE __m256i low(__m256i sum, __m256i a, __m256i b) noexcept {
         return _mm256_madd52lo_epu64(sum, a, b);
     }
+    /// sum plus the upper 52 bits of the 104-bit product a b, in each lane.
     WG_X25519_INLINE __m256i high(__m256i sum, __m256i a, __m256i b) noexcept {
         return _mm256_madd52hi_epu64(sum, a, b);
     }
+    /// a + b in each lane.
     WG_X25519_INLINE __m256i add(__m256i a, __m256i b) noexcept { return _mm256_add_epi64(a, b); }
-    /// The other element of each pair of lanes.
+    /// Exchanges lanes 0 and 1, and lanes 2 and 3.
     WG_X25519_INLINE __m256i other(__m256i a) noexcept { return _mm256_shuffle_epi32(a, _MM_PERM_BADC); }
 
-    /// Limb i of 2^9 p: no wide product is more, in any limb.
+    /// Limb i of 2^9 p. It is at least as large as any limb of a product, so a difference plus 2^9 p has no limb below
+    /// zero.
     static constexpr std::uint64_t bias(int i) noexcept { return (mask - (i == 0 ? 18 : 0)) << 9; }
 
-    /// Before: limbs < 2^62. After: tight, for 19 * 2^11 < 2^15.3 is carried into the lowest limb and 2^11 into others.
+    /// Carries all limbs side by side. Before: limbs < 2^62. After: tight, because the carry into the lowest limb is
+    /// < 19 * 2^11 < 2^15.3, and into the others < 2^11.
     WG_X25519_INLINE void carry(quad& r, quad const& a) noexcept {
         __m256i const m = all(mask);
         __m256i const c4 = _mm256_srli_epi64(a.v[4], 51), c3 = _mm256_srli_epi64(a.v[3], 51),
@@ -11315,21 +11369,24 @@ struct ifma_x25519 {
         r.v[4] = add(_mm256_and_si256(a.v[4], m), c3);
     }
 
-    /// l + 2 h + 19 (m + 2 n)
+    /// A limb of a product, l + 2 h + 19 (m + 2 n): l and m are sums of lower halves of products, h and n of upper
+    /// halves. Upper halves have the weight 2^52, which is 2 * 2^51. m and n are from 2^255 on, and 2^255 = 19 modulo
+    /// p.
     WG_X25519_INLINE __m256i fold(__m256i l, __m256i h, __m256i m, __m256i n) noexcept {
         __m256i const w = add(m, add(n, n)); // < 2^54.8
         __m256i const w3 = add(w, add(w, w)), w16 = _mm256_slli_epi64(w, 4);
         return add(add(l, add(h, h)), add(w3, w16));
     }
 
-    /// Four products, and what is given. Before: a, b tight. After: wide; without what is given, limb 0 is the largest,
-    /// 1 low product and 19 times 4 low and 10 high ones: low ones are < 2^52, high ones < 2^50.01, and together that
+    /// r = given + a b in each lane. Before: a, b tight. After: wide. Limb 0 of a b is the largest limb: 1 lower half
+    /// and 19 times 4 lower and 10 upper halves of products. Lower halves are < 2^52, upper halves < 2^50.01, so limb 0
     /// is < 2^52 * (1 + 19 * 6.6) < 2^58.99 < bias(0) / 2.
     WG_X25519_INLINE void multiply(quad& r, quad const& a, quad const& b, quad const& given) noexcept {
         __m256i const a0 = a.v[0], a1 = a.v[1], a2 = a.v[2], a3 = a.v[3], a4 = a.v[4];
         __m256i const b0 = b.v[0], b1 = b.v[1], b2 = b.v[2], b3 = b.v[3], b4 = b.v[4];
         __m256i l0, l1, l2, l3, l4, l5, l6, l7, l8, h1, h2, h3, h4, h5, h6, h7, h8, h9;
-        // what is folded goes first; limb 0 comes last out of carry(), so it is not waited for
+        // The terms that fold() multiplies by 19 come first. Limb 0 comes last, because carry() finishes it last
+        // anyway.
         l5 = low(none(), a1, b4), h5 = high(none(), a1, b3), l6 = low(none(), a2, b4), h6 = high(none(), a2, b3);
         l7 = low(none(), a3, b4), h7 = high(none(), a3, b3), l8 = low(none(), a4, b4), h8 = high(none(), a4, b3);
         l5 = low(l5, a2, b3), h5 = high(h5, a2, b2), l6 = low(l6, a3, b3), h6 = high(h6, a3, b2);
@@ -11351,31 +11408,33 @@ struct ifma_x25519 {
         r.v[0] = fold(l0, _mm256_setzero_si256(), l5, h5);
     }
 
+    /// The elements a 2^9 p, b 2^9 p, c 2^9 p, d 2^9 p.
     WG_X25519_INLINE quad lanes_of_bias(std::uint64_t a, std::uint64_t b, std::uint64_t c, std::uint64_t d) noexcept {
         quad r;
         WG_LIMBS(r.v[i] = lanes(a * bias(i), b * bias(i), c * bias(i), d * bias(i)))
         return r;
     }
 
-    /// Lanes (a, b, c, d) become (a + b, a - b, c', d'): c + d, c - d if `both`, else c, c - d. The even lanes of `x`
-    /// have `bias` in them.
+    /// Lanes (a, b, c, d) become (a + b, a - b, c + d, c - d) if `Both`, else (a + b, a - b, c, c - d). The even lanes
+    /// of x include `bias`, so that no limb of a difference is below zero.
     template <bool Both> WG_X25519_INLINE void cross(quad& r, quad const& x) noexcept {
         WG_LIMBS(__m256i const y = other(x.v[i]);
                  __m256i const sums = Both ? add(x.v[i], y) : _mm256_mask_add_epi64(x.v[i], 1, x.v[i], y);
                  r.v[i] = _mm256_mask_sub_epi64(sums, 10, y, x.v[i]))
     }
 
-    /// One lane of a tight element.
+    /// Sets r to one lane of x, which is tight.
     template <int Lane> WG_X25519_INLINE void take(field25519<limbs64>& r, quad const& x) noexcept {
         WG_LIMBS(__m128i const half = _mm256_extracti128_si256(x.v[i], Lane / 2);
                  r.v[i] = static_cast<std::uint64_t>(_mm_extract_epi64(half, Lane % 2)))
     }
 
-    /// A step. n: lanes (C, D, A, B), tight: sum and difference of x3:z3, then of x2:z2. `swap` is all ones if x3:z3
-    /// is to be doubled, else zero. `by` is (0, x1, 0, 121665).
+    /// A step of the ladder, in three rounds of four products. n: lanes (C, D, A, B), tight, where C = x3 + z3,
+    /// D = x3 - z3, A = x2 + z2, B = x2 - z2. `swap` is all ones if x3:z3 is to be doubled, and zero if x2:z2 is. `by`:
+    /// lanes (0, x1, 0, 121665).
     WG_X25519_INLINE void step(quad& n, __m256i swap, quad const& by) noexcept {
         quad a, b, w, e;
-        // (D, C, P, Q) (A, B, P, Q), where P, Q are C, D or A, B
+        // the factors (D, C, P, Q) and (A, B, P, Q), where P, Q are C, D or A, B as `swap` selects
         __m256i const which = _mm256_xor_si256(_mm256_and_si256(swap, lanes(0, 0, 2, 2)), lanes(0, 0, 2, 3));
         __m256i const left = _mm256_or_si256(which, lanes(1, 0, 0, 0)),
                       right = _mm256_or_si256(which, lanes(2, 3, 0, 0));
@@ -11386,9 +11445,10 @@ struct ifma_x25519 {
         WG_LIMBS(b.v[i] = _mm256_mask_shuffle_epi32(e.v[i], 0x30, e.v[i], _MM_PERM_BADC))
         multiply(w, e, b, lanes_of_bias(0, 0, 0, 0)); // SS, TT, AA E, EE
         carry(a, w);
-        // (-, TT, AA, EE) (0, x1, AA, 121665)
+        // the factors (any, TT, AA, EE) and (0, x1, AA, 121665)
         WG_LIMBS(a.v[i] = _mm256_mask_mov_epi64(a.v[i], 4, e.v[i]); b.v[i] = _mm256_mask_mov_epi64(by.v[i], 4, e.v[i]))
-        // x3 = SS, z3 = x1 TT, x2 = AA BB = AA AA - AA E, z2 = E (AA + 121665 E); 2^9 p twice, once for each difference
+        // x3 = SS, z3 = x1 TT, x2 = AA BB = AA AA - AA E, z2 = E (AA + 121665 E). Lane 2 has 2^9 p twice: for the
+        // difference here and for the difference in cross().
         e = lanes_of_bias(1, 0, 2, 0);
         WG_LIMBS(e.v[i] = _mm256_mask_sub_epi64(_mm256_mask_add_epi64(e.v[i], 1, e.v[i], w.v[i]), 4, e.v[i], w.v[i]);
                  e.v[i] = _mm256_mask_add_epi64(e.v[i], 8, e.v[i], other(w.v[i])))
@@ -11397,6 +11457,7 @@ struct ifma_x25519 {
         carry(n, w);
     }
 
+    /// The ladder: out = the multiple of `point`. All have 32 bytes. Wipes the registers, but not the stack.
     WG_X25519_IFMA [[gnu::noinline]] static void ladder(byte* out, byte const* scalar, byte const* point) noexcept {
         field25519<limbs64> x1;
         std::uint64_t swaps[4];
@@ -11410,7 +11471,7 @@ struct ifma_x25519 {
         carry(n, n);
         for (std::size_t bit = 255; bit-- > 0;)
             step(n, all(std::uint64_t{0} - (swaps[bit / 64] >> (bit % 64) & 1)), by);
-        // the lowest bit is clear: x2:z2 is the result. A + B = 2 x2, A - B = 2 z2
+        // the lowest bit of the scalar is clear, so x2:z2 is the result without an exchange. A + B = 2 x2, A - B = 2 z2
         field25519<limbs64> sum, difference;
         take<2>(sum, n), take<3>(difference, n);
         quotient_of_halves(out, sum, difference);
@@ -11419,7 +11480,8 @@ struct ifma_x25519 {
         wipe_avx512_registers();
     }
 
-    /// Lanes ((y - x) / 2, (y + x) / 2, d x y, 1) of the point for a digit: tight.
+    /// Looks up the point for a digit of comb j, by reading all 16 points. r: lanes ((y - x) / 2, (y + x) / 2, d x y,
+    /// 1), tight.
     WG_X25519_INLINE void select(quad& r, std::size_t j, comb25519::digit digit) noexcept {
         __m256i w[4];
         avx2_x25519::select(w, j, digit);
@@ -11429,12 +11491,13 @@ struct ifma_x25519 {
         r.v[2] = _mm256_and_si256(_mm256_or_si256(_mm256_srli_epi64(w[1], 38), _mm256_slli_epi64(w[2], 26)), m);
         r.v[3] = _mm256_and_si256(_mm256_or_si256(_mm256_srli_epi64(w[2], 25), _mm256_slli_epi64(w[3], 39)), m);
         r.v[4] = _mm256_srli_epi64(w[3], 12);
-        // p - d x y: no limb of any d x y in the table is greater than that of p
+        // p - d x y for a negative digit: no limb of a d x y in the table is greater than the limb of p
         __mmask8 const negative = static_cast<__mmask8>(digit.negative << 2);
         WG_LIMBS(r.v[i] = _mm256_mask_sub_epi64(r.v[i], negative, all(mask - (i == 0 ? 18 : 0)), r.v[i]))
     }
 
-    /// Of e = lanes (E, H, F, G), tight: the point X = E F, Y = G H, T = E H, Z = F G, as plus() and twice() take it.
+    /// The last four products of an addition and of a doubling. e: lanes (E, H, F, G), tight. The point is X = E F,
+    /// Y = G H, T = E H, Z = F G. q: lanes (Y - X, Y + X, T, Z), tight, as plus() and twice() take it.
     WG_X25519_INLINE void finish(quad& q, quad const& e) noexcept {
         quad a, b;
         WG_LIMBS(a.v[i] = _mm256_permute4x64_epi64(e.v[i], _MM_PERM_CABA);
@@ -11445,17 +11508,18 @@ struct ifma_x25519 {
         carry(q, a);
     }
 
-    /// Adds a point. q: lanes (Y - X, Y + X, T, Z), tight.
+    /// Adds `point`, lanes as in select(), to q: lanes (Y - X, Y + X, T, Z), tight.
     WG_X25519_INLINE void plus(quad& q, quad const& point) noexcept {
         quad w;
-        multiply(w, q, point, lanes_of_bias(0, 1, 0, 1)); // A, B, C, D, all halves of the textbook's
+        multiply(w, q, point, lanes_of_bias(0, 1, 0, 1)); // A, B, C, D, each half of the paper's
         WG_LIMBS(__m256i const y = other(w.v[i]); w.v[i] = _mm256_mask_sub_epi64(add(y, w.v[i]), 5, y, w.v[i]))
         carry(w, w); // E = B - A, H = B + A, F = D - C, G = D + C
         finish(q, w);
     }
 
-    /// Doubles. With u = Y - X and v = Y + X: E = 4 XY = vv - uu, H = 2 (XX + YY) = vv + uu, G = 2 (YY - XX) = 2 uv,
-    /// F = 4 ZZ - G; these are twice the textbook's, with the signs of F and H changed: the same point.
+    /// Doubles the point q. With u = Y - X and v = Y + X: E = 4 XY = vv - uu, H = 2 (XX + YY) = vv + uu, G = 2
+    /// (YY - XX) = 2 uv, F = 4 ZZ - G. These are twice the values of the paper, with the signs of F and H changed; the
+    /// point is the same.
     WG_X25519_INLINE void twice(quad& q) noexcept {
         quad w, a, b;
         WG_LIMBS(a.v[i] = _mm256_permute4x64_epi64(q.v[i], _MM_PERM_DABA);
@@ -11468,10 +11532,12 @@ struct ifma_x25519 {
         finish(q, w);
     }
 
+    /// The comb of x25519_base.hpp: out = the multiple of the base point. Both have 32 bytes. Wipes the registers, but
+    /// not the stack.
     WG_X25519_IFMA [[gnu::noinline]] static void comb(byte* out, byte const* scalar) noexcept {
         comb25519 const digits(scalar);
         quad q, point;
-        WG_LIMBS(q.v[i] = lanes(i == 0, i == 0, 0, i == 0)) // 0, 1
+        WG_LIMBS(q.v[i] = lanes(i == 0, i == 0, 0, i == 0)) // the neutral point x = 0, y = 1
         for (std::size_t place = comb25519::distance; place-- > 0;) {
             if (place != comb25519::distance - 1) twice(q);
             for (std::size_t j = 0; j < comb25519::combs; ++j) {
@@ -11500,58 +11566,70 @@ struct ifma_x25519 {
 
 namespace wg { inline namespace WG_ABI { namespace bundled {
 
-/// Eight elements modulo p = 2^255 - 19, five limbs of 52 bits, limb i of all in v[i]. Two ranges:
-/// "carried": limb 4 < 2^47 + 2^12, and of the others only the lowest 52 bits count. What multiply() and square() take.
-/// "wide": limbs < 2^63, all bits count. What they give, and what may be added and subtracted.
+/// Eight elements modulo p = 2^255 - 19, one to a lane: five limbs of 52 bits. Elements have two ranges: "carried":
+/// limb 4 is < 2^47 + 2^12; only the lowest 52 bits of the other limbs count. Products and squares take these. "wide":
+/// limbs are < 2^63, and all bits count. Products and squares return these; sums and differences take them.
 struct lanes25519 {
-    __m512i v[5];
+    __m512i v[5]; ///< limb i of all eight elements in v[i]
 };
 
+/// X25519 with AVX-512 IFMA, for eight keys, one to a lane.
 struct ifma8_x25519 {
-    static constexpr std::size_t lanes = 8;
-    /// Three single ones take as long as eight here.
+    static constexpr std::size_t lanes = 8; ///< keys at a time
+    /// The least number of keys for which this kernel is worth it: three calls for one key take as long as one for
+    /// eight.
     static constexpr std::size_t worth_it = 3;
-    static constexpr std::size_t stack_bytes = 8192;
+    static constexpr std::size_t stack_bytes = 8192; ///< stack below the caller's frame that may hold secrets
 
-    // What follows is for tests.
-    using fe = lanes25519;
-    static constexpr std::uint64_t mask52 = (std::uint64_t{1} << 52) - 1, mask47 = (std::uint64_t{1} << 47) - 1;
+    // The members below are public for tests only.
 
+    using fe = lanes25519;                                                ///< eight field elements
+    static constexpr std::uint64_t mask52 = (std::uint64_t{1} << 52) - 1, ///< the bits of limbs 0-3
+        mask47 = (std::uint64_t{1} << 47) - 1;                            ///< the bits of limb 4
+
+    /// `value` in all lanes.
     WG_X25519_INLINE __m512i all(std::uint64_t value) noexcept {
         return _mm512_set1_epi64(static_cast<long long>(value));
     }
-    /// Zero. The compilers would keep one in a register and copy that, which takes a turn of the ports that multiply.
+    /// Zero, made anew each time: the compilers would copy a zero from a register, which occupies a port that
+    /// multiplies.
     WG_X25519_INLINE __m512i none() noexcept {
         __m512i r;
         asm volatile("vpxorq %0, %0, %0" : "=v"(r));
         return r;
     }
+    /// sum plus the lower 52 bits of the 104-bit product a b, in each lane.
     WG_X25519_INLINE __m512i low(__m512i sum, __m512i a, __m512i b) noexcept {
         return _mm512_madd52lo_epu64(sum, a, b);
     }
+    /// sum plus the upper 52 bits of the 104-bit product a b, in each lane.
     WG_X25519_INLINE __m512i high(__m512i sum, __m512i a, __m512i b) noexcept {
         return _mm512_madd52hi_epu64(sum, a, b);
     }
+    /// a + b in each lane.
     WG_X25519_INLINE __m512i add(__m512i a, __m512i b) noexcept { return _mm512_add_epi64(a, b); }
-    /// b where `from_b` has a bit, a elsewhere. A secret mask may choose between registers; compilers also load by
-    /// it what they have spilled.
+    /// b in the lanes whose bit in `from_b` is set, a in the others. In assembly, so that the secret mask selects
+    /// between registers only: the compilers also use it for masked loads of spilled values.
     WG_X25519_INLINE __m512i choose(__m512i a, __mmask8 from_b, __m512i b) noexcept {
         asm("vmovdqa64 %2, %0%{%1%}" : "+v"(a) : "Yk"(from_b), "v"(b));
         return a;
     }
-    // (g++ 12 warns of an uninitialised variable in its own intrinsics for shifts.)
+    /// Words to shift. Not by intrinsics: g++ 12 warns of an uninitialised variable in its own.
     typedef unsigned long long words __attribute__((vector_size(64)));
+    /// a >> bits in each lane.
     WG_X25519_INLINE __m512i right(__m512i a, int bits) noexcept { return __m512i(words(a) >> bits); }
+    /// a << bits in each lane.
     WG_X25519_INLINE __m512i left(__m512i a, int bits) noexcept { return __m512i(words(a) << bits); }
 
-    /// Limb i of 2^9 p: 2^61 - 2^9 * 19, 2^61 - 2^9, and 2^56 - 2^9 for the highest, which is more than any limb of a
-    /// product.
+    /// Limb i of 2^9 p: 2^61 - 2^9 * 19 for limb 0, 2^61 - 2^9 for limbs 1-3, 2^56 - 2^9 for limb 4. It is larger than
+    /// any limb of a product, so a difference plus 2^9 p has no limb below zero.
     static constexpr std::uint64_t bias(int i) noexcept {
         return ((i == 4 ? mask47 : mask52) - (i == 0 ? 18 : 0)) << 9;
     }
 
-    /// Wide to carried: bits from 255 on come back times 19, < 2^16 * 19 < 2^21; the carry into limb 4 is < 2^12.
-    /// As many at a time as do not wait for each other.
+    /// Carries. Before: wide. After: carried. Bits from 255 on are multiplied by 19 and added to limb 0:
+    /// < 2^16 * 19 < 2^21. The carry into limb 4 is < 2^12. A call takes several independent elements, so that their
+    /// chains of carries overlap.
     template <class... More> WG_X25519_INLINE void carry(More&... x) noexcept {
         ((x.v[0] = low(x.v[0], right(x.v[4], 47), all(19))), ...);
         ((x.v[4] = _mm512_and_si512(x.v[4], all(mask47))), ...);
@@ -11561,13 +11639,13 @@ struct ifma8_x25519 {
         ((x.v[4] = add(x.v[4], right(x.v[3], 52))), ...);
     }
 
-    /// A product that is not finished: ten limbs.
+    /// A product before it is reduced: ten limbs.
     struct wide {
-        __m512i t[10];
+        __m512i t[10]; ///< limb i of all lanes in t[i]
     };
 
-    /// r = t0-t4 plus 2^260 times t5-t9, which comes back times 32 * 19. t9 is a high product of limbs 4 and a carry:
-    /// < 2^43, and times 608 still < 2^52.
+    /// Reduces products to limbs t0-t4. Limbs t5-t9 have the weight 2^260 = 32 * 19 = 608 modulo p. t9 is the upper
+    /// half of the product of the limbs 4, plus a carry: < 2^43, so 608 t9 is < 2^52 and has no upper half.
     template <class... More> WG_X25519_INLINE void fold(More&... w) noexcept {
         __m512i const f = all(608);
         ((w.t[6] = add(w.t[6], right(w.t[5], 52))), ...);
@@ -11585,18 +11663,22 @@ struct ifma8_x25519 {
         ((w.t[4] = low(w.t[4], w.t[9], f)), ...);
     }
 
+    /// Adds the lower halves of the products of limb N of a and all limbs of b.
     template <int N> WG_X25519_INLINE void low_row(wide& w, fe const& a, fe const& b) noexcept {
         WG_LIMBS(w.t[N + i] = low(w.t[N + i], a.v[N], b.v[i]))
     }
+    /// Adds the upper halves of the products of limb N of a and all limbs of b.
     template <int N> WG_X25519_INLINE void high_row(wide& w, fe const& a, fe const& b) noexcept {
         WG_LIMBS(w.t[N + i + 1] = high(w.t[N + i + 1], a.v[N], b.v[i]))
     }
+    /// Sets limbs t0-t4 to `given`, and t5-t9 to zero.
     WG_X25519_INLINE void start(wide& w, fe const& given) noexcept {
         WG_LIMBS(w.t[i] = given.v[i]; w.t[i + 5] = none())
     }
+    /// r = limbs t0-t4.
     WG_X25519_INLINE void finish(fe& r, wide const& w) noexcept { WG_LIMBS(r.v[i] = w.t[i]) }
 
-    /// r = given + a b. Before: a, b carried. After: limbs of r - given are sums of 11 parts at most, < 2^55.5.
+    /// r = given + a b. Before: a, b carried. After: limbs of r - given are sums of at most 11 halves, < 2^55.5.
     WG_X25519_INLINE void multiply(fe& r, fe const& a, fe const& b, fe const& given) noexcept {
         wide w;
         start(w, given);
@@ -11605,7 +11687,8 @@ struct ifma8_x25519 {
         fold(w);
         finish(r, w);
     }
-    /// Two of them, for one waits for its own results too long to keep the multipliers busy.
+    /// Two products, r = given + a b and r2 = given2 + a2 b2. Their instructions alternate, because those of one
+    /// product depend on each other too often to keep the multipliers busy.
     WG_X25519_INLINE void multiply(fe& r, fe const& a, fe const& b, fe const& given, fe& r2, fe const& a2, fe const& b2,
                                    fe const& given2) noexcept {
         wide w, x;
@@ -11618,38 +11701,47 @@ struct ifma8_x25519 {
         fold(w, x);
         finish(r, w), finish(r2, x);
     }
+    /// Eight elements 0.
     WG_X25519_INLINE fe zero() noexcept {
         fe r;
         WG_LIMBS(r.v[i] = none())
         return r;
     }
 
-    /// The parts of a square: products that come twice and are doubled after, those with limb 4, which is doubled
-    /// before, and squares of limbs.
+    // A square in five parts, which squares() interleaves. Products of two different limbs count twice. Parts 1-3 add
+    // those of limbs 0-3 and double the sums; part 4 adds those with limb 4, which has room to be
+    // doubled first; part 5 adds the squares of limbs.
+
+    /// Half of bias(i) if `Biased`, else zero: part 3 doubles it.
     template <bool Biased> WG_X25519_INLINE __m512i half_bias(int i) noexcept {
         if constexpr (Biased) return all(bias(i) / 2);
         return none();
     }
+    /// Part 1 of a square.
     template <bool Biased> WG_X25519_INLINE void square_1(wide& w, fe const& a) noexcept {
         w.t[1] = low(half_bias<Biased>(1), a.v[0], a.v[1]), w.t[2] = low(half_bias<Biased>(2), a.v[0], a.v[2]);
         w.t[3] = low(half_bias<Biased>(3), a.v[0], a.v[3]), w.t[4] = low(half_bias<Biased>(4), a.v[1], a.v[3]);
         w.t[5] = low(none(), a.v[2], a.v[3]), w.t[6] = high(none(), a.v[2], a.v[3]);
     }
+    /// Part 2 of a square.
     WG_X25519_INLINE void square_2(wide& w, fe const& a) noexcept {
         w.t[2] = high(w.t[2], a.v[0], a.v[1]), w.t[3] = high(w.t[3], a.v[0], a.v[2]);
         w.t[4] = high(w.t[4], a.v[0], a.v[3]), w.t[5] = high(w.t[5], a.v[1], a.v[3]);
     }
+    /// Part 3 of a square: it doubles the sums.
     WG_X25519_INLINE void square_3(wide& w, fe const& a) noexcept {
         w.t[3] = low(w.t[3], a.v[1], a.v[2]), w.t[4] = high(w.t[4], a.v[1], a.v[2]);
         w.t[1] = add(w.t[1], w.t[1]), w.t[2] = add(w.t[2], w.t[2]), w.t[5] = add(w.t[5], w.t[5]);
         w.t[6] = add(w.t[6], w.t[6]), w.t[3] = add(w.t[3], w.t[3]), w.t[4] = add(w.t[4], w.t[4]);
     }
+    /// Part 4 of a square: the products with limb 4.
     WG_X25519_INLINE void square_4(wide& w, fe const& a) noexcept {
         __m512i const d = add(a.v[4], a.v[4]);
         w.t[5] = low(w.t[5], a.v[1], d), w.t[6] = low(w.t[6], a.v[2], d), w.t[7] = low(none(), a.v[3], d);
         w.t[8] = high(none(), a.v[3], d), w.t[4] = low(w.t[4], a.v[0], d), w.t[5] = high(w.t[5], a.v[0], d);
         w.t[6] = high(w.t[6], a.v[1], d), w.t[7] = high(w.t[7], a.v[2], d);
     }
+    /// Part 5 of a square: the squares of limbs. `given` is added to limb 0.
     WG_X25519_INLINE void square_5(wide& w, fe const& a, __m512i given) noexcept {
         w.t[5] = high(w.t[5], a.v[2], a.v[2]), w.t[6] = low(w.t[6], a.v[3], a.v[3]);
         w.t[7] = high(w.t[7], a.v[3], a.v[3]), w.t[8] = low(w.t[8], a.v[4], a.v[4]);
@@ -11657,7 +11749,7 @@ struct ifma8_x25519 {
         w.t[1] = high(w.t[1], a.v[0], a.v[0]), w.t[2] = low(w.t[2], a.v[1], a.v[1]);
         w.t[3] = high(w.t[3], a.v[1], a.v[1]), w.t[4] = low(w.t[4], a.v[2], a.v[2]);
     }
-    /// r = a^2 + 2^9 p, r2 = a2^2
+    /// r = a^2 + 2^9 p and r2 = a2^2, interleaved as the two products of multiply(). Before: carried. After: wide.
     WG_X25519_INLINE void squares(fe& r, fe const& a, fe& r2, fe const& a2) noexcept {
         wide w, x;
         square_1<true>(w, a), square_1<false>(x, a2), square_2(w, a), square_2(x, a2), square_3(w, a), square_3(x, a2);
@@ -11666,12 +11758,16 @@ struct ifma8_x25519 {
         finish(r, w), finish(r2, x);
     }
 
-    /// x2:z2 and x3:z3, wide; x2 and x3 with `bias` in them, so that z can be subtracted.
+    /// The state of eight ladders, wide. x2 and x3 include `bias`, so that z2 and z3 can be subtracted.
     struct state {
-        fe x2, z2, x3, z3, x1;
+        fe x2,  ///< X of the point x2:z2
+            z2, ///< Z of the point x2:z2
+            x3, ///< X of the point x3:z3
+            z3, ///< Z of the point x3:z3
+            x1; ///< the points that are multiplied
     };
 
-    /// f = aa + 121665 e. Limb 4 of e is < 2^48, so its high part is < 2^13, of weight 2^260.
+    /// f = aa + 121665 e. Limb 4 of e is < 2^48, so the upper half of its product is < 2^13; its weight is 2^260.
     WG_X25519_INLINE void times_a24(fe& f, fe const& aa, fe const& e) noexcept {
         __m512i const k = all(121665);
         f.v[0] = low(aa.v[0], e.v[0], k);
@@ -11681,18 +11777,20 @@ struct ifma8_x25519 {
         f.v[4] = low(high(aa.v[4], e.v[3], k), e.v[4], k);
         f.v[0] = low(f.v[0], high(none(), e.v[4], k), all(608));
     }
+    /// Eight elements 2^9 p.
     WG_X25519_INLINE fe biased() noexcept {
         return {{all(bias(0)), all(bias(1)), all(bias(2)), all(bias(3)), all(bias(4))}};
     }
 
-    /// A step of the ladder: doubles x3:z3 where `swap` has a bit, else x2:z2, into x2:z2; their sum goes to x3:z3.
+    /// A step of the ladder. x2:z2 becomes the double of x3:z3 in lanes whose bit in `swap` is set, else the double of
+    /// x2:z2; x3:z3 becomes the sum of both points.
     WG_X25519_INLINE void step(state& s, __mmask8 swap) noexcept {
         fe a, b, c, d, p, q, da, cb, aa, bb, e, f;
         WG_LIMBS(a.v[i] = add(s.x2.v[i], s.z2.v[i]); b.v[i] = _mm512_sub_epi64(s.x2.v[i], s.z2.v[i]);
                  c.v[i] = add(s.x3.v[i], s.z3.v[i]); d.v[i] = _mm512_sub_epi64(s.x3.v[i], s.z3.v[i]))
         carry(a, b, c, d);
         multiply(da, d, a, biased(), cb, c, b, zero());
-        // bits of a limb that were carried may be selected or not: nobody looks at them
+        // carried bits above the lowest 52 need no masking here, because products do not read them
         WG_LIMBS(p.v[i] = choose(a.v[i], swap, c.v[i]); q.v[i] = choose(b.v[i], swap, d.v[i]))
         squares(aa, p, bb, q);
         WG_LIMBS(a.v[i] = add(da.v[i], cb.v[i]); b.v[i] = _mm512_sub_epi64(da.v[i], cb.v[i]))
@@ -11706,7 +11804,7 @@ struct ifma8_x25519 {
         multiply(s.z3, b, s.x1, zero(), s.z2, e, f, zero());
     }
 
-    /// Doubles x2:z2 and leaves x3:z3 alone.
+    /// Doubles x2:z2, without a change of x3:z3.
     WG_X25519_INLINE void twice(state& s) noexcept {
         fe a, b, e, f;
         WG_LIMBS(a.v[i] = add(s.x2.v[i], s.z2.v[i]); b.v[i] = _mm512_sub_epi64(s.x2.v[i], s.z2.v[i]))
@@ -11719,6 +11817,7 @@ struct ifma8_x25519 {
         multiply(s.x2, a, b, biased(), s.z2, e, f, zero());
     }
 
+    /// Splits four 64-bit words, the lowest first, into five limbs, in each lane. Bit 255 is ignored. After: carried.
     WG_X25519_INLINE void pack(fe& r, __m512i w0, __m512i w1, __m512i w2, __m512i w3) noexcept {
         __m512i const m = all(mask52);
         r.v[0] = _mm512_and_si512(w0, m);
@@ -11728,13 +11827,14 @@ struct ifma8_x25519 {
         r.v[4] = _mm512_and_si512(right(w3, 16), all(mask47));
     }
 
-    /// The representatives below p, as words: to[i] is word i of all lanes. Of a wide element.
+    /// Writes the representatives below p as words: to[i] is word i of all lanes. Before: wide.
     WG_X25519_INLINE void unpack(std::uint64_t (&to)[4][lanes], fe const& a) noexcept {
         fe x = a;
         __m512i const m = all(mask52);
         carry(x);
         WG_LIMBS(if constexpr (i < 4) x.v[i] = _mm512_and_si512(x.v[i], m))
-        // the value is < 2^255 + 2^220 < 2p; it is >= p if adding 19 carries into bit 255, and then that is p taken off
+        // The value is < 2^255 + 2^220 < 2p. It is >= p if and only if adding 19 sets bit 255; then adding 19 and
+        // clearing the bit subtracts p.
         __m512i q = right(add(x.v[0], all(19)), 52);
         q = right(add(x.v[1], q), 52);
         q = right(add(x.v[2], q), 52);
@@ -11752,7 +11852,7 @@ struct ifma8_x25519 {
         _mm512_storeu_si512(to[3], _mm512_or_si512(right(x.v[3], 36), left(x.v[4], 16)));
     }
 
-    /// The lanes of a wide element.
+    /// Sets to[i] to lane i of a, for all eight lanes. Before: wide. After: tight.
     WG_X25519_INLINE void take(field25519<limbs64>* to, fe const& a) noexcept {
         std::uint64_t words[4][lanes];
         byte text[key_bytes];
@@ -11764,7 +11864,7 @@ struct ifma8_x25519 {
         wipe(words), wipe(text);
     }
 
-    /// All products, as fractions x / z.
+    /// The ladder for eight items: the results are x[i] / z[i], tight. Wipes the registers, but not the stack.
     WG_X25519_IFMA [[gnu::noinline]] static void ladder(dh_item const* items, field25519<limbs64>* x,
                                                         field25519<limbs64>* z) noexcept {
         std::uint64_t words[4][lanes], swaps[4][lanes];
@@ -11780,7 +11880,8 @@ struct ifma8_x25519 {
         state s;
         pack(s.x1, _mm512_loadu_si512(words[0]), _mm512_loadu_si512(words[1]), _mm512_loadu_si512(words[2]),
              _mm512_loadu_si512(words[3]));
-        // Bit 254 is set, so after it the point is that of x3 and twice the point that of x2; bits 0 to 2 are clear.
+        // Bit 254 is set. After its step x3:z3 is the argument and x2:z2 its double: the ladder starts there. Bits 0 to
+        // 2 are clear: their steps only double.
         WG_LIMBS(s.x2.v[i] = s.x3.v[i] = add(s.x1.v[i], all(bias(i))); s.z2.v[i] = s.z3.v[i] = all(i == 0))
         twice(s);
         for (std::size_t word = 4; word-- > 0;) {

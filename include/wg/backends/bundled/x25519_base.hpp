@@ -38,9 +38,9 @@ struct comb25519 {
     /// Bit i is set if digit i is 1, and clear if digit i is -1.
     std::uint64_t bits[5];
 
-    /// Computes the digits of the scalar k, which is clamped here. The digits represent 2 bits - (2^260 - 1), so bits =
-    /// (k + L + 2^260 - 1) / 2. L is the order of the base point; adding it makes the sum even and does not change the
-    /// result. As k is even, bits = k / 2 + (L - 1) / 2 + 2^259.
+    /// Computes the digits of the scalar k, which is clamped here. The digits represent 2 bits - (2^260 - 1), so
+    /// bits = (k + L + 2^260 - 1) / 2. L is the order of the base point; adding it makes the sum even and does not
+    /// change the result. As k is even, bits = k / 2 + (L - 1) / 2 + 2^259.
     explicit comb25519(byte const* scalar) noexcept {
         constexpr std::uint64_t half[4] = {0x2c09318d2e7ae9f6, 0x0a6f7cef517bce6b, 0, 0x0800000000000000};
         std::uint64_t k[5];
