@@ -8026,8 +8026,9 @@ static_assert(aead_backend<aead>);
 // BLAKE2s (RFC 7693), keyed or not, and the default model of hash_backend.
 // Folder: backends/bundled; any thread.
 //
-// One message is worked on in words, or where there are AVX2 or AVX-512 in rows of four words (blake2s_rows.inl).
-// Messages that come together and have equally many blocks share the elements of vectors (blake2s_lanes.inl).
+// A single message is hashed word by word, or with AVX2 or AVX-512 in rows of four words (blake2s_rows.inl). In a
+// batch, messages with the same number of blocks are hashed in parallel, one to each lane of a vector
+// (blake2s_lanes.inl).
 #ifndef WG_BACKENDS_BUNDLED_BLAKE2S_HPP
 #define WG_BACKENDS_BUNDLED_BLAKE2S_HPP
 
@@ -8050,7 +8051,7 @@ inline constexpr std::size_t max_digest_bytes = 32;
 inline constexpr std::uint32_t iv[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
                                         0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
 
-/// Which word of the block each step of each round takes (RFC 7693, section 2.7).
+/// The word of the block that each step of each round takes (RFC 7693, section 2.7).
 inline constexpr std::uint8_t sigma[10][16] = {
     {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, {14, 10, 4, 8, 9, 15, 13, 6, 1, 12, 0, 2, 11, 7, 5, 3},
     {11, 8, 12, 0, 5, 2, 15, 13, 10, 14, 3, 6, 7, 1, 9, 4}, {7, 9, 3, 1, 13, 12, 11, 14, 2, 6, 5, 10, 4, 0, 15, 8},
@@ -8059,7 +8060,7 @@ inline constexpr std::uint8_t sigma[10][16] = {
     {6, 15, 14, 9, 11, 3, 0, 8, 12, 2, 13, 7, 1, 4, 10, 5}, {10, 2, 8, 4, 7, 6, 1, 5, 15, 11, 9, 14, 3, 12, 13, 0}};
 
 #ifdef WG_COMPACT
-/// The same in half rounds, four bits for a step, the first of them lowest.
+/// `sigma` in half rounds: four bits for each step, the first step in the lowest bits. It takes half the memory.
 inline constexpr std::array<std::uint32_t, 20> packed_sigma = [] {
     std::array<std::uint32_t, 20> packed{};
     for (std::size_t i = 0; i < 160; ++i) packed[i / 8] |= std::uint32_t{sigma[i / 16][i % 16]} << (4 * (i % 8));
@@ -8067,19 +8068,20 @@ inline constexpr std::array<std::uint32_t, 20> packed_sigma = [] {
 }();
 #endif
 
-/// The parameter block's first word: digest length, key length, fanout 1, depth 1. The other words are zero.
+/// The first word of the parameter block (RFC 7693, section 2.5): digest length, key length, fanout 1, depth 1. The
+/// other words are zero.
 constexpr std::uint32_t parameters(std::size_t digest_bytes, std::size_t key_bytes) noexcept {
     return 0x01010000u ^ converted<std::uint32_t>(key_bytes << 8) ^ converted<std::uint32_t>(digest_bytes);
 }
 
-/// Copies less than a block. Not by the library, where that is more than a loop: it leaves what it moved in registers
-/// that no kernel knows of, and is a call away.
+/// Copies less than a block. Not by a call of memcpy, except in the compact build: its vector code leaves copies of
+/// secrets in registers that no kernel clears.
 inline void copy_short(byte* to, byte const* from, std::size_t size) noexcept {
 #ifdef WG_COMPACT
-    if (size != 0) std::memcpy(to, from, size); // memcpy of a null pointer is undefined, also for no bytes
+    if (size != 0) std::memcpy(to, from, size); // memcpy of a null pointer is undefined even for size 0
 #else
     auto const ends = [&]<std::size_t Size>(std::integral_constant<std::size_t, Size>) noexcept {
-        std::memcpy(to, from, Size); // the first and the last, which may have bytes in common
+        std::memcpy(to, from, Size); // the first `Size` bytes and the last ones, which may overlap
         std::memcpy(to + size - Size, from + size - Size, Size);
     };
     if (size >= 32) return ends(std::integral_constant<std::size_t, 32>{});
@@ -8090,12 +8092,13 @@ inline void copy_short(byte* to, byte const* from, std::size_t size) noexcept {
 #endif
 }
 
-/// Fills a block up with zeros behind `from`, which is shorter.
+/// Writes a block: `from`, which is shorter, then zeros.
 inline void pad(byte* to, bytes_view from) noexcept {
     std::memset(to, 0, block_bytes);
     copy_short(to, from.data(), from.size());
 }
 
+/// The mixing function G (RFC 7693, section 3.1).
 [[gnu::always_inline]] inline void mix(std::uint32_t& a, std::uint32_t& b, std::uint32_t& c, std::uint32_t& d,
                                        std::uint32_t x, std::uint32_t y) noexcept {
     a += b + x, d = std::rotr(d ^ a, 16);
@@ -8104,36 +8107,36 @@ inline void pad(byte* to, bytes_view from) noexcept {
     c += d, b = std::rotr(b ^ c, 7);
 }
 
-/// What a digest leaves in memory, so that one wipe is enough.
+/// The memory of a digest in one object, so that one wipe clears it.
 struct work {
     std::uint32_t h[8];
     byte padded[block_bytes];
 #ifdef WG_COMPACT
-    std::size_t held; ///< bytes of it that the message begins with: none or all
+    std::size_t held; ///< bytes of `padded` that begin the message: 0, or `block_bytes` with a key
     std::size_t key_bytes;
     byte* out;
     std::size_t out_bytes;
     struct {
         byte const* data;
         std::size_t size;
-    } in[2]; ///< the rest of the message
+    } in[2]; ///< the rest of the message, in two parts
 #endif
 
     ~work() { wipe_fixed<sizeof(work)>(this); }
 };
 
-/// One message in words, for any processor.
+/// The portable kernel: one message, word by word.
 struct words {
 #ifdef WG_COMPACT
     static constexpr std::size_t spill_bytes = bundled::spill_bytes + 80; // the words of the state
 #else
-    static constexpr std::size_t spill_bytes = 2 * bundled::spill_bytes; // clang makes vectors of it, and spills them
+    static constexpr std::size_t spill_bytes = 2 * bundled::spill_bytes; // clang vectorises the code and spills vectors
 #endif
 
 #ifndef WG_COMPACT
-    /// Compresses `size` bytes, the last block filled up with zeros. `count_after` is what the count of bytes is with
-    /// that one; `last`: it is the message's last. Out of line, so that `wipe_stack` of a caller reaches what it
-    /// spills.
+    /// Compresses `size` bytes; the last block is padded with zeros. `count_after`: the byte counter of that block.
+    /// `last`: it is the last block of the message. Kept out of line, so that `wipe_stack` in a caller clears spilled
+    /// registers.
     [[gnu::noinline]] static void compress(work& w, byte const* data, std::size_t size, std::uint64_t count_after,
                                            bool last) noexcept {
         std::uint64_t count = count_after - size;
@@ -8147,12 +8150,12 @@ struct words {
     }
 #endif
 
-    /// One block.
 #ifdef WG_COMPACT
-    using counter = std::uint32_t; // nothing of 4 GiB is hashed there
+    using counter = std::uint32_t; ///< counts bytes; compact builds hash less than 4 GiB
 #else
-    using counter = std::uint64_t;
+    using counter = std::uint64_t;                                       ///< counts bytes
 #endif
+    /// The compression function F (RFC 7693, section 3.2). `count`: the byte counter of the block.
     [[gnu::noinline]] static void compress_block(std::uint32_t* h, byte const* block, counter count,
                                                  bool last) noexcept {
         std::uint32_t v[16];
@@ -8171,8 +8174,8 @@ struct words {
         if (last) v[14] = ~v[14];
 #ifdef WG_COMPACT
         std::uint32_t* all = v;
-        asm("" : "+r"(all)); // each word by its index, not by its distance to the frame's end
-        unsigned turn = 0;   // columns, then diagonals
+        asm("" : "+r"(all)); // makes the compiler address words by their index, which takes less code
+        unsigned turn = 0;   // 0: the columns, 1: the diagonals
         for (std::uint32_t p : packed_sigma) {
 #pragma GCC unroll 1
             for (unsigned i = 0; i < 4; ++i, p >>= 8) {
@@ -8198,14 +8201,14 @@ struct words {
         }
 #endif
         for (std::size_t i = 0; i < 8; ++i) h[i] ^= v[i] ^ v[8 + i];
-        // m and v are in registers or in this frame, which the caller wipes
+        // m and v are in registers or in this frame; the caller's `wipe_stack` clears both
     }
 };
 
 #ifdef WG_HAS_X86_KERNELS
 
-/// For each half of a round the words that its four mixings take: first the four words of their first halves. In the
-/// second half element i mixes b[i], which the standard counts as mixing i - 1.
+/// The words of the block in the order of the rows kernel: for each half of a round, the first words of its four
+/// mixings, then the second words. In the second half, element i holds b[i], which belongs to mixing i - 1 of the RFC.
 inline constexpr struct row_order_table {
     alignas(32) std::uint32_t words[10][16];
 } row_order = [] {
@@ -8219,7 +8222,7 @@ inline constexpr struct row_order_table {
     return t;
 }();
 
-// At the end of a kernel: what it had in vector registers is gone.
+// Clears the vector registers at the end of a kernel.
 #define WG_BLAKE2S_CLEAR_YMM                                                                                           \
     asm volatile("vzeroall"                                                                                            \
                  :                                                                                                     \
@@ -8247,18 +8250,20 @@ struct rows_avx2 {
 #define WG_ROWS_WIPE WG_BLAKE2S_CLEAR_YMM
 // SPDX-License-Identifier: BSL-1.0
 // BLAKE2s of one message in vectors (RFC 7693): the four mixings of half a round are the four elements of rows a, b,
-// c, d. Text of a kernel, included by blake2s.hpp once per instruction set.
+// c, d. blake2s.hpp includes this text of a kernel once for each instruction set.
 // Folder: backends/bundled; any thread.
 //
-// Before: WG_ROWS_512, whether AVX-512 is there beside AVX2; WG_ROWS_TARGET, the attribute of every function here;
-// WG_ROWS_WIPE, which clears the vector registers.
+// The including file defines WG_ROWS_512, 1 with AVX-512 and 0 with AVX2 only; WG_ROWS_TARGET, the attribute of every
+// function; and WG_ROWS_WIPE, which clears the vector registers.
 //
-// What bounds it is the chain of dependent operations, 12 a half round where there are rotations. So nothing else may
-// lie on it. Between the half rounds the rows a, c and d turn, never b, the last to be ready. And a + word comes before
-// + b, which the compiler is told by an empty asm, since it orders sums as it likes.
+// One chain of dependent operations limits the speed: 12 operations in half a round where the processor can rotate. So
+// other operations are kept off the chain. Between half rounds the rows a, c and d are rotated, but not b, because b is
+// the last to be ready. `a + word` is computed before `+ b`; an empty asm prevents the compiler from reordering the
+// sum.
 
-static constexpr std::size_t spill_bytes = 384;
+static constexpr std::size_t spill_bytes = 384; ///< stack below the caller's frame that may hold spilled registers
 
+/// Rotates every word by `Bits` bits to the right.
 template <int Bits> WG_ROWS_TARGET [[gnu::always_inline]] static inline __m128i rotate(__m128i x) noexcept {
 #if WG_ROWS_512
     return _mm_ror_epi32(x, Bits);
@@ -8270,7 +8275,7 @@ template <int Bits> WG_ROWS_TARGET [[gnu::always_inline]] static inline __m128i 
 #endif
 }
 
-/// The words of a block at eight indices.
+/// The words of a block, `low` and `high`, at the eight indices `at`.
 WG_ROWS_TARGET [[gnu::always_inline]] static inline __m256i pick(__m256i const& low, __m256i const& high,
                                                                  std::uint32_t const* at) noexcept {
     __m256i const index = _mm256_load_si256(reinterpret_cast<__m256i const*>(at));
@@ -8282,7 +8287,7 @@ WG_ROWS_TARGET [[gnu::always_inline]] static inline __m256i pick(__m256i const& 
 #endif
 }
 
-/// The next block, filled up with zeros if `size` is less.
+/// Reads the next block; if `size` is less than a block, zeros follow the `size` bytes.
 WG_ROWS_TARGET [[gnu::always_inline]] static inline void load_block(__m256i& low, __m256i& high, work& w,
                                                                     byte const* data, std::size_t size) noexcept {
 #if WG_ROWS_512
@@ -8303,6 +8308,7 @@ WG_ROWS_TARGET [[gnu::always_inline]] static inline void load_block(__m256i& low
     high = _mm256_loadu_si256(reinterpret_cast<__m256i const*>(data + 32));
 }
 
+/// The four mixings of half a round.
 WG_ROWS_TARGET [[gnu::always_inline]] static inline void mix_rows(__m128i& a, __m128i& b, __m128i& c, __m128i& d,
                                                                   __m256i const& words) noexcept {
     a = _mm_add_epi32(a, _mm256_castsi256_si128(words));
@@ -8319,7 +8325,7 @@ WG_ROWS_TARGET [[gnu::always_inline]] static inline void mix_rows(__m128i& a, __
     b = rotate<7>(_mm_xor_si128(b, c));
 }
 
-/// See `words::compress`.
+/// Same as `words::compress`.
 WG_ROWS_TARGET [[gnu::noinline]] static inline void compress(work& w, byte const* data, std::size_t size,
                                                              std::uint64_t count_after, bool last) noexcept {
     std::uint64_t count = count_after - size;
@@ -8338,7 +8344,7 @@ WG_ROWS_TARGET [[gnu::noinline]] static inline void compress(work& w, byte const
 #pragma GCC unroll 1
         for (std::uint32_t const(&at)[16] : row_order.words) {
             mix_rows(a, b, c, d, pick(low, high, at));
-            a = _mm_shuffle_epi32(a, 0x93); // b[i + 1] stays where it is: a[i], c[i + 2], d[i + 3] go there
+            a = _mm_shuffle_epi32(a, 0x93); // b[i + 1] stays; a[i], c[i + 2] and d[i + 3] move to its element
             c = _mm_shuffle_epi32(c, 0x39);
             d = _mm_shuffle_epi32(d, 0x4e);
             mix_rows(a, b, c, d, pick(low, high, at + 8));
@@ -8367,18 +8373,20 @@ struct rows_avx512 {
 #define WG_ROWS_WIPE WG_BLAKE2S_CLEAR_ZMM
 // SPDX-License-Identifier: BSL-1.0
 // BLAKE2s of one message in vectors (RFC 7693): the four mixings of half a round are the four elements of rows a, b,
-// c, d. Text of a kernel, included by blake2s.hpp once per instruction set.
+// c, d. blake2s.hpp includes this text of a kernel once for each instruction set.
 // Folder: backends/bundled; any thread.
 //
-// Before: WG_ROWS_512, whether AVX-512 is there beside AVX2; WG_ROWS_TARGET, the attribute of every function here;
-// WG_ROWS_WIPE, which clears the vector registers.
+// The including file defines WG_ROWS_512, 1 with AVX-512 and 0 with AVX2 only; WG_ROWS_TARGET, the attribute of every
+// function; and WG_ROWS_WIPE, which clears the vector registers.
 //
-// What bounds it is the chain of dependent operations, 12 a half round where there are rotations. So nothing else may
-// lie on it. Between the half rounds the rows a, c and d turn, never b, the last to be ready. And a + word comes before
-// + b, which the compiler is told by an empty asm, since it orders sums as it likes.
+// One chain of dependent operations limits the speed: 12 operations in half a round where the processor can rotate. So
+// other operations are kept off the chain. Between half rounds the rows a, c and d are rotated, but not b, because b is
+// the last to be ready. `a + word` is computed before `+ b`; an empty asm prevents the compiler from reordering the
+// sum.
 
-static constexpr std::size_t spill_bytes = 384;
+static constexpr std::size_t spill_bytes = 384; ///< stack below the caller's frame that may hold spilled registers
 
+/// Rotates every word by `Bits` bits to the right.
 template <int Bits> WG_ROWS_TARGET [[gnu::always_inline]] static inline __m128i rotate(__m128i x) noexcept {
 #if WG_ROWS_512
     return _mm_ror_epi32(x, Bits);
@@ -8390,7 +8398,7 @@ template <int Bits> WG_ROWS_TARGET [[gnu::always_inline]] static inline __m128i 
 #endif
 }
 
-/// The words of a block at eight indices.
+/// The words of a block, `low` and `high`, at the eight indices `at`.
 WG_ROWS_TARGET [[gnu::always_inline]] static inline __m256i pick(__m256i const& low, __m256i const& high,
                                                                  std::uint32_t const* at) noexcept {
     __m256i const index = _mm256_load_si256(reinterpret_cast<__m256i const*>(at));
@@ -8402,7 +8410,7 @@ WG_ROWS_TARGET [[gnu::always_inline]] static inline __m256i pick(__m256i const& 
 #endif
 }
 
-/// The next block, filled up with zeros if `size` is less.
+/// Reads the next block; if `size` is less than a block, zeros follow the `size` bytes.
 WG_ROWS_TARGET [[gnu::always_inline]] static inline void load_block(__m256i& low, __m256i& high, work& w,
                                                                     byte const* data, std::size_t size) noexcept {
 #if WG_ROWS_512
@@ -8423,6 +8431,7 @@ WG_ROWS_TARGET [[gnu::always_inline]] static inline void load_block(__m256i& low
     high = _mm256_loadu_si256(reinterpret_cast<__m256i const*>(data + 32));
 }
 
+/// The four mixings of half a round.
 WG_ROWS_TARGET [[gnu::always_inline]] static inline void mix_rows(__m128i& a, __m128i& b, __m128i& c, __m128i& d,
                                                                   __m256i const& words) noexcept {
     a = _mm_add_epi32(a, _mm256_castsi256_si128(words));
@@ -8439,7 +8448,7 @@ WG_ROWS_TARGET [[gnu::always_inline]] static inline void mix_rows(__m128i& a, __
     b = rotate<7>(_mm_xor_si128(b, c));
 }
 
-/// See `words::compress`.
+/// Same as `words::compress`.
 WG_ROWS_TARGET [[gnu::noinline]] static inline void compress(work& w, byte const* data, std::size_t size,
                                                              std::uint64_t count_after, bool last) noexcept {
     std::uint64_t count = count_after - size;
@@ -8458,7 +8467,7 @@ WG_ROWS_TARGET [[gnu::noinline]] static inline void compress(work& w, byte const
 #pragma GCC unroll 1
         for (std::uint32_t const(&at)[16] : row_order.words) {
             mix_rows(a, b, c, d, pick(low, high, at));
-            a = _mm_shuffle_epi32(a, 0x93); // b[i + 1] stays where it is: a[i], c[i + 2], d[i + 3] go there
+            a = _mm_shuffle_epi32(a, 0x93); // b[i + 1] stays; a[i], c[i + 2] and d[i + 3] move to its element
             c = _mm_shuffle_epi32(c, 0x39);
             d = _mm_shuffle_epi32(d, 0x4e);
             mix_rows(a, b, c, d, pick(low, high, at + 8));
@@ -8486,19 +8495,20 @@ struct lanes_avx2 {
 #define WG_LANES_TARGET [[WG_TARGET_AVX2]]
 #define WG_LANES_WIPE WG_BLAKE2S_CLEAR_YMM
 // SPDX-License-Identifier: BSL-1.0
-// BLAKE2s of several messages at once (RFC 7693): element i of a vector belongs to message i. Text of a kernel,
-// included by blake2s.hpp once per instruction set.
+// BLAKE2s of several messages in parallel (RFC 7693): element i of a vector belongs to message i. blake2s.hpp includes
+// this text of a kernel once for each instruction set.
 // Folder: backends/bundled; any thread.
 //
-// Before: WG_LANES, how many: 4, 8 or 16; WG_LANES_TARGET, the attribute of every function here; WG_LANES_WIPE, which
-// clears the vector registers.
+// The including file defines WG_LANES, the number of messages: 4, 8 or 16; WG_LANES_TARGET, the attribute of every
+// function; and WG_LANES_WIPE, which clears the vector registers.
 
-static constexpr std::size_t width = WG_LANES;
+static constexpr std::size_t width = WG_LANES; ///< messages in parallel
 typedef std::uint32_t lanes __attribute__((vector_size(4 * WG_LANES)));
 typedef std::uint64_t pairs __attribute__((vector_size(4 * WG_LANES)));
 typedef std::uint32_t quad __attribute__((vector_size(16)));
 using each_lane = std::make_index_sequence<WG_LANES>;
 
+/// Rotates every word by `Bytes` bytes to the right.
 template <std::size_t Bytes, std::size_t... N>
 WG_LANES_TARGET [[gnu::always_inline]] static inline void rotate_bytes(lanes& x, std::index_sequence<N...>) noexcept {
     typedef std::uint8_t octets __attribute__((vector_size(4 * WG_LANES)));
@@ -8506,9 +8516,10 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void rotate_bytes(lanes& x,
     x = lanes(__builtin_shufflevector(o, o, (N / 4 * 4 + (N + Bytes) % 4)...));
 }
 
+/// Rotates every word by `Bits` bits to the right.
 template <int Bits> WG_LANES_TARGET [[gnu::always_inline]] static inline void rotate(lanes& x) noexcept {
 #if WG_LANES == 8
-    // no vector rotation there: where whole bytes move, a shuffle is less than two shifts and an or
+    // AVX2 has no rotation of words. For whole bytes, one shuffle replaces two shifts and an or.
     if constexpr (Bits % 8 == 0) return rotate_bytes<Bits / 8>(x, std::make_index_sequence<4 * WG_LANES>{});
 #elif WG_LANES == 4 && defined(__SSE2__) && !defined(__AVX512VL__)
     typedef std::uint16_t halves __attribute__((vector_size(16)));
@@ -8521,8 +8532,9 @@ template <int Bits> WG_LANES_TARGET [[gnu::always_inline]] static inline void ro
     x = (x >> Bits) | (x << (32 - Bits));
 }
 
-/// Half a round: the four mixings of v[i], v[4 + (i + Turn) % 4], v[8 + (i + 2 Turn) % 4], v[12 + (i + 3 Turn) % 4], a
-/// step of all four after the other, for each waits for the one before.
+/// Half a round: the four mixings of v[i], v[4 + (i + Turn) % 4], v[8 + (i + 2 Turn) % 4], v[12 + (i + 3 Turn) % 4].
+/// Each step is done for all four mixings before the next step: steps of one mixing depend on each other, and those of
+/// different mixings run side by side.
 template <std::size_t Turn>
 WG_LANES_TARGET [[gnu::always_inline]] static inline void mix_four(lanes (&v)[16], lanes const (&m)[16],
                                                                    std::uint8_t const* p) noexcept {
@@ -8545,11 +8557,12 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void mix_four(lanes (&v)[16
     for (std::size_t i = 0; i < 4; ++i) v[4 + (i + b) % 4] ^= v[8 + (i + c) % 4], rotate<7>(v[4 + (i + b) % 4]);
 }
 
+/// `word` in every element.
 WG_LANES_TARGET [[gnu::always_inline]] static inline void fill(lanes& to, std::uint32_t word) noexcept {
     to = lanes{} + word;
 }
 
-/// In each 16 bytes of a and b, the lower halves (Upper 0) or the upper ones (1), element by element in turn.
+/// Interleaves, in each 16 bytes, the elements of the lower (Upper 0) or upper (Upper 1) halves of a and b.
 template <std::size_t Upper, class Vector, std::size_t... N>
 WG_LANES_TARGET [[gnu::always_inline]] static inline void zip(Vector& to, Vector const& a, Vector const& b,
                                                               std::index_sequence<N...>) noexcept {
@@ -8557,19 +8570,20 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void zip(Vector& to, Vector
     to = __builtin_shufflevector(a, b, (N % 2 * count + N / group * group + Upper * group / 2 + N % group / 2)...);
 }
 
-/// The words at[0], at[1], ... as elements of `to`.
+/// Reads four little-endian words.
 WG_LANES_TARGET [[gnu::always_inline]] static inline void load_words(quad& to, byte const* at) noexcept {
     if constexpr (std::endian::native == std::endian::little) std::memcpy(&to, at, sizeof to);
     else to = quad{load_le32(at), load_le32(at + 4), load_le32(at + 8), load_le32(at + 12)};
 }
 
+/// Writes four little-endian words.
 WG_LANES_TARGET [[gnu::always_inline]] static inline void store_words(byte* at, quad const& from) noexcept {
     if constexpr (std::endian::native == std::endian::little) std::memcpy(at, &from, sizeof from);
     else
         for (std::size_t i = 0; i < 4; ++i) store_le32(at + 4 * i, from[i]);
 }
 
-/// Four words of messages `first`, `first` + 4, ..., one after the other.
+/// Loads four words of each of the messages `first`, `first` + 4, ..., from byte `at` on.
 template <std::size_t... N>
 WG_LANES_TARGET [[gnu::always_inline]] static inline void
 load_row(lanes& row, byte const* const* from, std::size_t first, std::size_t at, std::index_sequence<N...>) noexcept {
@@ -8593,7 +8607,7 @@ load_row(lanes& row, byte const* const* from, std::size_t first, std::size_t at,
 #endif
 }
 
-/// Turns 4 by 4 words in each 16 bytes of four rows.
+/// Transposes the 4 by 4 words in each 16 bytes of four rows.
 WG_LANES_TARGET [[gnu::always_inline]] static inline void turn(lanes (&r)[4]) noexcept {
     using each_pair = std::make_index_sequence<WG_LANES / 2>;
     lanes low01, low23, high01, high23;
@@ -8609,10 +8623,11 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void turn(lanes (&r)[4]) no
     r[0] = lanes(p0), r[1] = lanes(p1), r[2] = lanes(p2), r[3] = lanes(p3);
 }
 
+/// Overwrites `Bytes` bytes with zeros, in whole vectors.
 template <std::size_t Bytes>
 WG_LANES_TARGET [[gnu::always_inline]] static inline void wipe_lanes(void* memory) noexcept {
     lanes zero = {};
-    asm volatile("" : "+m"(zero)); // or the compiler would call memset
+    asm volatile("" : "+m"(zero)); // keeps the compiler from calling memset
     static_assert(Bytes % sizeof zero == 0);
 #pragma GCC unroll 8
     for (std::size_t i = 0; i < Bytes; i += sizeof zero)
@@ -8620,22 +8635,22 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void wipe_lanes(void* memor
     asm volatile("" : : "r"(memory) : "memory");
 }
 
-/// What of a group of messages lies in memory.
+/// The memory of a group of messages in one object, so that one wipe clears it.
 struct group {
     lanes h[8];
     lanes m[16];
     alignas(4 * WG_LANES) byte padded[WG_LANES][block_bytes];
 };
 
-/// `wipe_stack` for what `digest` has there. Compilers that do not keep apart what is never there at a time take twice
-/// the group and more.
+/// `wipe_stack` for the frames of `digest`. Compilers that do not reuse the memory of objects with separate lifetimes
+/// need more than twice the size of `group`.
 WG_LANES_TARGET [[gnu::noinline]] static inline void wipe_frames() noexcept {
     alignas(4 * WG_LANES) byte frame[2 * sizeof(group) + 512];
     wipe_lanes<sizeof frame>(frame);
     wipe_baseline_registers();
 }
 
-/// Fills a block up with zeros behind `from`, which is shorter.
+/// Writes a block: `from`, which is shorter, then zeros.
 WG_LANES_TARGET [[gnu::always_inline]] static inline void pad_lane(byte* to, bytes_view from) noexcept {
 #if WG_LANES == 16
     __mmask64 const there = (__mmask64{1} << from.size()) - 1;
@@ -8645,12 +8660,12 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void pad_lane(byte* to, byt
 #endif
 }
 
-/// Word i of every message's block in m[i].
+/// Reads block number `block` of every message: word i of all messages goes to m[i].
 WG_LANES_TARGET [[gnu::always_inline]] static inline void load_block(group& g, hash_item const* const* items,
                                                                      std::size_t count, std::size_t block) noexcept {
     byte const* from[WG_LANES] = {};
     for (std::size_t i = 0; i < WG_LANES; ++i) {
-        from[i] = from[0]; // a lane without a message does the first one again
+        from[i] = from[0]; // a lane without a message repeats the first message
         if (i >= count) continue;
         hash_item const& item = *items[i];
         bytes_view rest = item.key;
@@ -8672,6 +8687,7 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void load_block(group& g, h
     }
 }
 
+/// Writes the digests to the items.
 WG_LANES_TARGET [[gnu::always_inline]] static inline void store_digests(group& g, hash_item const* const* items,
                                                                         std::size_t count) noexcept {
     for (std::size_t part = 0; part < 8; part += 4) {
@@ -8690,7 +8706,7 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void store_digests(group& g
     }
 }
 
-/// `low` and `high`: the words of the counts of bytes.
+/// The compression function F (RFC 7693, section 3.2) in every lane. `low`, `high`: the words of the byte counters.
 WG_LANES_TARGET [[gnu::always_inline]] static inline void compress(group& g, lanes const& low, lanes const& high,
                                                                    bool last) noexcept {
     lanes v[16];
@@ -8701,7 +8717,8 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void compress(group& g, lan
     }
     v[12] ^= low, v[13] ^= high;
     if (last) v[14] = ~v[14];
-        // Not unrolled: the operations of a round keep the vector units busy for longer than its 16 indices take.
+        // Not unrolled: loading the 16 indices of a round takes less time than its vector operations, and hides behind
+        // them.
 #pragma GCC unroll 1
     for (auto const& p : sigma) {
         mix_four<0>(v, g.m, p);
@@ -8711,21 +8728,21 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void compress(group& g, lan
     for (std::size_t i = 0; i < 8; ++i) g.h[i] ^= v[i] ^ v[8 + i];
 }
 
-/// Digests of 1 to WG_LANES messages of `blocks` blocks each, keys counted.
+/// Hashes 1 to WG_LANES messages. Each has `blocks` blocks, with the block of its key.
 WG_LANES_TARGET [[gnu::noinline]] static inline void digest(hash_item const* const* items, std::size_t count,
                                                             std::size_t blocks) noexcept {
     group g;
     std::uint32_t low[WG_LANES], high[WG_LANES], first[WG_LANES];
     for (std::size_t i = 0; i < WG_LANES; ++i) {
         hash_item const* item = items[i < count ? i : 0];
-        asm("" : "+r"(item)); // one by one: clang would gather the sizes, which is slower
+        asm("" : "+r"(item)); // keeps clang from gathering the sizes in vectors, which is slower
         std::uint64_t const all = item->message.size() + (item->key.empty() ? 0 : block_bytes);
         low[i] = static_cast<std::uint32_t>(all);
         high[i] = static_cast<std::uint32_t>(all >> 32);
         first[i] = parameters(item->out.size(), item->key.size());
     }
     for (std::size_t i = 0; i < 8; ++i) fill(g.h[i], iv[i]);
-    lanes low_all, high_all, parameter_words; // counts of bytes at the end, and first words of the parameter blocks
+    lanes low_all, high_all, parameter_words; // the last byte counters, and the first words of the parameter blocks
     std::memcpy(&low_all, low, sizeof low);
     std::memcpy(&high_all, high, sizeof high);
     std::memcpy(&parameter_words, first, sizeof first);
@@ -8754,19 +8771,20 @@ struct lanes_avx512 {
 #define WG_LANES_TARGET [[WG_TARGET_AVX512]]
 #define WG_LANES_WIPE WG_BLAKE2S_CLEAR_ZMM
 // SPDX-License-Identifier: BSL-1.0
-// BLAKE2s of several messages at once (RFC 7693): element i of a vector belongs to message i. Text of a kernel,
-// included by blake2s.hpp once per instruction set.
+// BLAKE2s of several messages in parallel (RFC 7693): element i of a vector belongs to message i. blake2s.hpp includes
+// this text of a kernel once for each instruction set.
 // Folder: backends/bundled; any thread.
 //
-// Before: WG_LANES, how many: 4, 8 or 16; WG_LANES_TARGET, the attribute of every function here; WG_LANES_WIPE, which
-// clears the vector registers.
+// The including file defines WG_LANES, the number of messages: 4, 8 or 16; WG_LANES_TARGET, the attribute of every
+// function; and WG_LANES_WIPE, which clears the vector registers.
 
-static constexpr std::size_t width = WG_LANES;
+static constexpr std::size_t width = WG_LANES; ///< messages in parallel
 typedef std::uint32_t lanes __attribute__((vector_size(4 * WG_LANES)));
 typedef std::uint64_t pairs __attribute__((vector_size(4 * WG_LANES)));
 typedef std::uint32_t quad __attribute__((vector_size(16)));
 using each_lane = std::make_index_sequence<WG_LANES>;
 
+/// Rotates every word by `Bytes` bytes to the right.
 template <std::size_t Bytes, std::size_t... N>
 WG_LANES_TARGET [[gnu::always_inline]] static inline void rotate_bytes(lanes& x, std::index_sequence<N...>) noexcept {
     typedef std::uint8_t octets __attribute__((vector_size(4 * WG_LANES)));
@@ -8774,9 +8792,10 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void rotate_bytes(lanes& x,
     x = lanes(__builtin_shufflevector(o, o, (N / 4 * 4 + (N + Bytes) % 4)...));
 }
 
+/// Rotates every word by `Bits` bits to the right.
 template <int Bits> WG_LANES_TARGET [[gnu::always_inline]] static inline void rotate(lanes& x) noexcept {
 #if WG_LANES == 8
-    // no vector rotation there: where whole bytes move, a shuffle is less than two shifts and an or
+    // AVX2 has no rotation of words. For whole bytes, one shuffle replaces two shifts and an or.
     if constexpr (Bits % 8 == 0) return rotate_bytes<Bits / 8>(x, std::make_index_sequence<4 * WG_LANES>{});
 #elif WG_LANES == 4 && defined(__SSE2__) && !defined(__AVX512VL__)
     typedef std::uint16_t halves __attribute__((vector_size(16)));
@@ -8789,8 +8808,9 @@ template <int Bits> WG_LANES_TARGET [[gnu::always_inline]] static inline void ro
     x = (x >> Bits) | (x << (32 - Bits));
 }
 
-/// Half a round: the four mixings of v[i], v[4 + (i + Turn) % 4], v[8 + (i + 2 Turn) % 4], v[12 + (i + 3 Turn) % 4], a
-/// step of all four after the other, for each waits for the one before.
+/// Half a round: the four mixings of v[i], v[4 + (i + Turn) % 4], v[8 + (i + 2 Turn) % 4], v[12 + (i + 3 Turn) % 4].
+/// Each step is done for all four mixings before the next step: steps of one mixing depend on each other, and those of
+/// different mixings run side by side.
 template <std::size_t Turn>
 WG_LANES_TARGET [[gnu::always_inline]] static inline void mix_four(lanes (&v)[16], lanes const (&m)[16],
                                                                    std::uint8_t const* p) noexcept {
@@ -8813,11 +8833,12 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void mix_four(lanes (&v)[16
     for (std::size_t i = 0; i < 4; ++i) v[4 + (i + b) % 4] ^= v[8 + (i + c) % 4], rotate<7>(v[4 + (i + b) % 4]);
 }
 
+/// `word` in every element.
 WG_LANES_TARGET [[gnu::always_inline]] static inline void fill(lanes& to, std::uint32_t word) noexcept {
     to = lanes{} + word;
 }
 
-/// In each 16 bytes of a and b, the lower halves (Upper 0) or the upper ones (1), element by element in turn.
+/// Interleaves, in each 16 bytes, the elements of the lower (Upper 0) or upper (Upper 1) halves of a and b.
 template <std::size_t Upper, class Vector, std::size_t... N>
 WG_LANES_TARGET [[gnu::always_inline]] static inline void zip(Vector& to, Vector const& a, Vector const& b,
                                                               std::index_sequence<N...>) noexcept {
@@ -8825,19 +8846,20 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void zip(Vector& to, Vector
     to = __builtin_shufflevector(a, b, (N % 2 * count + N / group * group + Upper * group / 2 + N % group / 2)...);
 }
 
-/// The words at[0], at[1], ... as elements of `to`.
+/// Reads four little-endian words.
 WG_LANES_TARGET [[gnu::always_inline]] static inline void load_words(quad& to, byte const* at) noexcept {
     if constexpr (std::endian::native == std::endian::little) std::memcpy(&to, at, sizeof to);
     else to = quad{load_le32(at), load_le32(at + 4), load_le32(at + 8), load_le32(at + 12)};
 }
 
+/// Writes four little-endian words.
 WG_LANES_TARGET [[gnu::always_inline]] static inline void store_words(byte* at, quad const& from) noexcept {
     if constexpr (std::endian::native == std::endian::little) std::memcpy(at, &from, sizeof from);
     else
         for (std::size_t i = 0; i < 4; ++i) store_le32(at + 4 * i, from[i]);
 }
 
-/// Four words of messages `first`, `first` + 4, ..., one after the other.
+/// Loads four words of each of the messages `first`, `first` + 4, ..., from byte `at` on.
 template <std::size_t... N>
 WG_LANES_TARGET [[gnu::always_inline]] static inline void
 load_row(lanes& row, byte const* const* from, std::size_t first, std::size_t at, std::index_sequence<N...>) noexcept {
@@ -8861,7 +8883,7 @@ load_row(lanes& row, byte const* const* from, std::size_t first, std::size_t at,
 #endif
 }
 
-/// Turns 4 by 4 words in each 16 bytes of four rows.
+/// Transposes the 4 by 4 words in each 16 bytes of four rows.
 WG_LANES_TARGET [[gnu::always_inline]] static inline void turn(lanes (&r)[4]) noexcept {
     using each_pair = std::make_index_sequence<WG_LANES / 2>;
     lanes low01, low23, high01, high23;
@@ -8877,10 +8899,11 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void turn(lanes (&r)[4]) no
     r[0] = lanes(p0), r[1] = lanes(p1), r[2] = lanes(p2), r[3] = lanes(p3);
 }
 
+/// Overwrites `Bytes` bytes with zeros, in whole vectors.
 template <std::size_t Bytes>
 WG_LANES_TARGET [[gnu::always_inline]] static inline void wipe_lanes(void* memory) noexcept {
     lanes zero = {};
-    asm volatile("" : "+m"(zero)); // or the compiler would call memset
+    asm volatile("" : "+m"(zero)); // keeps the compiler from calling memset
     static_assert(Bytes % sizeof zero == 0);
 #pragma GCC unroll 8
     for (std::size_t i = 0; i < Bytes; i += sizeof zero)
@@ -8888,22 +8911,22 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void wipe_lanes(void* memor
     asm volatile("" : : "r"(memory) : "memory");
 }
 
-/// What of a group of messages lies in memory.
+/// The memory of a group of messages in one object, so that one wipe clears it.
 struct group {
     lanes h[8];
     lanes m[16];
     alignas(4 * WG_LANES) byte padded[WG_LANES][block_bytes];
 };
 
-/// `wipe_stack` for what `digest` has there. Compilers that do not keep apart what is never there at a time take twice
-/// the group and more.
+/// `wipe_stack` for the frames of `digest`. Compilers that do not reuse the memory of objects with separate lifetimes
+/// need more than twice the size of `group`.
 WG_LANES_TARGET [[gnu::noinline]] static inline void wipe_frames() noexcept {
     alignas(4 * WG_LANES) byte frame[2 * sizeof(group) + 512];
     wipe_lanes<sizeof frame>(frame);
     wipe_baseline_registers();
 }
 
-/// Fills a block up with zeros behind `from`, which is shorter.
+/// Writes a block: `from`, which is shorter, then zeros.
 WG_LANES_TARGET [[gnu::always_inline]] static inline void pad_lane(byte* to, bytes_view from) noexcept {
 #if WG_LANES == 16
     __mmask64 const there = (__mmask64{1} << from.size()) - 1;
@@ -8913,12 +8936,12 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void pad_lane(byte* to, byt
 #endif
 }
 
-/// Word i of every message's block in m[i].
+/// Reads block number `block` of every message: word i of all messages goes to m[i].
 WG_LANES_TARGET [[gnu::always_inline]] static inline void load_block(group& g, hash_item const* const* items,
                                                                      std::size_t count, std::size_t block) noexcept {
     byte const* from[WG_LANES] = {};
     for (std::size_t i = 0; i < WG_LANES; ++i) {
-        from[i] = from[0]; // a lane without a message does the first one again
+        from[i] = from[0]; // a lane without a message repeats the first message
         if (i >= count) continue;
         hash_item const& item = *items[i];
         bytes_view rest = item.key;
@@ -8940,6 +8963,7 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void load_block(group& g, h
     }
 }
 
+/// Writes the digests to the items.
 WG_LANES_TARGET [[gnu::always_inline]] static inline void store_digests(group& g, hash_item const* const* items,
                                                                         std::size_t count) noexcept {
     for (std::size_t part = 0; part < 8; part += 4) {
@@ -8958,7 +8982,7 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void store_digests(group& g
     }
 }
 
-/// `low` and `high`: the words of the counts of bytes.
+/// The compression function F (RFC 7693, section 3.2) in every lane. `low`, `high`: the words of the byte counters.
 WG_LANES_TARGET [[gnu::always_inline]] static inline void compress(group& g, lanes const& low, lanes const& high,
                                                                    bool last) noexcept {
     lanes v[16];
@@ -8969,7 +8993,8 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void compress(group& g, lan
     }
     v[12] ^= low, v[13] ^= high;
     if (last) v[14] = ~v[14];
-        // Not unrolled: the operations of a round keep the vector units busy for longer than its 16 indices take.
+        // Not unrolled: loading the 16 indices of a round takes less time than its vector operations, and hides behind
+        // them.
 #pragma GCC unroll 1
     for (auto const& p : sigma) {
         mix_four<0>(v, g.m, p);
@@ -8979,21 +9004,21 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void compress(group& g, lan
     for (std::size_t i = 0; i < 8; ++i) g.h[i] ^= v[i] ^ v[8 + i];
 }
 
-/// Digests of 1 to WG_LANES messages of `blocks` blocks each, keys counted.
+/// Hashes 1 to WG_LANES messages. Each has `blocks` blocks, with the block of its key.
 WG_LANES_TARGET [[gnu::noinline]] static inline void digest(hash_item const* const* items, std::size_t count,
                                                             std::size_t blocks) noexcept {
     group g;
     std::uint32_t low[WG_LANES], high[WG_LANES], first[WG_LANES];
     for (std::size_t i = 0; i < WG_LANES; ++i) {
         hash_item const* item = items[i < count ? i : 0];
-        asm("" : "+r"(item)); // one by one: clang would gather the sizes, which is slower
+        asm("" : "+r"(item)); // keeps clang from gathering the sizes in vectors, which is slower
         std::uint64_t const all = item->message.size() + (item->key.empty() ? 0 : block_bytes);
         low[i] = static_cast<std::uint32_t>(all);
         high[i] = static_cast<std::uint32_t>(all >> 32);
         first[i] = parameters(item->out.size(), item->key.size());
     }
     for (std::size_t i = 0; i < 8; ++i) fill(g.h[i], iv[i]);
-    lanes low_all, high_all, parameter_words; // counts of bytes at the end, and first words of the parameter blocks
+    lanes low_all, high_all, parameter_words; // the last byte counters, and the first words of the parameter blocks
     std::memcpy(&low_all, low, sizeof low);
     std::memcpy(&high_all, high, sizeof high);
     std::memcpy(&parameter_words, first, sizeof first);
@@ -9022,7 +9047,7 @@ WG_LANES_TARGET [[gnu::noinline]] static inline void digest(hash_item const* con
 
 #endif
 
-// Four lanes of what every program for the processor may use, where that has vectors.
+// Four lanes with the vectors that every processor of the architecture has.
 #if !defined(WG_COMPACT) && (defined(__SSE2__) || defined(__ARM_NEON) || defined(__ALTIVEC__))
 #define WG_BLAKE2S_LANES
 struct lanes_baseline {
@@ -9030,19 +9055,20 @@ struct lanes_baseline {
 #define WG_LANES_TARGET
 #define WG_LANES_WIPE static_cast<void>(0)
 // SPDX-License-Identifier: BSL-1.0
-// BLAKE2s of several messages at once (RFC 7693): element i of a vector belongs to message i. Text of a kernel,
-// included by blake2s.hpp once per instruction set.
+// BLAKE2s of several messages in parallel (RFC 7693): element i of a vector belongs to message i. blake2s.hpp includes
+// this text of a kernel once for each instruction set.
 // Folder: backends/bundled; any thread.
 //
-// Before: WG_LANES, how many: 4, 8 or 16; WG_LANES_TARGET, the attribute of every function here; WG_LANES_WIPE, which
-// clears the vector registers.
+// The including file defines WG_LANES, the number of messages: 4, 8 or 16; WG_LANES_TARGET, the attribute of every
+// function; and WG_LANES_WIPE, which clears the vector registers.
 
-static constexpr std::size_t width = WG_LANES;
+static constexpr std::size_t width = WG_LANES; ///< messages in parallel
 typedef std::uint32_t lanes __attribute__((vector_size(4 * WG_LANES)));
 typedef std::uint64_t pairs __attribute__((vector_size(4 * WG_LANES)));
 typedef std::uint32_t quad __attribute__((vector_size(16)));
 using each_lane = std::make_index_sequence<WG_LANES>;
 
+/// Rotates every word by `Bytes` bytes to the right.
 template <std::size_t Bytes, std::size_t... N>
 WG_LANES_TARGET [[gnu::always_inline]] static inline void rotate_bytes(lanes& x, std::index_sequence<N...>) noexcept {
     typedef std::uint8_t octets __attribute__((vector_size(4 * WG_LANES)));
@@ -9050,9 +9076,10 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void rotate_bytes(lanes& x,
     x = lanes(__builtin_shufflevector(o, o, (N / 4 * 4 + (N + Bytes) % 4)...));
 }
 
+/// Rotates every word by `Bits` bits to the right.
 template <int Bits> WG_LANES_TARGET [[gnu::always_inline]] static inline void rotate(lanes& x) noexcept {
 #if WG_LANES == 8
-    // no vector rotation there: where whole bytes move, a shuffle is less than two shifts and an or
+    // AVX2 has no rotation of words. For whole bytes, one shuffle replaces two shifts and an or.
     if constexpr (Bits % 8 == 0) return rotate_bytes<Bits / 8>(x, std::make_index_sequence<4 * WG_LANES>{});
 #elif WG_LANES == 4 && defined(__SSE2__) && !defined(__AVX512VL__)
     typedef std::uint16_t halves __attribute__((vector_size(16)));
@@ -9065,8 +9092,9 @@ template <int Bits> WG_LANES_TARGET [[gnu::always_inline]] static inline void ro
     x = (x >> Bits) | (x << (32 - Bits));
 }
 
-/// Half a round: the four mixings of v[i], v[4 + (i + Turn) % 4], v[8 + (i + 2 Turn) % 4], v[12 + (i + 3 Turn) % 4], a
-/// step of all four after the other, for each waits for the one before.
+/// Half a round: the four mixings of v[i], v[4 + (i + Turn) % 4], v[8 + (i + 2 Turn) % 4], v[12 + (i + 3 Turn) % 4].
+/// Each step is done for all four mixings before the next step: steps of one mixing depend on each other, and those of
+/// different mixings run side by side.
 template <std::size_t Turn>
 WG_LANES_TARGET [[gnu::always_inline]] static inline void mix_four(lanes (&v)[16], lanes const (&m)[16],
                                                                    std::uint8_t const* p) noexcept {
@@ -9089,11 +9117,12 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void mix_four(lanes (&v)[16
     for (std::size_t i = 0; i < 4; ++i) v[4 + (i + b) % 4] ^= v[8 + (i + c) % 4], rotate<7>(v[4 + (i + b) % 4]);
 }
 
+/// `word` in every element.
 WG_LANES_TARGET [[gnu::always_inline]] static inline void fill(lanes& to, std::uint32_t word) noexcept {
     to = lanes{} + word;
 }
 
-/// In each 16 bytes of a and b, the lower halves (Upper 0) or the upper ones (1), element by element in turn.
+/// Interleaves, in each 16 bytes, the elements of the lower (Upper 0) or upper (Upper 1) halves of a and b.
 template <std::size_t Upper, class Vector, std::size_t... N>
 WG_LANES_TARGET [[gnu::always_inline]] static inline void zip(Vector& to, Vector const& a, Vector const& b,
                                                               std::index_sequence<N...>) noexcept {
@@ -9101,19 +9130,20 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void zip(Vector& to, Vector
     to = __builtin_shufflevector(a, b, (N % 2 * count + N / group * group + Upper * group / 2 + N % group / 2)...);
 }
 
-/// The words at[0], at[1], ... as elements of `to`.
+/// Reads four little-endian words.
 WG_LANES_TARGET [[gnu::always_inline]] static inline void load_words(quad& to, byte const* at) noexcept {
     if constexpr (std::endian::native == std::endian::little) std::memcpy(&to, at, sizeof to);
     else to = quad{load_le32(at), load_le32(at + 4), load_le32(at + 8), load_le32(at + 12)};
 }
 
+/// Writes four little-endian words.
 WG_LANES_TARGET [[gnu::always_inline]] static inline void store_words(byte* at, quad const& from) noexcept {
     if constexpr (std::endian::native == std::endian::little) std::memcpy(at, &from, sizeof from);
     else
         for (std::size_t i = 0; i < 4; ++i) store_le32(at + 4 * i, from[i]);
 }
 
-/// Four words of messages `first`, `first` + 4, ..., one after the other.
+/// Loads four words of each of the messages `first`, `first` + 4, ..., from byte `at` on.
 template <std::size_t... N>
 WG_LANES_TARGET [[gnu::always_inline]] static inline void
 load_row(lanes& row, byte const* const* from, std::size_t first, std::size_t at, std::index_sequence<N...>) noexcept {
@@ -9137,7 +9167,7 @@ load_row(lanes& row, byte const* const* from, std::size_t first, std::size_t at,
 #endif
 }
 
-/// Turns 4 by 4 words in each 16 bytes of four rows.
+/// Transposes the 4 by 4 words in each 16 bytes of four rows.
 WG_LANES_TARGET [[gnu::always_inline]] static inline void turn(lanes (&r)[4]) noexcept {
     using each_pair = std::make_index_sequence<WG_LANES / 2>;
     lanes low01, low23, high01, high23;
@@ -9153,10 +9183,11 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void turn(lanes (&r)[4]) no
     r[0] = lanes(p0), r[1] = lanes(p1), r[2] = lanes(p2), r[3] = lanes(p3);
 }
 
+/// Overwrites `Bytes` bytes with zeros, in whole vectors.
 template <std::size_t Bytes>
 WG_LANES_TARGET [[gnu::always_inline]] static inline void wipe_lanes(void* memory) noexcept {
     lanes zero = {};
-    asm volatile("" : "+m"(zero)); // or the compiler would call memset
+    asm volatile("" : "+m"(zero)); // keeps the compiler from calling memset
     static_assert(Bytes % sizeof zero == 0);
 #pragma GCC unroll 8
     for (std::size_t i = 0; i < Bytes; i += sizeof zero)
@@ -9164,22 +9195,22 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void wipe_lanes(void* memor
     asm volatile("" : : "r"(memory) : "memory");
 }
 
-/// What of a group of messages lies in memory.
+/// The memory of a group of messages in one object, so that one wipe clears it.
 struct group {
     lanes h[8];
     lanes m[16];
     alignas(4 * WG_LANES) byte padded[WG_LANES][block_bytes];
 };
 
-/// `wipe_stack` for what `digest` has there. Compilers that do not keep apart what is never there at a time take twice
-/// the group and more.
+/// `wipe_stack` for the frames of `digest`. Compilers that do not reuse the memory of objects with separate lifetimes
+/// need more than twice the size of `group`.
 WG_LANES_TARGET [[gnu::noinline]] static inline void wipe_frames() noexcept {
     alignas(4 * WG_LANES) byte frame[2 * sizeof(group) + 512];
     wipe_lanes<sizeof frame>(frame);
     wipe_baseline_registers();
 }
 
-/// Fills a block up with zeros behind `from`, which is shorter.
+/// Writes a block: `from`, which is shorter, then zeros.
 WG_LANES_TARGET [[gnu::always_inline]] static inline void pad_lane(byte* to, bytes_view from) noexcept {
 #if WG_LANES == 16
     __mmask64 const there = (__mmask64{1} << from.size()) - 1;
@@ -9189,12 +9220,12 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void pad_lane(byte* to, byt
 #endif
 }
 
-/// Word i of every message's block in m[i].
+/// Reads block number `block` of every message: word i of all messages goes to m[i].
 WG_LANES_TARGET [[gnu::always_inline]] static inline void load_block(group& g, hash_item const* const* items,
                                                                      std::size_t count, std::size_t block) noexcept {
     byte const* from[WG_LANES] = {};
     for (std::size_t i = 0; i < WG_LANES; ++i) {
-        from[i] = from[0]; // a lane without a message does the first one again
+        from[i] = from[0]; // a lane without a message repeats the first message
         if (i >= count) continue;
         hash_item const& item = *items[i];
         bytes_view rest = item.key;
@@ -9216,6 +9247,7 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void load_block(group& g, h
     }
 }
 
+/// Writes the digests to the items.
 WG_LANES_TARGET [[gnu::always_inline]] static inline void store_digests(group& g, hash_item const* const* items,
                                                                         std::size_t count) noexcept {
     for (std::size_t part = 0; part < 8; part += 4) {
@@ -9234,7 +9266,7 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void store_digests(group& g
     }
 }
 
-/// `low` and `high`: the words of the counts of bytes.
+/// The compression function F (RFC 7693, section 3.2) in every lane. `low`, `high`: the words of the byte counters.
 WG_LANES_TARGET [[gnu::always_inline]] static inline void compress(group& g, lanes const& low, lanes const& high,
                                                                    bool last) noexcept {
     lanes v[16];
@@ -9245,7 +9277,8 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void compress(group& g, lan
     }
     v[12] ^= low, v[13] ^= high;
     if (last) v[14] = ~v[14];
-        // Not unrolled: the operations of a round keep the vector units busy for longer than its 16 indices take.
+        // Not unrolled: loading the 16 indices of a round takes less time than its vector operations, and hides behind
+        // them.
 #pragma GCC unroll 1
     for (auto const& p : sigma) {
         mix_four<0>(v, g.m, p);
@@ -9255,21 +9288,21 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void compress(group& g, lan
     for (std::size_t i = 0; i < 8; ++i) g.h[i] ^= v[i] ^ v[8 + i];
 }
 
-/// Digests of 1 to WG_LANES messages of `blocks` blocks each, keys counted.
+/// Hashes 1 to WG_LANES messages. Each has `blocks` blocks, with the block of its key.
 WG_LANES_TARGET [[gnu::noinline]] static inline void digest(hash_item const* const* items, std::size_t count,
                                                             std::size_t blocks) noexcept {
     group g;
     std::uint32_t low[WG_LANES], high[WG_LANES], first[WG_LANES];
     for (std::size_t i = 0; i < WG_LANES; ++i) {
         hash_item const* item = items[i < count ? i : 0];
-        asm("" : "+r"(item)); // one by one: clang would gather the sizes, which is slower
+        asm("" : "+r"(item)); // keeps clang from gathering the sizes in vectors, which is slower
         std::uint64_t const all = item->message.size() + (item->key.empty() ? 0 : block_bytes);
         low[i] = static_cast<std::uint32_t>(all);
         high[i] = static_cast<std::uint32_t>(all >> 32);
         first[i] = parameters(item->out.size(), item->key.size());
     }
     for (std::size_t i = 0; i < 8; ++i) fill(g.h[i], iv[i]);
-    lanes low_all, high_all, parameter_words; // counts of bytes at the end, and first words of the parameter blocks
+    lanes low_all, high_all, parameter_words; // the last byte counters, and the first words of the parameter blocks
     std::memcpy(&low_all, low, sizeof low);
     std::memcpy(&high_all, high, sizeof high);
     std::memcpy(&parameter_words, first, sizeof first);
@@ -9295,10 +9328,11 @@ WG_LANES_TARGET [[gnu::noinline]] static inline void digest(hash_item const* con
 #endif
 
 #ifndef WG_COMPACT
-/// The whole message, the key's block too, into w.h. What lies whole in the input is compressed from there.
+/// Compresses the whole message, with the block of the key, into w.h. Whole blocks are read from the input without a
+/// copy.
 template <class Kernel> inline void absorb(work& w, bytes_view key, bytes_view a, bytes_view b) noexcept {
     std::uint64_t count = 0;
-    if (!key.empty()) { // a block of its own, filled up with zeros, and the last one if nothing follows
+    if (!key.empty()) { // the key has its own block, which is the last if the message is empty
         bool const last = a.empty() && b.empty();
         Kernel::compress(w, key.data(), key.size(), count = block_bytes, last);
         if (last) return;
@@ -9308,7 +9342,7 @@ template <class Kernel> inline void absorb(work& w, bytes_view key, bytes_view a
             Kernel::compress(w, a.data(), whole, count += whole, false);
             a = a.subspan(whole);
         }
-        if (!a.empty()) { // a block of both
+        if (!a.empty()) { // one block has the end of a and the start of b
             std::size_t const taken = (std::min)(b.size(), block_bytes - a.size());
             byte_array<block_bytes> joined;
             pad(joined.data(), a);
@@ -9326,7 +9360,8 @@ template <class Kernel> inline void absorb(work& w, bytes_view key, bytes_view a
 
 #ifdef WG_COMPACT
 
-/// All goes through one buffer: a block is compressed when another byte follows, for the last one is special.
+/// Hashes the input of `w`. Every block is copied to w.padded first, which takes little code. A full block is
+/// compressed only when another byte follows, because the last block is compressed differently.
 template <class Kernel> [[gnu::noinline]] inline void digest(work& w) noexcept {
     std::memcpy(w.h, iv, sizeof iv);
     w.h[0] ^= parameters(w.out_bytes, w.key_bytes);
@@ -9350,8 +9385,9 @@ template <class Kernel> [[gnu::noinline]] inline void digest(work& w) noexcept {
     copy_short(w.out, w.padded, w.out_bytes);
 }
 
-// Arguments one by one, since compilers for 32-bit machines hand over spans by way of the stack.
+// The functions below take pointers and sizes and not spans, which compilers for 32-bit machines pass on the stack.
 
+/// `blake2s`, with all its memory wiped.
 template <class Kernel>
 [[gnu::noinline]] inline void wiped_digest(byte* out, std::size_t out_bytes, byte const* a, std::size_t a_bytes,
                                            byte const* b, std::size_t b_bytes, byte const* key,
@@ -9366,10 +9402,10 @@ template <class Kernel>
         w.in[1] = {b, b_bytes};
         digest<Kernel>(w);
     }
-    wipe_stack<Kernel::spill_bytes>(); // of `digest` and `compress_block`; the rest lies above
+    wipe_stack<Kernel::spill_bytes>(); // the frames of `digest` and `compress_block`; ~work wiped the rest
 }
 
-/// HMAC (RFC 2104) in one work area. `out` is also where the inner digest is meanwhile.
+/// HMAC (RFC 2104) with one `work` for both digests, and all its memory wiped. `out` holds the inner digest meanwhile.
 template <class Kernel>
 [[gnu::noinline]] inline void wiped_hmac(byte* out, byte const* key, byte const* input, std::size_t size) noexcept {
     {
@@ -9391,6 +9427,7 @@ template <class Kernel>
 
 #else
 
+/// `blake2s` with one kernel. Secrets may remain on the stack below the caller's frame.
 template <class Kernel>
 [[gnu::noinline]] inline void digest(bytes out, bytes_view key, bytes_view a, bytes_view b) noexcept {
     work w;
@@ -9401,6 +9438,7 @@ template <class Kernel>
     copy_short(out.data(), w.padded, out.size());
 }
 
+/// `blake2s` with one kernel, with all its memory wiped.
 template <class Kernel> inline void wiped_digest(bytes out, bytes_view key, bytes_view a, bytes_view b) noexcept {
     digest<Kernel>(out, key, a, b);
     wipe_stack<sizeof(work) + Kernel::spill_bytes>();
@@ -9408,12 +9446,14 @@ template <class Kernel> inline void wiped_digest(bytes out, bytes_view key, byte
 
 #endif
 
+/// The blocks of a message, with the block of its key.
 constexpr std::size_t blocks_of(hash_item const& item) noexcept {
     std::size_t const whole = (item.message.size() + block_bytes - 1) / block_bytes;
     return item.key.empty() ? (std::max<std::size_t>)(whole, 1) : whole + 1;
 }
 
-/// Groups items of equally many blocks. `one(item)` does those that are too few for lanes to win.
+/// Hashes a batch: groups items with the same number of blocks, and hashes a group in lanes. `one(item)` hashes the
+/// items of groups that are too small for lanes to be faster.
 template <class Lanes, class One> inline void batch(std::span<hash_item const> items, One const& one) noexcept {
     constexpr std::size_t window = 64, fewest = 3;
     bool used_lanes = false;
@@ -9443,11 +9483,11 @@ template <class Lanes, class One> inline void batch(std::span<hash_item const> i
 
 } // namespace blake2s_detail
 
-/// The model of hash_backend: it takes the fastest kernels that it is allowed to use. Any thread.
+/// The default model of hash_backend: it uses the fastest kernels that the processor has. Any thread.
 class hash {
 public:
-    hash() noexcept : hash(chosen_cpu()) {} ///< with all that the processor has, less `WG_CPU_OFF`
-    /// With no more than `allowed`, which the processor must have.
+    hash() noexcept : hash(chosen_cpu()) {} ///< uses all features of the processor except those in `WG_CPU_OFF`
+    /// Uses no more than `allowed`, which the processor must have.
     explicit hash([[maybe_unused]] cpu allowed) noexcept
 #ifdef WG_X86_KERNELS
         : allowed_(consistent(allowed))
@@ -11480,8 +11520,8 @@ struct ifma_x25519 {
         wipe_avx512_registers();
     }
 
-    /// Looks up the point for a digit of comb j, by reading all 16 points. r: lanes ((y - x) / 2, (y + x) / 2, d x y,
-    /// 1), tight.
+    /// Looks up the point for a digit of comb j, by reading all 16 points. r, tight: lanes
+    /// ((y - x) / 2, (y + x) / 2, d x y, 1).
     WG_X25519_INLINE void select(quad& r, std::size_t j, comb25519::digit digit) noexcept {
         __m256i w[4];
         avx2_x25519::select(w, j, digit);
@@ -11709,8 +11749,8 @@ struct ifma8_x25519 {
     }
 
     // A square in five parts, which squares() interleaves. Products of two different limbs count twice. Parts 1-3 add
-    // those of limbs 0-3 and double the sums; part 4 adds those with limb 4, which has room to be
-    // doubled first; part 5 adds the squares of limbs.
+    // those of limbs 0-3 and double the sums. Part 4 adds those with limb 4, which has room to be doubled first. Part 5
+    // adds the squares of limbs.
 
     /// Half of bias(i) if `Biased`, else zero: part 3 doubles it.
     template <bool Biased> WG_X25519_INLINE __m512i half_bias(int i) noexcept {

@@ -2,8 +2,9 @@
 // BLAKE2s (RFC 7693), keyed or not, and the default model of hash_backend.
 // Folder: backends/bundled; any thread.
 //
-// One message is worked on in words, or where there are AVX2 or AVX-512 in rows of four words (blake2s_rows.inl).
-// Messages that come together and have equally many blocks share the elements of vectors (blake2s_lanes.inl).
+// A single message is hashed word by word, or with AVX2 or AVX-512 in rows of four words (blake2s_rows.inl). In a
+// batch, messages with the same number of blocks are hashed in parallel, one to each lane of a vector
+// (blake2s_lanes.inl).
 #ifndef WG_BACKENDS_BUNDLED_BLAKE2S_HPP
 #define WG_BACKENDS_BUNDLED_BLAKE2S_HPP
 
@@ -29,7 +30,7 @@ inline constexpr std::size_t max_digest_bytes = 32;
 inline constexpr std::uint32_t iv[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
                                         0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
 
-/// Which word of the block each step of each round takes (RFC 7693, section 2.7).
+/// The word of the block that each step of each round takes (RFC 7693, section 2.7).
 inline constexpr std::uint8_t sigma[10][16] = {
     {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, {14, 10, 4, 8, 9, 15, 13, 6, 1, 12, 0, 2, 11, 7, 5, 3},
     {11, 8, 12, 0, 5, 2, 15, 13, 10, 14, 3, 6, 7, 1, 9, 4}, {7, 9, 3, 1, 13, 12, 11, 14, 2, 6, 5, 10, 4, 0, 15, 8},
@@ -38,7 +39,7 @@ inline constexpr std::uint8_t sigma[10][16] = {
     {6, 15, 14, 9, 11, 3, 0, 8, 12, 2, 13, 7, 1, 4, 10, 5}, {10, 2, 8, 4, 7, 6, 1, 5, 15, 11, 9, 14, 3, 12, 13, 0}};
 
 #ifdef WG_COMPACT
-/// The same in half rounds, four bits for a step, the first of them lowest.
+/// `sigma` in half rounds: four bits for each step, the first step in the lowest bits. It takes half the memory.
 inline constexpr std::array<std::uint32_t, 20> packed_sigma = [] {
     std::array<std::uint32_t, 20> packed{};
     for (std::size_t i = 0; i < 160; ++i) packed[i / 8] |= std::uint32_t{sigma[i / 16][i % 16]} << (4 * (i % 8));
@@ -46,19 +47,20 @@ inline constexpr std::array<std::uint32_t, 20> packed_sigma = [] {
 }();
 #endif
 
-/// The parameter block's first word: digest length, key length, fanout 1, depth 1. The other words are zero.
+/// The first word of the parameter block (RFC 7693, section 2.5): digest length, key length, fanout 1, depth 1. The
+/// other words are zero.
 constexpr std::uint32_t parameters(std::size_t digest_bytes, std::size_t key_bytes) noexcept {
     return 0x01010000u ^ converted<std::uint32_t>(key_bytes << 8) ^ converted<std::uint32_t>(digest_bytes);
 }
 
-/// Copies less than a block. Not by the library, where that is more than a loop: it leaves what it moved in registers
-/// that no kernel knows of, and is a call away.
+/// Copies less than a block. Not by a call of memcpy, except in the compact build: its vector code leaves copies of
+/// secrets in registers that no kernel clears.
 inline void copy_short(byte* to, byte const* from, std::size_t size) noexcept {
 #ifdef WG_COMPACT
-    if (size != 0) std::memcpy(to, from, size); // memcpy of a null pointer is undefined, also for no bytes
+    if (size != 0) std::memcpy(to, from, size); // memcpy of a null pointer is undefined even for size 0
 #else
     auto const ends = [&]<std::size_t Size>(std::integral_constant<std::size_t, Size>) noexcept {
-        std::memcpy(to, from, Size); // the first and the last, which may have bytes in common
+        std::memcpy(to, from, Size); // the first `Size` bytes and the last ones, which may overlap
         std::memcpy(to + size - Size, from + size - Size, Size);
     };
     if (size >= 32) return ends(std::integral_constant<std::size_t, 32>{});
@@ -69,12 +71,13 @@ inline void copy_short(byte* to, byte const* from, std::size_t size) noexcept {
 #endif
 }
 
-/// Fills a block up with zeros behind `from`, which is shorter.
+/// Writes a block: `from`, which is shorter, then zeros.
 inline void pad(byte* to, bytes_view from) noexcept {
     std::memset(to, 0, block_bytes);
     copy_short(to, from.data(), from.size());
 }
 
+/// The mixing function G (RFC 7693, section 3.1).
 [[gnu::always_inline]] inline void mix(std::uint32_t& a, std::uint32_t& b, std::uint32_t& c, std::uint32_t& d,
                                        std::uint32_t x, std::uint32_t y) noexcept {
     a += b + x, d = std::rotr(d ^ a, 16);
@@ -83,36 +86,36 @@ inline void pad(byte* to, bytes_view from) noexcept {
     c += d, b = std::rotr(b ^ c, 7);
 }
 
-/// What a digest leaves in memory, so that one wipe is enough.
+/// The memory of a digest in one object, so that one wipe clears it.
 struct work {
     std::uint32_t h[8];
     byte padded[block_bytes];
 #ifdef WG_COMPACT
-    std::size_t held; ///< bytes of it that the message begins with: none or all
+    std::size_t held; ///< bytes of `padded` that begin the message: 0, or `block_bytes` with a key
     std::size_t key_bytes;
     byte* out;
     std::size_t out_bytes;
     struct {
         byte const* data;
         std::size_t size;
-    } in[2]; ///< the rest of the message
+    } in[2]; ///< the rest of the message, in two parts
 #endif
 
     ~work() { wipe_fixed<sizeof(work)>(this); }
 };
 
-/// One message in words, for any processor.
+/// The portable kernel: one message, word by word.
 struct words {
 #ifdef WG_COMPACT
     static constexpr std::size_t spill_bytes = bundled::spill_bytes + 80; // the words of the state
 #else
-    static constexpr std::size_t spill_bytes = 2 * bundled::spill_bytes; // clang makes vectors of it, and spills them
+    static constexpr std::size_t spill_bytes = 2 * bundled::spill_bytes; // clang vectorises the code and spills vectors
 #endif
 
 #ifndef WG_COMPACT
-    /// Compresses `size` bytes, the last block filled up with zeros. `count_after` is what the count of bytes is with
-    /// that one; `last`: it is the message's last. Out of line, so that `wipe_stack` of a caller reaches what it
-    /// spills.
+    /// Compresses `size` bytes; the last block is padded with zeros. `count_after`: the byte counter of that block.
+    /// `last`: it is the last block of the message. Kept out of line, so that `wipe_stack` in a caller clears spilled
+    /// registers.
     [[gnu::noinline]] static void compress(work& w, byte const* data, std::size_t size, std::uint64_t count_after,
                                            bool last) noexcept {
         std::uint64_t count = count_after - size;
@@ -126,12 +129,12 @@ struct words {
     }
 #endif
 
-    /// One block.
 #ifdef WG_COMPACT
-    using counter = std::uint32_t; // nothing of 4 GiB is hashed there
+    using counter = std::uint32_t; ///< counts bytes; compact builds hash less than 4 GiB
 #else
-    using counter = std::uint64_t;
+    using counter = std::uint64_t;                                       ///< counts bytes
 #endif
+    /// The compression function F (RFC 7693, section 3.2). `count`: the byte counter of the block.
     [[gnu::noinline]] static void compress_block(std::uint32_t* h, byte const* block, counter count,
                                                  bool last) noexcept {
         std::uint32_t v[16];
@@ -150,8 +153,8 @@ struct words {
         if (last) v[14] = ~v[14];
 #ifdef WG_COMPACT
         std::uint32_t* all = v;
-        asm("" : "+r"(all)); // each word by its index, not by its distance to the frame's end
-        unsigned turn = 0;   // columns, then diagonals
+        asm("" : "+r"(all)); // makes the compiler address words by their index, which takes less code
+        unsigned turn = 0;   // 0: the columns, 1: the diagonals
         for (std::uint32_t p : packed_sigma) {
 #pragma GCC unroll 1
             for (unsigned i = 0; i < 4; ++i, p >>= 8) {
@@ -177,14 +180,14 @@ struct words {
         }
 #endif
         for (std::size_t i = 0; i < 8; ++i) h[i] ^= v[i] ^ v[8 + i];
-        // m and v are in registers or in this frame, which the caller wipes
+        // m and v are in registers or in this frame; the caller's `wipe_stack` clears both
     }
 };
 
 #ifdef WG_HAS_X86_KERNELS
 
-/// For each half of a round the words that its four mixings take: first the four words of their first halves. In the
-/// second half element i mixes b[i], which the standard counts as mixing i - 1.
+/// The words of the block in the order of the rows kernel: for each half of a round, the first words of its four
+/// mixings, then the second words. In the second half, element i holds b[i], which belongs to mixing i - 1 of the RFC.
 inline constexpr struct row_order_table {
     alignas(32) std::uint32_t words[10][16];
 } row_order = [] {
@@ -198,7 +201,7 @@ inline constexpr struct row_order_table {
     return t;
 }();
 
-// At the end of a kernel: what it had in vector registers is gone.
+// Clears the vector registers at the end of a kernel.
 #define WG_BLAKE2S_CLEAR_YMM                                                                                           \
     asm volatile("vzeroall"                                                                                            \
                  :                                                                                                     \
@@ -265,7 +268,7 @@ struct lanes_avx512 {
 
 #endif
 
-// Four lanes of what every program for the processor may use, where that has vectors.
+// Four lanes with the vectors that every processor of the architecture has.
 #if !defined(WG_COMPACT) && (defined(__SSE2__) || defined(__ARM_NEON) || defined(__ALTIVEC__))
 #define WG_BLAKE2S_LANES
 struct lanes_baseline {
@@ -280,10 +283,11 @@ struct lanes_baseline {
 #endif
 
 #ifndef WG_COMPACT
-/// The whole message, the key's block too, into w.h. What lies whole in the input is compressed from there.
+/// Compresses the whole message, with the block of the key, into w.h. Whole blocks are read from the input without a
+/// copy.
 template <class Kernel> inline void absorb(work& w, bytes_view key, bytes_view a, bytes_view b) noexcept {
     std::uint64_t count = 0;
-    if (!key.empty()) { // a block of its own, filled up with zeros, and the last one if nothing follows
+    if (!key.empty()) { // the key has its own block, which is the last if the message is empty
         bool const last = a.empty() && b.empty();
         Kernel::compress(w, key.data(), key.size(), count = block_bytes, last);
         if (last) return;
@@ -293,7 +297,7 @@ template <class Kernel> inline void absorb(work& w, bytes_view key, bytes_view a
             Kernel::compress(w, a.data(), whole, count += whole, false);
             a = a.subspan(whole);
         }
-        if (!a.empty()) { // a block of both
+        if (!a.empty()) { // one block has the end of a and the start of b
             std::size_t const taken = (std::min)(b.size(), block_bytes - a.size());
             byte_array<block_bytes> joined;
             pad(joined.data(), a);
@@ -311,7 +315,8 @@ template <class Kernel> inline void absorb(work& w, bytes_view key, bytes_view a
 
 #ifdef WG_COMPACT
 
-/// All goes through one buffer: a block is compressed when another byte follows, for the last one is special.
+/// Hashes the input of `w`. Every block is copied to w.padded first, which takes little code. A full block is
+/// compressed only when another byte follows, because the last block is compressed differently.
 template <class Kernel> [[gnu::noinline]] inline void digest(work& w) noexcept {
     std::memcpy(w.h, iv, sizeof iv);
     w.h[0] ^= parameters(w.out_bytes, w.key_bytes);
@@ -335,8 +340,9 @@ template <class Kernel> [[gnu::noinline]] inline void digest(work& w) noexcept {
     copy_short(w.out, w.padded, w.out_bytes);
 }
 
-// Arguments one by one, since compilers for 32-bit machines hand over spans by way of the stack.
+// The functions below take pointers and sizes and not spans, which compilers for 32-bit machines pass on the stack.
 
+/// `blake2s`, with all its memory wiped.
 template <class Kernel>
 [[gnu::noinline]] inline void wiped_digest(byte* out, std::size_t out_bytes, byte const* a, std::size_t a_bytes,
                                            byte const* b, std::size_t b_bytes, byte const* key,
@@ -351,10 +357,10 @@ template <class Kernel>
         w.in[1] = {b, b_bytes};
         digest<Kernel>(w);
     }
-    wipe_stack<Kernel::spill_bytes>(); // of `digest` and `compress_block`; the rest lies above
+    wipe_stack<Kernel::spill_bytes>(); // the frames of `digest` and `compress_block`; ~work wiped the rest
 }
 
-/// HMAC (RFC 2104) in one work area. `out` is also where the inner digest is meanwhile.
+/// HMAC (RFC 2104) with one `work` for both digests, and all its memory wiped. `out` holds the inner digest meanwhile.
 template <class Kernel>
 [[gnu::noinline]] inline void wiped_hmac(byte* out, byte const* key, byte const* input, std::size_t size) noexcept {
     {
@@ -376,6 +382,7 @@ template <class Kernel>
 
 #else
 
+/// `blake2s` with one kernel. Secrets may remain on the stack below the caller's frame.
 template <class Kernel>
 [[gnu::noinline]] inline void digest(bytes out, bytes_view key, bytes_view a, bytes_view b) noexcept {
     work w;
@@ -386,6 +393,7 @@ template <class Kernel>
     copy_short(out.data(), w.padded, out.size());
 }
 
+/// `blake2s` with one kernel, with all its memory wiped.
 template <class Kernel> inline void wiped_digest(bytes out, bytes_view key, bytes_view a, bytes_view b) noexcept {
     digest<Kernel>(out, key, a, b);
     wipe_stack<sizeof(work) + Kernel::spill_bytes>();
@@ -393,12 +401,14 @@ template <class Kernel> inline void wiped_digest(bytes out, bytes_view key, byte
 
 #endif
 
+/// The blocks of a message, with the block of its key.
 constexpr std::size_t blocks_of(hash_item const& item) noexcept {
     std::size_t const whole = (item.message.size() + block_bytes - 1) / block_bytes;
     return item.key.empty() ? (std::max<std::size_t>)(whole, 1) : whole + 1;
 }
 
-/// Groups items of equally many blocks. `one(item)` does those that are too few for lanes to win.
+/// Hashes a batch: groups items with the same number of blocks, and hashes a group in lanes. `one(item)` hashes the
+/// items of groups that are too small for lanes to be faster.
 template <class Lanes, class One> inline void batch(std::span<hash_item const> items, One const& one) noexcept {
     constexpr std::size_t window = 64, fewest = 3;
     bool used_lanes = false;
@@ -428,11 +438,11 @@ template <class Lanes, class One> inline void batch(std::span<hash_item const> i
 
 } // namespace blake2s_detail
 
-/// The model of hash_backend: it takes the fastest kernels that it is allowed to use. Any thread.
+/// The default model of hash_backend: it uses the fastest kernels that the processor has. Any thread.
 class hash {
 public:
-    hash() noexcept : hash(chosen_cpu()) {} ///< with all that the processor has, less `WG_CPU_OFF`
-    /// With no more than `allowed`, which the processor must have.
+    hash() noexcept : hash(chosen_cpu()) {} ///< uses all features of the processor except those in `WG_CPU_OFF`
+    /// Uses no more than `allowed`, which the processor must have.
     explicit hash([[maybe_unused]] cpu allowed) noexcept
 #ifdef WG_X86_KERNELS
         : allowed_(consistent(allowed))

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: BSL-1.0
-// BLAKE2s of several messages at once (RFC 7693): element i of a vector belongs to message i. Text of a kernel,
-// included by blake2s.hpp once per instruction set.
+// BLAKE2s of several messages in parallel (RFC 7693): element i of a vector belongs to message i. blake2s.hpp includes
+// this text of a kernel once for each instruction set.
 // Folder: backends/bundled; any thread.
 //
-// Before: WG_LANES, how many: 4, 8 or 16; WG_LANES_TARGET, the attribute of every function here; WG_LANES_WIPE, which
-// clears the vector registers.
+// The including file defines WG_LANES, the number of messages: 4, 8 or 16; WG_LANES_TARGET, the attribute of every
+// function; and WG_LANES_WIPE, which clears the vector registers.
 
-static constexpr std::size_t width = WG_LANES;
+static constexpr std::size_t width = WG_LANES; ///< messages in parallel
 typedef std::uint32_t lanes __attribute__((vector_size(4 * WG_LANES)));
 typedef std::uint64_t pairs __attribute__((vector_size(4 * WG_LANES)));
 typedef std::uint32_t quad __attribute__((vector_size(16)));
 using each_lane = std::make_index_sequence<WG_LANES>;
 
+/// Rotates every word by `Bytes` bytes to the right.
 template <std::size_t Bytes, std::size_t... N>
 WG_LANES_TARGET [[gnu::always_inline]] static inline void rotate_bytes(lanes& x, std::index_sequence<N...>) noexcept {
     typedef std::uint8_t octets __attribute__((vector_size(4 * WG_LANES)));
@@ -19,9 +20,10 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void rotate_bytes(lanes& x,
     x = lanes(__builtin_shufflevector(o, o, (N / 4 * 4 + (N + Bytes) % 4)...));
 }
 
+/// Rotates every word by `Bits` bits to the right.
 template <int Bits> WG_LANES_TARGET [[gnu::always_inline]] static inline void rotate(lanes& x) noexcept {
 #if WG_LANES == 8
-    // no vector rotation there: where whole bytes move, a shuffle is less than two shifts and an or
+    // AVX2 has no rotation of words. For whole bytes, one shuffle replaces two shifts and an or.
     if constexpr (Bits % 8 == 0) return rotate_bytes<Bits / 8>(x, std::make_index_sequence<4 * WG_LANES>{});
 #elif WG_LANES == 4 && defined(__SSE2__) && !defined(__AVX512VL__)
     typedef std::uint16_t halves __attribute__((vector_size(16)));
@@ -34,8 +36,9 @@ template <int Bits> WG_LANES_TARGET [[gnu::always_inline]] static inline void ro
     x = (x >> Bits) | (x << (32 - Bits));
 }
 
-/// Half a round: the four mixings of v[i], v[4 + (i + Turn) % 4], v[8 + (i + 2 Turn) % 4], v[12 + (i + 3 Turn) % 4], a
-/// step of all four after the other, for each waits for the one before.
+/// Half a round: the four mixings of v[i], v[4 + (i + Turn) % 4], v[8 + (i + 2 Turn) % 4], v[12 + (i + 3 Turn) % 4].
+/// Each step is done for all four mixings before the next step: steps of one mixing depend on each other, and those of
+/// different mixings run side by side.
 template <std::size_t Turn>
 WG_LANES_TARGET [[gnu::always_inline]] static inline void mix_four(lanes (&v)[16], lanes const (&m)[16],
                                                                    std::uint8_t const* p) noexcept {
@@ -58,11 +61,12 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void mix_four(lanes (&v)[16
     for (std::size_t i = 0; i < 4; ++i) v[4 + (i + b) % 4] ^= v[8 + (i + c) % 4], rotate<7>(v[4 + (i + b) % 4]);
 }
 
+/// `word` in every element.
 WG_LANES_TARGET [[gnu::always_inline]] static inline void fill(lanes& to, std::uint32_t word) noexcept {
     to = lanes{} + word;
 }
 
-/// In each 16 bytes of a and b, the lower halves (Upper 0) or the upper ones (1), element by element in turn.
+/// Interleaves, in each 16 bytes, the elements of the lower (Upper 0) or upper (Upper 1) halves of a and b.
 template <std::size_t Upper, class Vector, std::size_t... N>
 WG_LANES_TARGET [[gnu::always_inline]] static inline void zip(Vector& to, Vector const& a, Vector const& b,
                                                               std::index_sequence<N...>) noexcept {
@@ -70,19 +74,20 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void zip(Vector& to, Vector
     to = __builtin_shufflevector(a, b, (N % 2 * count + N / group * group + Upper * group / 2 + N % group / 2)...);
 }
 
-/// The words at[0], at[1], ... as elements of `to`.
+/// Reads four little-endian words.
 WG_LANES_TARGET [[gnu::always_inline]] static inline void load_words(quad& to, byte const* at) noexcept {
     if constexpr (std::endian::native == std::endian::little) std::memcpy(&to, at, sizeof to);
     else to = quad{load_le32(at), load_le32(at + 4), load_le32(at + 8), load_le32(at + 12)};
 }
 
+/// Writes four little-endian words.
 WG_LANES_TARGET [[gnu::always_inline]] static inline void store_words(byte* at, quad const& from) noexcept {
     if constexpr (std::endian::native == std::endian::little) std::memcpy(at, &from, sizeof from);
     else
         for (std::size_t i = 0; i < 4; ++i) store_le32(at + 4 * i, from[i]);
 }
 
-/// Four words of messages `first`, `first` + 4, ..., one after the other.
+/// Loads four words of each of the messages `first`, `first` + 4, ..., from byte `at` on.
 template <std::size_t... N>
 WG_LANES_TARGET [[gnu::always_inline]] static inline void
 load_row(lanes& row, byte const* const* from, std::size_t first, std::size_t at, std::index_sequence<N...>) noexcept {
@@ -106,7 +111,7 @@ load_row(lanes& row, byte const* const* from, std::size_t first, std::size_t at,
 #endif
 }
 
-/// Turns 4 by 4 words in each 16 bytes of four rows.
+/// Transposes the 4 by 4 words in each 16 bytes of four rows.
 WG_LANES_TARGET [[gnu::always_inline]] static inline void turn(lanes (&r)[4]) noexcept {
     using each_pair = std::make_index_sequence<WG_LANES / 2>;
     lanes low01, low23, high01, high23;
@@ -122,10 +127,11 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void turn(lanes (&r)[4]) no
     r[0] = lanes(p0), r[1] = lanes(p1), r[2] = lanes(p2), r[3] = lanes(p3);
 }
 
+/// Overwrites `Bytes` bytes with zeros, in whole vectors.
 template <std::size_t Bytes>
 WG_LANES_TARGET [[gnu::always_inline]] static inline void wipe_lanes(void* memory) noexcept {
     lanes zero = {};
-    asm volatile("" : "+m"(zero)); // or the compiler would call memset
+    asm volatile("" : "+m"(zero)); // keeps the compiler from calling memset
     static_assert(Bytes % sizeof zero == 0);
 #pragma GCC unroll 8
     for (std::size_t i = 0; i < Bytes; i += sizeof zero)
@@ -133,22 +139,22 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void wipe_lanes(void* memor
     asm volatile("" : : "r"(memory) : "memory");
 }
 
-/// What of a group of messages lies in memory.
+/// The memory of a group of messages in one object, so that one wipe clears it.
 struct group {
     lanes h[8];
     lanes m[16];
     alignas(4 * WG_LANES) byte padded[WG_LANES][block_bytes];
 };
 
-/// `wipe_stack` for what `digest` has there. Compilers that do not keep apart what is never there at a time take twice
-/// the group and more.
+/// `wipe_stack` for the frames of `digest`. Compilers that do not reuse the memory of objects with separate lifetimes
+/// need more than twice the size of `group`.
 WG_LANES_TARGET [[gnu::noinline]] static inline void wipe_frames() noexcept {
     alignas(4 * WG_LANES) byte frame[2 * sizeof(group) + 512];
     wipe_lanes<sizeof frame>(frame);
     wipe_baseline_registers();
 }
 
-/// Fills a block up with zeros behind `from`, which is shorter.
+/// Writes a block: `from`, which is shorter, then zeros.
 WG_LANES_TARGET [[gnu::always_inline]] static inline void pad_lane(byte* to, bytes_view from) noexcept {
 #if WG_LANES == 16
     __mmask64 const there = (__mmask64{1} << from.size()) - 1;
@@ -158,12 +164,12 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void pad_lane(byte* to, byt
 #endif
 }
 
-/// Word i of every message's block in m[i].
+/// Reads block number `block` of every message: word i of all messages goes to m[i].
 WG_LANES_TARGET [[gnu::always_inline]] static inline void load_block(group& g, hash_item const* const* items,
                                                                      std::size_t count, std::size_t block) noexcept {
     byte const* from[WG_LANES] = {};
     for (std::size_t i = 0; i < WG_LANES; ++i) {
-        from[i] = from[0]; // a lane without a message does the first one again
+        from[i] = from[0]; // a lane without a message repeats the first message
         if (i >= count) continue;
         hash_item const& item = *items[i];
         bytes_view rest = item.key;
@@ -185,6 +191,7 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void load_block(group& g, h
     }
 }
 
+/// Writes the digests to the items.
 WG_LANES_TARGET [[gnu::always_inline]] static inline void store_digests(group& g, hash_item const* const* items,
                                                                         std::size_t count) noexcept {
     for (std::size_t part = 0; part < 8; part += 4) {
@@ -203,7 +210,7 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void store_digests(group& g
     }
 }
 
-/// `low` and `high`: the words of the counts of bytes.
+/// The compression function F (RFC 7693, section 3.2) in every lane. `low`, `high`: the words of the byte counters.
 WG_LANES_TARGET [[gnu::always_inline]] static inline void compress(group& g, lanes const& low, lanes const& high,
                                                                    bool last) noexcept {
     lanes v[16];
@@ -214,7 +221,8 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void compress(group& g, lan
     }
     v[12] ^= low, v[13] ^= high;
     if (last) v[14] = ~v[14];
-        // Not unrolled: the operations of a round keep the vector units busy for longer than its 16 indices take.
+        // Not unrolled: loading the 16 indices of a round takes less time than its vector operations, and hides behind
+        // them.
 #pragma GCC unroll 1
     for (auto const& p : sigma) {
         mix_four<0>(v, g.m, p);
@@ -224,21 +232,21 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void compress(group& g, lan
     for (std::size_t i = 0; i < 8; ++i) g.h[i] ^= v[i] ^ v[8 + i];
 }
 
-/// Digests of 1 to WG_LANES messages of `blocks` blocks each, keys counted.
+/// Hashes 1 to WG_LANES messages. Each has `blocks` blocks, with the block of its key.
 WG_LANES_TARGET [[gnu::noinline]] static inline void digest(hash_item const* const* items, std::size_t count,
                                                             std::size_t blocks) noexcept {
     group g;
     std::uint32_t low[WG_LANES], high[WG_LANES], first[WG_LANES];
     for (std::size_t i = 0; i < WG_LANES; ++i) {
         hash_item const* item = items[i < count ? i : 0];
-        asm("" : "+r"(item)); // one by one: clang would gather the sizes, which is slower
+        asm("" : "+r"(item)); // keeps clang from gathering the sizes in vectors, which is slower
         std::uint64_t const all = item->message.size() + (item->key.empty() ? 0 : block_bytes);
         low[i] = static_cast<std::uint32_t>(all);
         high[i] = static_cast<std::uint32_t>(all >> 32);
         first[i] = parameters(item->out.size(), item->key.size());
     }
     for (std::size_t i = 0; i < 8; ++i) fill(g.h[i], iv[i]);
-    lanes low_all, high_all, parameter_words; // counts of bytes at the end, and first words of the parameter blocks
+    lanes low_all, high_all, parameter_words; // the last byte counters, and the first words of the parameter blocks
     std::memcpy(&low_all, low, sizeof low);
     std::memcpy(&high_all, high, sizeof high);
     std::memcpy(&parameter_words, first, sizeof first);

@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: BSL-1.0
 // BLAKE2s of one message in vectors (RFC 7693): the four mixings of half a round are the four elements of rows a, b,
-// c, d. Text of a kernel, included by blake2s.hpp once per instruction set.
+// c, d. blake2s.hpp includes this text of a kernel once for each instruction set.
 // Folder: backends/bundled; any thread.
 //
-// Before: WG_ROWS_512, whether AVX-512 is there beside AVX2; WG_ROWS_TARGET, the attribute of every function here;
-// WG_ROWS_WIPE, which clears the vector registers.
+// The including file defines WG_ROWS_512, 1 with AVX-512 and 0 with AVX2 only; WG_ROWS_TARGET, the attribute of every
+// function; and WG_ROWS_WIPE, which clears the vector registers.
 //
-// What bounds it is the chain of dependent operations, 12 a half round where there are rotations. So nothing else may
-// lie on it. Between the half rounds the rows a, c and d turn, never b, the last to be ready. And a + word comes before
-// + b, which the compiler is told by an empty asm, since it orders sums as it likes.
+// One chain of dependent operations limits the speed: 12 operations in half a round where the processor can rotate. So
+// other operations are kept off the chain. Between half rounds the rows a, c and d are rotated, but not b, because b is
+// the last to be ready. `a + word` is computed before `+ b`; an empty asm prevents the compiler from reordering the
+// sum.
 
-static constexpr std::size_t spill_bytes = 384;
+static constexpr std::size_t spill_bytes = 384; ///< stack below the caller's frame that may hold spilled registers
 
+/// Rotates every word by `Bits` bits to the right.
 template <int Bits> WG_ROWS_TARGET [[gnu::always_inline]] static inline __m128i rotate(__m128i x) noexcept {
 #if WG_ROWS_512
     return _mm_ror_epi32(x, Bits);
@@ -23,7 +25,7 @@ template <int Bits> WG_ROWS_TARGET [[gnu::always_inline]] static inline __m128i 
 #endif
 }
 
-/// The words of a block at eight indices.
+/// The words of a block, `low` and `high`, at the eight indices `at`.
 WG_ROWS_TARGET [[gnu::always_inline]] static inline __m256i pick(__m256i const& low, __m256i const& high,
                                                                  std::uint32_t const* at) noexcept {
     __m256i const index = _mm256_load_si256(reinterpret_cast<__m256i const*>(at));
@@ -35,7 +37,7 @@ WG_ROWS_TARGET [[gnu::always_inline]] static inline __m256i pick(__m256i const& 
 #endif
 }
 
-/// The next block, filled up with zeros if `size` is less.
+/// Reads the next block; if `size` is less than a block, zeros follow the `size` bytes.
 WG_ROWS_TARGET [[gnu::always_inline]] static inline void load_block(__m256i& low, __m256i& high, work& w,
                                                                     byte const* data, std::size_t size) noexcept {
 #if WG_ROWS_512
@@ -56,6 +58,7 @@ WG_ROWS_TARGET [[gnu::always_inline]] static inline void load_block(__m256i& low
     high = _mm256_loadu_si256(reinterpret_cast<__m256i const*>(data + 32));
 }
 
+/// The four mixings of half a round.
 WG_ROWS_TARGET [[gnu::always_inline]] static inline void mix_rows(__m128i& a, __m128i& b, __m128i& c, __m128i& d,
                                                                   __m256i const& words) noexcept {
     a = _mm_add_epi32(a, _mm256_castsi256_si128(words));
@@ -72,7 +75,7 @@ WG_ROWS_TARGET [[gnu::always_inline]] static inline void mix_rows(__m128i& a, __
     b = rotate<7>(_mm_xor_si128(b, c));
 }
 
-/// See `words::compress`.
+/// Same as `words::compress`.
 WG_ROWS_TARGET [[gnu::noinline]] static inline void compress(work& w, byte const* data, std::size_t size,
                                                              std::uint64_t count_after, bool last) noexcept {
     std::uint64_t count = count_after - size;
@@ -91,7 +94,7 @@ WG_ROWS_TARGET [[gnu::noinline]] static inline void compress(work& w, byte const
 #pragma GCC unroll 1
         for (std::uint32_t const(&at)[16] : row_order.words) {
             mix_rows(a, b, c, d, pick(low, high, at));
-            a = _mm_shuffle_epi32(a, 0x93); // b[i + 1] stays where it is: a[i], c[i + 2], d[i + 3] go there
+            a = _mm_shuffle_epi32(a, 0x93); // b[i + 1] stays; a[i], c[i + 2] and d[i + 3] move to its element
             c = _mm_shuffle_epi32(c, 0x39);
             d = _mm_shuffle_epi32(d, 0x4e);
             mix_rows(a, b, c, d, pick(low, high, at + 8));

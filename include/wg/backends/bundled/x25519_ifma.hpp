@@ -237,8 +237,8 @@ struct ifma_x25519 {
         wipe_avx512_registers();
     }
 
-    /// Looks up the point for a digit of comb j, by reading all 16 points. r: lanes ((y - x) / 2, (y + x) / 2, d x y,
-    /// 1), tight.
+    /// Looks up the point for a digit of comb j, by reading all 16 points. r, tight: lanes
+    /// ((y - x) / 2, (y + x) / 2, d x y, 1).
     WG_X25519_INLINE void select(quad& r, std::size_t j, comb25519::digit digit) noexcept {
         __m256i w[4];
         avx2_x25519::select(w, j, digit);

@@ -157,8 +157,8 @@ struct ifma8_x25519 {
     }
 
     // A square in five parts, which squares() interleaves. Products of two different limbs count twice. Parts 1-3 add
-    // those of limbs 0-3 and double the sums; part 4 adds those with limb 4, which has room to be
-    // doubled first; part 5 adds the squares of limbs.
+    // those of limbs 0-3 and double the sums. Part 4 adds those with limb 4, which has room to be doubled first. Part 5
+    // adds the squares of limbs.
 
     /// Half of bias(i) if `Biased`, else zero: part 3 doubles it.
     template <bool Biased> WG_X25519_INLINE __m512i half_bias(int i) noexcept {
