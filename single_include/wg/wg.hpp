@@ -10348,7 +10348,7 @@ struct comb25519 {
     alignas(64) static constexpr std::uint64_t table[combs * points * words] = {
 // SPDX-License-Identifier: BSL-1.0
 // The table of x25519_base.hpp: 4 combs of 16 points, three elements a point, four words an element, the lowest first.
-// The unit test `table_of_the_base_point_is_what_it_should_be` computes the points again and compares them.
+// The unit test `table_of_the_base_point_follows_from_the_curve_equation` computes the points again and compares them.
 // clang-format off
 0xde7833ef48ecfc8f, 0x63cf399df91486f6, 0x0b402eda161ed8d8, 0x48cf05fe5b0abe3c,
 0x0564323fe6f95743, 0x504244fd37372a54, 0x50628d52437ac9c7, 0x5407d42f917e5863,

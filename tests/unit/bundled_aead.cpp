@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// ChaCha20-Poly1305 against RFC 8439 and draft-irtf-cfrg-xchacha, and what aead_backend promises.
+// ChaCha20-Poly1305 against RFC 8439 and draft-irtf-cfrg-xchacha, and the contract of aead_backend.
 #include "wg/backends/bundled/aead.hpp"
 
 #include "bundled_stack.hpp"
@@ -14,7 +14,7 @@ using namespace wg_tests;
 
 namespace {
 
-/// The kernel for what this processor has of these instruction sets.
+/// The kernel for those of the allowed instruction sets that this processor has.
 template <cpu Allowed> struct aead_on : aead {
     aead_on() : aead(detect_cpu() & Allowed) {}
 };
@@ -72,7 +72,7 @@ bool all_zero(wg::bytes_view in) {
 
 BOOST_AUTO_TEST_SUITE(bundled_aead)
 
-BOOST_AUTO_TEST_CASE_TEMPLATE(seals_and_opens_as_published, Aead, aeads) {
+BOOST_AUTO_TEST_CASE_TEMPLATE(seals_and_opens_rfc_8439_vectors, Aead, aeads) {
     for (auto const& v : published) {
         key const k(fixed<32>(v.key));
         buffer sealed(v.plaintext.size() + 16), opened(v.plaintext.size());
@@ -83,8 +83,8 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(seals_and_opens_as_published, Aead, aeads) {
     }
 }
 
-// draft-irtf-cfrg-xchacha-03, appendix A.3.1: the nonce's first 16 bytes make a key, its last 8 are the counter
-BOOST_AUTO_TEST_CASE_TEMPLATE(seals_xchacha20_poly1305_as_published, Aead, aeads) {
+// draft-irtf-cfrg-xchacha-03, appendix A.3.1: the first 16 bytes of the nonce derive a key, the last 8 are the counter
+BOOST_AUTO_TEST_CASE_TEMPLATE(seals_xchacha20_poly1305_draft_vector, Aead, aeads) {
     key const k(fixed<32>(hex("808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9f")));
     buffer const nonce = hex("404142434445464748494a4b4c4d4e4f5051525354555657"), aad = hex("50515253c0c1c2c3c4c5c6c7");
     key subkey;
@@ -105,12 +105,13 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(counter_is_the_last_eight_bytes_of_the_nonce, Aead
     BOOST_TEST(seal<Aead>(plaintext, aad, 0x0123456789abcdef, k) == expected);
 }
 
-BOOST_AUTO_TEST_CASE_TEMPLATE(is_the_same_for_every_length_alignment_and_place, Aead, aeads) {
+BOOST_AUTO_TEST_CASE_TEMPLATE(every_kernel_gives_the_same_output_for_every_length_and_alignment, Aead, aeads) {
     noise random(11);
     key const k(fixed<32>(random.take(32)));
     std::vector<std::size_t> sizes;
     for (std::size_t size = 0; size <= 300; ++size) sizes.push_back(size);
-    for (std::size_t size = 307; size <= 4200; size += 61) sizes.push_back(size); // ends of all steps and vectors
+    for (std::size_t size = 307; size <= 4200; size += 61)
+        sizes.push_back(size); // sizes around every step and vector width
     for (std::size_t const size : {511u, 512u, 513u, 1419u, 1420u, 1421u, 1424u, 4095u, 4096u, 65535u})
         sizes.push_back(size);
     for (std::size_t const size : sizes)
@@ -138,7 +139,7 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(is_the_same_for_every_length_alignment_and_place, 
         }
 }
 
-BOOST_AUTO_TEST_CASE_TEMPLATE(rejects_every_flipped_bit_and_leaves_zero, Aead, aeads) {
+BOOST_AUTO_TEST_CASE_TEMPLATE(rejects_every_flipped_bit_and_zeroes_the_output, Aead, aeads) {
     noise random(12);
     key const k(fixed<32>(random.take(32)));
     for (std::size_t const size : {0u, 1u, 16u, 63u, 200u}) {
@@ -162,7 +163,7 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(rejects_every_flipped_bit_and_leaves_zero, Aead, a
     }
 }
 
-BOOST_AUTO_TEST_CASE_TEMPLATE(rejects_another_key_counter_or_split, Aead, aeads) {
+BOOST_AUTO_TEST_CASE_TEMPLATE(rejects_wrong_key_counter_or_aad_length, Aead, aeads) {
     noise random(13);
     buffer const bytes = random.take(32), plaintext = random.take(64);
     key const k(fixed<32>(bytes));
@@ -175,13 +176,13 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(rejects_another_key_counter_or_split, Aead, aeads)
         other[bit / 8] = static_cast<wg::byte>(other[bit / 8] ^ (1 << bit % 8));
         BOOST_TEST(!Aead{}.open(opened, sealed, {}, 0, key(fixed<32>(other))));
     }
-    // sixteen bytes of ciphertext taken for aad: the lengths are authenticated
+    // 16 bytes of ciphertext passed as aad: the lengths are authenticated
     BOOST_TEST(
         !Aead{}.open(std::span(opened).first(48), std::span(sealed).subspan(16), std::span(sealed).first(16), 0, k));
 }
 
 #ifdef WG_VECTOR_KERNELS
-/// The tag of a packet without further data, in words of 32 bits.
+/// The tag of a packet without additional data, computed with 32-bit limbs.
 buffer tag_in_words(buffer const& key, buffer const& message) {
     buffer tag(16), lengths(16);
     wg::store_le64(lengths.data() + 8, message.size());
@@ -193,8 +194,8 @@ buffer tag_in_words(buffer const& key, buffer const& message) {
     return tag;
 }
 
-/// Limbs at their bounds: the largest multiplier, blocks of ones, edges. Every count of blocks in the first vector, the
-/// last, and between.
+/// Limbs at their bounds: the largest multiplier, blocks of ones, edges. The sizes cover every count of blocks in the
+/// first vector, in the last vector, and in between.
 void check_tags(void (*make_tags)(std::span<packet_tag>) noexcept) {
     noise random(16);
     for (std::size_t size = 0; size <= 1500; size += size < 300 ? 1 : 1 + random.next() % 16)
@@ -210,7 +211,7 @@ void check_tags(void (*make_tags)(std::span<packet_tag>) noexcept) {
         }
 }
 
-BOOST_AUTO_TEST_CASE(tags_in_lanes_are_those_in_words) {
+BOOST_AUTO_TEST_CASE(vector_kernels_compute_the_same_tags_as_scalar_code) {
     check_tags(kernel_vector128::make_tags);
 #ifdef WG_X86_KERNELS
     cpu const here = detect_cpu();
@@ -223,7 +224,7 @@ BOOST_AUTO_TEST_CASE(tags_in_lanes_are_those_in_words) {
 #endif
 
 #ifdef WG_TESTS_CAN_SEARCH_STACK
-/// What is derived from a key in these kernels' own shapes: words of the key, words of the one-time key.
+/// Searches for words of the key and words of the one-time key, which is how the kernels store them.
 BOOST_AUTO_TEST_CASE_TEMPLATE(leaves_no_key_on_the_stack, Aead, aeads) {
     noise random(14);
     buffer const bytes = random.take(32), nonce = buffer(12), aad = random.take(16);
@@ -244,7 +245,7 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(leaves_no_key_on_the_stack, Aead, aeads) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(stack_search_finds_what_is_left) {
+BOOST_AUTO_TEST_CASE(stack_search_finds_a_planted_key) {
     noise random(15);
     buffer const bytes = random.take(32);
     auto const found = search_stack_after([&] {

@@ -14,7 +14,7 @@ namespace {
 
 using wg::bundled::cpu;
 
-/// One hash for every set of instruction sets that this processor can be confined to.
+/// One hash for every combination of instruction sets that this processor supports.
 std::vector<wg::bundled::hash> all_hashes() {
     std::vector<cpu> sets;
     for (std::uint32_t mask = 0; mask <= static_cast<std::uint32_t>(cpu::all); ++mask) {
@@ -33,12 +33,12 @@ buffer blake2s(wg::bundled::hash const& with, std::size_t size, wg::bytes_view k
     return out;
 }
 
-/// In words alone, which is what the others are compared with.
+/// The digest of the scalar code, the reference for all kernels.
 buffer blake2s(std::size_t size, wg::bytes_view key, wg::bytes_view a, wg::bytes_view b = {}) {
     return blake2s(wg::bundled::hash(cpu::baseline), size, key, a, b);
 }
 
-/// The sequence that RFC 7693, appendix E, tests with: the high bytes of a Fibonacci-like generator.
+/// The test sequence of RFC 7693, appendix E: the high bytes of a Fibonacci-like generator.
 buffer selftest_sequence(std::size_t size, std::uint32_t seed) {
     buffer out(size);
     std::uint32_t previous = 0xdead4bad * seed, current = 1;
@@ -56,14 +56,14 @@ buffer selftest_sequence(std::size_t size, std::uint32_t seed) {
 BOOST_AUTO_TEST_SUITE(bundled_blake2s)
 
 // RFC 7693, appendix B
-BOOST_AUTO_TEST_CASE(digest_of_abc_is_as_published) {
+BOOST_AUTO_TEST_CASE(digest_of_abc_matches_rfc_7693) {
     buffer const expected = hex("508c5e8c327c14e2e1a72ba34eeb452f37458b209ed63a294d999b4c86675982");
     for (auto const& with : all_hashes()) BOOST_TEST(blake2s(with, 32, {}, text("abc")) == expected);
     BOOST_TEST(blake2s(wg::bundled::hash{}, 32, {}, text("abc")) == expected);
 }
 
-// RFC 7693, appendix E: one digest over digests of four lengths, of messages of six, with key and without
-BOOST_AUTO_TEST_CASE(passes_the_published_selftest) {
+// RFC 7693, appendix E: one digest over the digests of four sizes, of messages of six lengths, with and without a key
+BOOST_AUTO_TEST_CASE(passes_the_selftest_of_rfc_7693) {
     buffer const expected = hex("6a411f08ce25adcdfb02aba641451cec53c598b24f4fc787fbdc88797f4c1dfe");
     for (auto const& with : all_hashes()) {
         buffer digests;
@@ -78,7 +78,7 @@ BOOST_AUTO_TEST_CASE(passes_the_published_selftest) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(two_parts_are_one_message) {
+BOOST_AUTO_TEST_CASE(a_message_in_two_parts_has_the_same_digest) {
     noise random(20);
     buffer const message = random.take(260), key = random.take(32);
     for (std::size_t size = 0; size <= message.size(); ++size) {
@@ -94,7 +94,7 @@ BOOST_AUTO_TEST_CASE(two_parts_are_one_message) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(all_kernels_agree_on_all_lengths_of_key_and_digest) {
+BOOST_AUTO_TEST_CASE(all_kernels_agree_for_all_key_and_digest_lengths) {
     noise random(24);
     buffer const message = random.take(180), key = random.take(32);
     for (auto const& with : all_hashes())
@@ -107,7 +107,7 @@ BOOST_AUTO_TEST_CASE(all_kernels_agree_on_all_lengths_of_key_and_digest) {
                 }
 }
 
-BOOST_AUTO_TEST_CASE(alignment_does_not_matter) {
+BOOST_AUTO_TEST_CASE(digest_does_not_depend_on_alignment) {
     noise random(21);
     buffer const message = random.take(200);
     buffer const expected = blake2s(32, {}, message);
@@ -123,10 +123,10 @@ BOOST_AUTO_TEST_CASE(alignment_does_not_matter) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(lengths_of_digest_and_key_and_every_bit_count) {
+BOOST_AUTO_TEST_CASE(digest_changes_with_every_length_and_message_bit) {
     noise random(22);
     buffer const key = random.take(32), message = random.take(70);
-    std::vector<std::uint64_t> seen; // starts of digests: a shorter one is not the start of a longer one
+    std::vector<std::uint64_t> seen; // first 8 bytes of each digest: a short digest is not a prefix of a long one
     auto const add = [&](buffer const& digest) { seen.push_back(wg::load_le64(digest.data())); };
     for (std::size_t size = 8; size <= 32; ++size) add(blake2s(size, {}, message));
     for (std::size_t size = 1; size <= 32; ++size) add(blake2s(32, std::span(key).first(size), message));
@@ -143,7 +143,7 @@ BOOST_AUTO_TEST_CASE(lengths_of_digest_and_key_and_every_bit_count) {
 #ifndef WG_COMPACT
 namespace {
 
-/// Items of a batch, in memory of their own: each digest lies between guards, each input at any alignment.
+/// The items of a batch and their memory. Guard bytes surround each digest; each input has a random alignment.
 struct batch {
     std::vector<buffer> keys, messages, outs;
     std::vector<std::size_t> sizes, shifts;
@@ -158,7 +158,7 @@ struct batch {
     }
     wg::bytes_view message(std::size_t i) const { return std::span(messages[i]).subspan(shifts[i]); }
 
-    /// Runs it, and compares with what each item gives alone.
+    /// Runs the batch and compares each digest with the digest of the same item hashed alone.
     void check(wg::bundled::hash const& with) {
         std::vector<wg::hash_item> items;
         for (std::size_t i = 0; i < outs.size(); ++i) {
@@ -179,11 +179,11 @@ struct batch {
 
 } // namespace
 
-BOOST_AUTO_TEST_CASE(a_batch_is_as_its_items_one_by_one) {
+BOOST_AUTO_TEST_CASE(a_batch_gives_the_same_digests_as_single_items) {
     noise random(25);
     for (auto const& with : all_hashes())
         for (std::size_t count = 0; count <= 33; ++count) {
-            batch alike, mixed, any; // the same form; two forms that need equally many blocks; whatever
+            batch alike, mixed, any; // the same lengths; two kinds with the same count of blocks; random lengths
             for (std::size_t i = 0; i < count; ++i) {
                 alike.add(random, 32, 116, 16);
                 mixed.add(random, i % 2 == 0 ? 0 : 1 + random.next() % 32, i % 2 == 0 ? 128 + 1 : 65, 1 + i % 32);
@@ -195,7 +195,7 @@ BOOST_AUTO_TEST_CASE(a_batch_is_as_its_items_one_by_one) {
         }
 }
 
-BOOST_AUTO_TEST_CASE(a_batch_of_every_length) {
+BOOST_AUTO_TEST_CASE(a_batch_hashes_messages_of_every_length) {
     noise random(26);
     batch unkeyed, keyed;
     for (std::size_t length = 0; length <= 260; ++length) {
@@ -210,8 +210,8 @@ BOOST_AUTO_TEST_CASE(a_batch_of_every_length) {
 #endif
 
 #ifdef WG_X86_KERNELS
-// The count of bytes has two words; nobody hashes so much here.
-BOOST_AUTO_TEST_CASE(kernels_agree_on_long_counts) {
+// The byte count has two words. A message that fills the low word would take too long to hash.
+BOOST_AUTO_TEST_CASE(kernels_agree_on_byte_counts_beyond_32_bits) {
     noise random(27);
     cpu const here = wg::bundled::detect_cpu();
     for (std::uint64_t const count : {(std::uint64_t{1} << 32) - 64, std::uint64_t{1} << 32, random.next()}) {
@@ -276,10 +276,13 @@ namespace {
 #define WG_TESTS_STORE(n) "vmovdqu64 %%zmm" #n ", 64*" #n "(%0)\n\t"
 // clang-format on
 
-/// What is in the vector registers after `function(argument)`, which finds them empty.
+/// Clears the vector registers, calls `function(argument)` and stores the vector registers in `out`.
 [[gnu::noinline, gnu::target("avx512f")]] void vector_registers_after(void (*function)(void const*),
                                                                       void const* argument, wg::byte (&out)[32][64]) {
-    asm volatile(WG_TESTS_ALL_32(WG_TESTS_CLEAR) : : : "memory"); // a call may change them all as well
+    asm volatile(WG_TESTS_ALL_32(WG_TESTS_CLEAR)
+                 :
+                 :
+                 : "memory"); // no clobbers: the call below may change every vector register, too
     function(argument);
     asm volatile(WG_TESTS_ALL_32(WG_TESTS_STORE) : : "r"(out) : "memory");
 }
@@ -299,7 +302,7 @@ bool has_word_of(wg::byte const (&registers)[32][64], buffer const& secret) {
 } // namespace
 
 BOOST_AUTO_TEST_CASE(leaves_neither_key_nor_message_in_vector_registers) {
-    if (!has(wg::bundled::detect_cpu(), cpu::avx512)) return; // or there is no reading all of them
+    if (!has(wg::bundled::detect_cpu(), cpu::avx512)) return; // without AVX-512 the test cannot read all of them
     noise random(29);
     buffer const key = random.take(32), message = random.take(116);
     for (cpu const set : {cpu::avx2, cpu::avx512}) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// ChaCha20 and HChaCha20 against RFC 8439 and draft-irtf-cfrg-xchacha, in plain words.
+// The scalar ChaCha20 and HChaCha20 against RFC 8439 and draft-irtf-cfrg-xchacha.
 #include "wg/backends/bundled/chacha20.hpp"
 
 #include "bundled_vectors.hpp"
@@ -78,7 +78,7 @@ buffer counting(std::size_t size) {
 BOOST_AUTO_TEST_SUITE(bundled_chacha20)
 
 // RFC 8439, section 2.1.1
-BOOST_AUTO_TEST_CASE(quarter_round_is_as_published) {
+BOOST_AUTO_TEST_CASE(quarter_round_matches_rfc_8439) {
     std::uint32_t a = 0x11111111, b = 0x01020304, c = 0x9b8d6f43, d = 0x01234567;
     chacha20_detail::quarter_round(a, b, c, d);
     BOOST_TEST(a == 0xea2a92f4u);
@@ -88,7 +88,7 @@ BOOST_AUTO_TEST_CASE(quarter_round_is_as_published) {
 }
 
 // RFC 8439, section 2.2.1
-BOOST_AUTO_TEST_CASE(quarter_round_on_the_state_is_as_published) {
+BOOST_AUTO_TEST_CASE(quarter_round_on_the_state_matches_rfc_8439) {
     chacha20_words x = {0x879531e0, 0xc5ecf37d, 0x516461b1, 0xc9a62f8a, 0x44c20ef3, 0x3390af7f, 0xd9fc690b, 0x2a5f714c,
                         0x53372767, 0xb00a5631, 0x974c541a, 0x359e9963, 0x5c971061, 0x3d631689, 0x2098d9d6, 0x91dbd320};
     chacha20_words const expected = {0x879531e0, 0xc5ecf37d, 0xbdb886dc, 0xc9a62f8a, 0x44c20ef3, 0x3390af7f,
@@ -99,7 +99,7 @@ BOOST_AUTO_TEST_CASE(quarter_round_on_the_state_is_as_published) {
 }
 
 // RFC 8439, section 2.3.2
-BOOST_AUTO_TEST_CASE(block_is_as_published) {
+BOOST_AUTO_TEST_CASE(block_matches_rfc_8439) {
     buffer const expected =
         hex("10f1e7e4d13b5915500fdd1fa32071c4c7d1f4c733c068030422aa9ac3d46c4ed2826446079faa0914c2d705d98b02a2"
             "b5129cd1de164eb9cbd083e8a2503c4e");
@@ -107,7 +107,7 @@ BOOST_AUTO_TEST_CASE(block_is_as_published) {
 }
 
 // RFC 8439, section 2.4.2
-BOOST_AUTO_TEST_CASE(cipher_is_as_published) {
+BOOST_AUTO_TEST_CASE(ciphertext_matches_rfc_8439) {
     buffer const nonce = hex("000000000000004a00000000");
     buffer const keystream =
         hex("224f51f3401bd9e12fde276fb8631ded8c131f823d2c06e27e4fcaec9ef3cf788a3b0aa372600a92b57974cded2b9334"
@@ -121,13 +121,14 @@ BOOST_AUTO_TEST_CASE(cipher_is_as_published) {
     BOOST_TEST(encrypt(counting(32), nonce, 1, sunscreen()) == ciphertext);
 }
 
-BOOST_AUTO_TEST_CASE(passes_appendix_a_1_and_a_2) {
+BOOST_AUTO_TEST_CASE(passes_vectors_of_rfc_8439_appendix_a) {
     for (auto const* list : {&appendix_a_1, &appendix_a_2})
         for (auto const& v : *list) BOOST_TEST(encrypt(v.key, v.nonce, v.counter, v.plaintext) == v.ciphertext);
 }
 
-// RFC 8439, section 2.6.2 and appendix A.4: the one-time key is the first half of block 0, whatever follows
-BOOST_AUTO_TEST_CASE(one_time_key_is_as_published) {
+// RFC 8439, section 2.6.2 and appendix A.4: the one-time key is the first half of block 0, for any length
+// of text after it
+BOOST_AUTO_TEST_CASE(one_time_key_matches_rfc_8439) {
     struct {
         buffer key, nonce, one_time_key;
     } const vectors[] = {
@@ -153,19 +154,19 @@ BOOST_AUTO_TEST_CASE(one_time_key_is_as_published) {
 }
 
 // draft-irtf-cfrg-xchacha-03, section 2.2.1
-BOOST_AUTO_TEST_CASE(hchacha20_is_as_published) {
+BOOST_AUTO_TEST_CASE(hchacha20_matches_the_draft) {
     buffer out(32);
     hchacha20(std::span(out).first<32>(), fixed<32>(counting(32)), fixed<16>(hex("000000090000004a0000000031415927")));
     BOOST_TEST(out == hex("82413b4227b27bfed30e42508a877d73a0f9e4d58a74a853c12ec41326d3ecdc"));
 }
 
-BOOST_AUTO_TEST_CASE(hchacha20_may_replace_its_key) {
+BOOST_AUTO_TEST_CASE(hchacha20_may_write_over_its_key) {
     buffer key = counting(32);
     hchacha20(std::span(key).first<32>(), fixed<32>(key), fixed<16>(hex("000000090000004a0000000031415927")));
     BOOST_TEST(key == hex("82413b4227b27bfed30e42508a877d73a0f9e4d58a74a853c12ec41326d3ecdc"));
 }
 
-BOOST_AUTO_TEST_CASE(is_the_same_for_every_length_alignment_and_place) {
+BOOST_AUTO_TEST_CASE(output_is_correct_for_every_length_and_alignment) {
     noise random(1);
     buffer const key = random.take(32), nonce = random.take(12);
     for (std::size_t size = 0; size <= 700; ++size) {
@@ -193,7 +194,7 @@ BOOST_AUTO_TEST_CASE(is_the_same_for_every_length_alignment_and_place) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(continues_where_the_last_call_stopped) {
+BOOST_AUTO_TEST_CASE(consecutive_calls_continue_the_keystream) {
     noise random(2);
     buffer const key = random.take(32), nonce = random.take(12), plaintext = random.take(3000);
     buffer const expected = encrypt(key, nonce, 0, plaintext);
@@ -209,7 +210,7 @@ BOOST_AUTO_TEST_CASE(continues_where_the_last_call_stopped) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(counter_wraps_within_its_word_only) {
+BOOST_AUTO_TEST_CASE(counter_overflow_does_not_carry_into_the_nonce) {
     noise random(3);
     buffer const key = random.take(32), nonce = random.take(12);
     buffer const whole = encrypt(key, nonce, 0xfffffffe, buffer(256));

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// Every set of instruction sets against every other, and against OpenSSL and libsodium where the build found them; and
-// tags that are known beforehand, because the message was made for them.
+// Compares every combination of instruction sets with every other, and with OpenSSL and libsodium if the build found
+// them. Also constructs messages for chosen tags.
 //
-// With WG_TESTS_LONG in the environment it takes minutes instead of seconds, and other random numbers each time.
+// With WG_TESTS_LONG in the environment the tests run for minutes instead of seconds, with a new random seed each time.
 #include "bundled_mod_p.hpp"
 #include "bundled_sets.hpp"
 #include "bundled_vectors.hpp"
@@ -33,10 +33,10 @@ bool thorough() {
     static bool const is = std::getenv("WG_TESTS_LONG") != nullptr;
     return is;
 }
-/// How often something random is done.
+/// The count of random repetitions.
 int rounds(int quick, int factor = 20) { return thorough() ? quick * factor : quick; }
 
-/// The same numbers each time, but in the long run: then the test says which.
+/// A fixed seed; in the long run a random seed, which the test prints.
 std::uint64_t seed(std::uint64_t of_test) {
     if (!thorough()) return of_test;
     std::uint64_t const other = of_test + (std::uint64_t{std::random_device{}()} << 16);
@@ -49,7 +49,7 @@ template <class Backend> struct of_set {
     std::string name;
     Backend backend;
 };
-/// One for each set of instruction sets that there is.
+/// One backend for each combination of instruction sets of this processor.
 template <class Backend> std::vector<of_set<Backend>> const& all() {
     static std::vector<of_set<Backend>> const made = [] {
         std::vector<of_set<Backend>> out;
@@ -62,7 +62,7 @@ std::vector<of_set<wg::bundled::aead>> const& aeads() { return all<wg::bundled::
 std::vector<of_set<wg::bundled::dh>> const& dhs() { return all<wg::bundled::dh>(); }
 std::vector<of_set<wg::bundled::hash>> const& hashes() { return all<wg::bundled::hash>(); }
 
-/// Bytes at a chosen offset from a multiple of 64, between bytes that nobody may write.
+/// Bytes at a chosen offset from a multiple of 64, between guard bytes. A write to a guard byte is an error.
 class fenced {
 public:
     static constexpr std::size_t fence = 64;
@@ -95,7 +95,7 @@ bool zero(wg::bytes_view in) {
     return std::all_of(in.begin(), in.end(), [](wg::byte b) { return b == 0; });
 }
 
-// ---- what others say
+// ---- results of other libraries
 
 [[maybe_unused]] buffer nonce_of(std::uint64_t counter) {
     buffer nonce(12);
@@ -119,7 +119,7 @@ buffer sealed_by_openssl(buffer const& plain, buffer const& aad, std::uint64_t c
     BOOST_REQUIRE(good);
     return out;
 }
-/// Empty: it refused.
+/// Returns: the shared secret; empty if OpenSSL refused the point.
 buffer agreed_by_openssl(wg::key_view scalar, wg::key_view point) {
     EVP_PKEY* const mine = EVP_PKEY_new_raw_private_key(EVP_PKEY_X25519, nullptr, scalar.data(), 32);
     EVP_PKEY* const theirs = EVP_PKEY_new_raw_public_key(EVP_PKEY_X25519, nullptr, point.data(), 32);
@@ -160,7 +160,7 @@ buffer sealed_by_libsodium(buffer const& plain, buffer const& aad, std::uint64_t
 }
 #endif
 
-/// What the baseline says; the others who are here have to say the same.
+/// The packet that the baseline seals. OpenSSL and libsodium, if present, must produce the same bytes.
 buffer sealed(buffer const& plain, buffer const& aad, std::uint64_t counter, key const& k) {
     buffer out(plain.size() + 16);
     aeads()[0].backend.seal(out, plain, aad, counter, k);
@@ -192,7 +192,7 @@ buffer agreed(wg::key_view scalar, wg::key_view point) {
 
 // ---- one packet
 
-/// Sizes at which a kernel may do something else are 16, 64, 128, ... and their neighbours: they all come.
+/// Includes every size at which a kernel may take another path: 16, 64, 128, ... and their neighbours.
 std::vector<std::size_t> sizes() {
     std::vector<std::size_t> out;
     for (std::size_t size = 0; size <= 2100; size += thorough() || size < 700 ? 1 : 1 + size % 3) out.push_back(size);
@@ -208,9 +208,9 @@ void seals_and_opens(of_set<wg::bundled::aead> const& with, buffer const& plain,
         with.name + ", " + std::to_string(size) + " bytes at " + std::to_string(from) + " and " + std::to_string(to);
     fenced source(plain, from), there(size + 16, to);
     with.backend.seal(there.view(), source.view(), aad, counter, k);
-    BOOST_REQUIRE_MESSAGE(there.holds(expected), "sealed apart: " << what);
-    BOOST_REQUIRE_MESSAGE(source.holds(plain), "sealed, source changed: " << what);
-    BOOST_REQUIRE_MESSAGE(there.fences_stand() && source.fences_stand(), "sealed beyond the end: " << what);
+    BOOST_REQUIRE_MESSAGE(there.holds(expected), "sealed into another buffer: " << what);
+    BOOST_REQUIRE_MESSAGE(source.holds(plain), "sealing changed the source: " << what);
+    BOOST_REQUIRE_MESSAGE(there.fences_stand() && source.fences_stand(), "sealing wrote outside the buffers: " << what);
 
     fenced place(plain, to, 16);
     with.backend.seal(place.view(), place.view().first(size), aad, counter, k);
@@ -218,9 +218,9 @@ void seals_and_opens(of_set<wg::bundled::aead> const& with, buffer const& plain,
 
     fenced back(size, from);
     bool good = with.backend.open(back.view(), there.view(), aad, counter, k);
-    BOOST_REQUIRE_MESSAGE(good && back.holds(plain), "opened apart: " << what);
-    BOOST_REQUIRE_MESSAGE(there.holds(expected), "opened, source changed: " << what);
-    BOOST_REQUIRE_MESSAGE(there.fences_stand() && back.fences_stand(), "opened beyond the end: " << what);
+    BOOST_REQUIRE_MESSAGE(good && back.holds(plain), "opened into another buffer: " << what);
+    BOOST_REQUIRE_MESSAGE(there.holds(expected), "opening changed the source: " << what);
+    BOOST_REQUIRE_MESSAGE(there.fences_stand() && back.fences_stand(), "opening wrote outside the buffers: " << what);
 
     good = with.backend.open(place.view().first(size), place.view(), aad, counter, k);
     auto const opened = place.view().first(size);
@@ -229,9 +229,9 @@ void seals_and_opens(of_set<wg::bundled::aead> const& with, buffer const& plain,
                           "opened in place: " << what);
 }
 
-// ---- many packets
+// ---- batches of packets
 
-/// A packet of a batch, where it lies and what has to become of it.
+/// A packet of a batch, with its buffers and its expected result.
 struct batched {
     buffer plain, expected;
     std::size_t key = 0;
@@ -257,7 +257,7 @@ batched make_batched(std::size_t size, std::size_t key_number, key const& k, noi
     return b;
 }
 
-/// Sizes of a batch: all the same, or of a few kinds, or any.
+/// Packet sizes of a batch: one size for all, a few sizes, or random sizes.
 std::size_t size_in_batch(int kind, std::size_t common, noise& random) {
     constexpr std::size_t typical[] = {0, 1, 16, 48, 64, 65, 128, 240, 256, 300, 576, 1024, 1400, 1420, 1424};
     if (kind == 0) return common;
@@ -291,7 +291,7 @@ template <class Aead> void batch(of_set<Aead> const& with, std::size_t count, in
     }
     for (std::size_t i = 0; i < count; ++i) {
         auto& p = packets[i];
-        p.source = fenced(p.plain.size(), random.next() % 64); // where it is opened to
+        p.source = fenced(p.plain.size(), random.next() % 64); // the destination of the opened packet
         if (random.next() % 4 == 0) {
             p.genuine = false;
             std::size_t const bit = random.next() % (8 * p.expected.size());
@@ -310,11 +310,12 @@ template <class Aead> void batch(of_set<Aead> const& with, std::size_t count, in
         bool const right =
             p.genuine ? std::equal(p.plain.begin(), p.plain.end(), items[i].dst.begin()) : zero(items[i].dst);
         BOOST_REQUIRE_MESSAGE(right, "opened: " << what << ", " << i << ", size " << p.plain.size());
-        BOOST_REQUIRE_MESSAGE(p.target.fences_stand() && p.source.fences_stand(), "opened beyond: " << what);
+        BOOST_REQUIRE_MESSAGE(p.target.fences_stand() && p.source.fences_stand(),
+                              "opening wrote outside the buffers, batch: " << what);
     }
 }
 
-/// In a batch of sixteen one tag is wrong by one bit, each bit of a tag once.
+/// Flips one bit of one tag in a batch of sixteen; repeats this for each bit of a tag.
 template <class Aead> void flips_in_batch(of_set<Aead> const& with, noise& random) {
     key const k(fixed<32>(random.take(32)));
     std::vector<buffer> plain, cipher;
@@ -337,10 +338,11 @@ template <class Aead> void flips_in_batch(of_set<Aead> const& with, noise& rando
     }
 }
 
-// ---- messages made for their tag
+// ---- messages constructed for a tag
 
-/// `blocks` blocks of ciphertext, whose tag comes from the accumulator `target`: the last block is computed backwards.
-/// What stands before it comes from `fill` until the last block has a bit 2^128 and no bit 2^129, as blocks do.
+/// `blocks` blocks of ciphertext for which the final accumulator is `target`. The last block is computed backwards from
+/// `target`. `fill` makes the blocks before it; the function retries until the last block has bit 128 set and bit 129
+/// clear, as every full block has.
 template <class Fill>
 buffer message_for(mod_p const& target, one_time const& with, std::size_t blocks, Fill const& fill) {
     buffer lengths(16);
@@ -382,7 +384,8 @@ template <class Backend> void forged_in_batches(std::vector<of_set<Backend>> con
 
 buffer random_scalar(noise& random) { return random.next() % 3 == 0 ? random.take_edges(32) : random.take(32); }
 
-/// Points of low order on the curve and its twist, with and without the ignored bit, and what else is not below p.
+/// Points of low order on the curve and its twist, and all coordinates from p - 2 on; each with and without the ignored
+/// top bit.
 std::vector<buffer> odd_points() {
     std::vector<buffer> out = {
         hex("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800"),
@@ -462,7 +465,7 @@ template <class Backend> void digests_in_batches(std::vector<of_set<Backend>> co
 
 BOOST_AUTO_TEST_SUITE(bundled_differential)
 
-BOOST_AUTO_TEST_CASE(every_set_seals_and_opens_alike) {
+BOOST_AUTO_TEST_CASE(every_set_seals_and_opens_the_same_packets) {
     noise random(seed(101));
     for (std::size_t const size : sizes())
         for (int round = 0; round < rounds(1, 4); ++round) {
@@ -474,7 +477,7 @@ BOOST_AUTO_TEST_CASE(every_set_seals_and_opens_alike) {
         }
 }
 
-BOOST_AUTO_TEST_CASE(every_set_refuses_what_one_bit_changed) {
+BOOST_AUTO_TEST_CASE(every_set_rejects_every_flipped_bit) {
     noise random(seed(102));
     for (std::size_t const size : {0u, 1u, 16u, 63u, 64u, 65u, 129u, 256u, 300u, 513u, 1420u}) {
         key const k(fixed<32>(random.take(32)));
@@ -484,7 +487,7 @@ BOOST_AUTO_TEST_CASE(every_set_refuses_what_one_bit_changed) {
             for (std::size_t bit = 0; bit < 8 * expected.size(); bit += bit < 8 * size ? step : 1) {
                 fenced forged(expected, random.next() % 64), opened(size, random.next() % 64);
                 forged.view()[bit / 8] ^= static_cast<wg::byte>(1 << bit % 8);
-                if (bit < 8 * size && bit + step > 8 * size) bit = 8 * size - step; // each bit of the tag comes
+                if (bit < 8 * size && bit + step > 8 * size) bit = 8 * size - step; // covers each bit of the tag
                 BOOST_REQUIRE_MESSAGE(!with.backend.open(opened.view(), forged.view(), {}, 3, k),
                                       with.name << ", size " << size << ", bit " << bit);
                 BOOST_REQUIRE(zero(opened.view()) && opened.fences_stand() && forged.fences_stand());
@@ -495,7 +498,7 @@ BOOST_AUTO_TEST_CASE(every_set_refuses_what_one_bit_changed) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(every_set_has_the_tag_that_the_message_was_made_for) {
+BOOST_AUTO_TEST_CASE(every_set_computes_the_tag_of_a_constructed_message) {
     noise random(seed(103));
     std::vector<mod_p> targets;
     for (std::uint64_t i = 0; i < 6; ++i) targets.push_back(mod_p::small(i)), targets.push_back(mod_p::minus(i + 1));
@@ -512,7 +515,8 @@ BOOST_AUTO_TEST_CASE(every_set_has_the_tag_that_the_message_was_made_for) {
             bool const edges = random.next() % 2 == 0;
             auto const fill = [&](std::size_t n) { return edges ? random.take_edges(n) : random.take(n); };
             buffer const message = message_for(targets[i], with, blocks, fill);
-            if (message.empty()) continue; // one block leaves no choice, and three of four targets are out of reach
+            if (message.empty())
+                continue; // a message of one block has no free block: only one target in four is reachable
             buffer packet = message, opened(message.size());
             buffer const tag = with.tag(targets[i]);
             packet.insert(packet.end(), tag.begin(), tag.end());
@@ -526,7 +530,7 @@ BOOST_AUTO_TEST_CASE(every_set_has_the_tag_that_the_message_was_made_for) {
         }
 }
 
-BOOST_AUTO_TEST_CASE(every_set_carries_to_the_end) {
+BOOST_AUTO_TEST_CASE(every_set_propagates_carries_through_all_limbs) {
     noise random(seed(104));
     for (std::size_t blocks = 0; blocks <= 70; ++blocks)
         for (int round = 0; round < rounds(3); ++round) {
@@ -550,11 +554,11 @@ BOOST_AUTO_TEST_CASE(every_set_carries_to_the_end) {
         }
 }
 
-BOOST_AUTO_TEST_CASE(every_set_seals_and_opens_batches_as_single_packets) { packets_in_batches(aeads()); }
+BOOST_AUTO_TEST_CASE(every_set_seals_and_opens_batches_like_single_packets) { packets_in_batches(aeads()); }
 
-BOOST_AUTO_TEST_CASE(every_set_refuses_one_packet_of_a_batch) { forged_in_batches(aeads()); }
+BOOST_AUTO_TEST_CASE(every_set_rejects_only_the_forged_packet_of_a_batch) { forged_in_batches(aeads()); }
 
-BOOST_AUTO_TEST_CASE(every_set_agrees_on_keys) {
+BOOST_AUTO_TEST_CASE(every_set_computes_the_same_keys) {
     noise random(seed(107));
     std::vector<std::pair<buffer, buffer>> pairs;
     for (buffer const& point : odd_points()) pairs.emplace_back(random_scalar(random), point);
@@ -580,10 +584,10 @@ BOOST_AUTO_TEST_CASE(every_set_agrees_on_keys) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(every_set_agrees_on_batches_of_keys) { keys_in_batches(dhs()); }
+BOOST_AUTO_TEST_CASE(every_set_computes_the_same_keys_in_batches) { keys_in_batches(dhs()); }
 
-// RFC 7748, section 5.2: k and u exchanged again and again
-BOOST_AUTO_TEST_CASE(every_set_iterates_as_published) {
+// RFC 7748, section 5.2: the iterated test
+BOOST_AUTO_TEST_CASE(every_set_passes_the_iterated_test_of_rfc_7748) {
     bool const million = thorough();
     buffer const expected = hex(million ? "7c3911e0ab2586fd864497297e575e6f3bc601c0883c30df5f4dd2d24f665424"
                                         : "684cf59ba83309552800ef566f2f4d3c1c3887c49360e3875f2eb94d99532c51");
@@ -602,7 +606,7 @@ BOOST_AUTO_TEST_CASE(every_set_iterates_as_published) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(every_set_hashes_alike) {
+BOOST_AUTO_TEST_CASE(every_set_computes_the_same_digests) {
     noise random(seed(109));
     for (int round = 0; round < rounds(700); ++round) {
         buffer const k = random.take(random.next() % 33);
@@ -622,6 +626,6 @@ BOOST_AUTO_TEST_CASE(every_set_hashes_alike) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(every_set_hashes_batches_alike) { digests_in_batches(hashes()); }
+BOOST_AUTO_TEST_CASE(every_set_computes_the_same_digests_in_batches) { digests_in_batches(hashes()); }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The fields and points beneath X25519: all representations of 2^255 - 19 calculate the same, at the ends of their
-// ranges too, and the table of the base point is what the curve's equation says.
+// The field and point arithmetic of X25519. All representations of the field modulo 2^255 - 19 agree, also at the ends
+// of their ranges, and the table of the base point follows from the curve equation.
 #include "wg/backends/bundled/x25519.hpp"
 
 #include "bundled_vectors.hpp"
@@ -14,7 +14,7 @@ using namespace wg_tests;
 BOOST_AUTO_TEST_SUITE(bundled_field25519)
 
 #ifdef __SIZEOF_INT128__
-BOOST_AUTO_TEST_CASE(every_operation_of_both_fields_agrees) {
+BOOST_AUTO_TEST_CASE(both_fields_agree_in_every_operation) {
     using wide = field25519<limbs64>;
     using narrow = field25519<limbs32>;
     noise random(37);
@@ -47,8 +47,8 @@ BOOST_AUTO_TEST_CASE(every_operation_of_both_fields_agrees) {
 }
 #endif
 
-// 2^256 - 1 and its like stand for small numbers: every fold at the top of the word field, and p itself, comes up
-BOOST_AUTO_TEST_CASE(words_beyond_p_are_reduced) {
+// Values near 2^256 - 1, 2p and p are congruent to small numbers. They exercise every carry fold of the 32-bit field.
+BOOST_AUTO_TEST_CASE(values_not_below_p_are_reduced) {
     using field = field25519<limbs32>;
     auto const encoded = [](field const& x) {
         buffer out(32);
@@ -86,8 +86,8 @@ BOOST_AUTO_TEST_CASE(words_beyond_p_are_reduced) {
 }
 
 #ifndef WG_COMPACT
-// Everything from the curve's equation: d = -121665/121666, and the base point, whose y is 4/5 and whose x is even
-BOOST_AUTO_TEST_CASE(table_of_the_base_point_is_what_it_should_be) {
+// Computes the table from the curve equation: d = -121665/121666; the base point has y = 4/5 and an even x.
+BOOST_AUTO_TEST_CASE(table_of_the_base_point_follows_from_the_curve_equation) {
     using field = field25519<limbs32>;
     field25519_scratch<field> scratch;
     auto const number = [](std::uint32_t value) {
@@ -121,7 +121,7 @@ BOOST_AUTO_TEST_CASE(table_of_the_base_point_is_what_it_should_be) {
     };
     field const one = number(1), half = inverse(number(2));
     field const d = times(difference(number(0), number(121665)), inverse(number(121666)));
-    // -x^2 + y^2 = 1 + d x^2 y^2; both sides have x only as a square
+    // -x^2 + y^2 = 1 + d x^2 y^2; x occurs only as a square
     auto const add = [&](point const& p, point const& q) {
         field const k = times(times(d, times(p.x, q.x)), times(p.y, q.y));
         return point{times(sum(times(p.x, q.y), times(q.x, p.y)), inverse(sum(one, k))),
@@ -155,7 +155,7 @@ BOOST_AUTO_TEST_CASE(table_of_the_base_point_is_what_it_should_be) {
                 buffer const expected = encoded(element);
                 for (std::size_t k = 0; k < 4; ++k) BOOST_REQUIRE_EQUAL(*at++, wg::load_le64(expected.data() + 8 * k));
             }
-            // no limb of the last is greater than that of p, so a kernel may subtract it limb by limb
+            // no limb of the last element exceeds the same limb of p, so a kernel may subtract it limb by limb
             BOOST_REQUIRE((at[-4] & ((std::uint64_t{1} << 51) - 1)) <= (std::uint64_t{1} << 51) - 19);
         }
     BOOST_TEST((at == comb25519::table + std::size(comb25519::table)));
@@ -163,9 +163,9 @@ BOOST_AUTO_TEST_CASE(table_of_the_base_point_is_what_it_should_be) {
 #endif
 
 #ifdef WG_X86_KERNELS
-// The fields of the vector kernels at the ends of their ranges. What a limb may be is said at each structure.
+// The fields of the vector kernels at the ends of their ranges. Each structure documents the range of its limbs.
 
-/// The sum of limbs, each so many bits above the one before, as 32 bytes below p.
+/// The sum of the limbs modulo p, as 32 bytes. Limb i + 1 lies `bits(i)` bits above limb i.
 template <std::size_t N> buffer value_of(std::array<std::uint64_t, N> const& limbs, int (*bits)(int)) {
     using field = field25519<limbs64>;
     field r, limb, shift;
@@ -201,7 +201,7 @@ buffer sum_of(buffer const& a, buffer const& b) {
     x.encode(out.data());
     return out;
 }
-/// Up to `most`: often just that, or nothing.
+/// A random limb up to `most`; often exactly `most` or zero.
 std::uint64_t some_limb(noise& random, std::uint64_t most) {
     std::uint64_t const kind = random.next() % 4;
     if (kind < 2) return kind == 0 ? most : 0;
@@ -291,7 +291,7 @@ AVX2 void narrow_carry(narrows& r) {
     r.store(x);
 }
 
-BOOST_AUTO_TEST_CASE(four_products_of_52_bits_at_the_ends_of_their_ranges) {
+BOOST_AUTO_TEST_CASE(four_lane_ifma_products_are_correct_at_the_limits) {
     if (!has(detect_cpu(), cpu::ifma)) return;
     std::uint64_t const seed = 50, tight = (std::uint64_t{1} << 51) + (1 << 16) - 1;
     BOOST_TEST_MESSAGE("seed " << seed);
@@ -321,12 +321,12 @@ BOOST_AUTO_TEST_CASE(four_products_of_52_bits_at_the_ends_of_their_ranges) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(eight_products_of_52_bits_at_the_ends_of_their_ranges) {
+BOOST_AUTO_TEST_CASE(eight_lane_ifma_products_are_correct_at_the_limits) {
     if (!has(detect_cpu(), cpu::ifma)) return;
     std::uint64_t const seed = 51, low = (std::uint64_t{1} << 52) - 1, top = (std::uint64_t{1} << 47) + (1 << 12) - 1;
     BOOST_TEST_MESSAGE("seed " << seed);
     noise random(seed);
-    // bits from 52 on are what was carried already: any
+    // bits from 52 on were carried already, so they may be random
     auto const carried = [&](std::size_t i) { return i == 4 ? top : ~std::uint64_t{0}; };
     auto const value = [&](eights const& x, std::size_t j) { return value_of(x.lane(j, low), bits_of_52); };
     auto const wide = [](eights const& x, std::size_t j) { return value_of(x.lane(j), bits_of_52); };
@@ -352,7 +352,7 @@ BOOST_AUTO_TEST_CASE(eight_products_of_52_bits_at_the_ends_of_their_ranges) {
         for (std::size_t j = 0; j < 8; ++j) {
             BOOST_REQUIRE(wide(r, j) == product_of(value(a, j), value(a, j)));
             BOOST_REQUIRE(wide(r2, j) == product_of(value(b, j), value(b, j)));
-            // so that a difference is not below zero
+            // keeps a difference from falling below zero
             for (std::size_t i = 0; i < 5; ++i) BOOST_REQUIRE_GE(r.v[i][j], ifma8_x25519::bias(static_cast<int>(i)));
             for (std::size_t i = 0; i < 5; ++i) BOOST_REQUIRE_LE(r2.v[i][j], ifma8_x25519::bias(static_cast<int>(i)));
         }
@@ -363,7 +363,7 @@ BOOST_AUTO_TEST_CASE(eight_products_of_52_bits_at_the_ends_of_their_ranges) {
             BOOST_REQUIRE(value(r, j) == wide(a, j));
             BOOST_REQUIRE_LE(r.v[4][j], top);
         }
-        // p - 1, p, p + 1 and their like come out below p
+        // values around p are reduced to values below p
         if (round % 4 == 0)
             for (std::size_t j = 0; j < 8; ++j) {
                 for (std::size_t i = 1; i < 4; ++i) a.v[i][j] = low;
@@ -380,7 +380,7 @@ BOOST_AUTO_TEST_CASE(eight_products_of_52_bits_at_the_ends_of_their_ranges) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(four_products_of_32_bits_at_the_ends_of_their_ranges) {
+BOOST_AUTO_TEST_CASE(four_lane_avx2_products_are_correct_at_the_limits) {
     if (!has(detect_cpu(), cpu::avx2)) return;
     std::uint64_t const seed = 52;
     BOOST_TEST_MESSAGE("seed " << seed);
@@ -417,12 +417,12 @@ BOOST_AUTO_TEST_CASE(four_products_of_32_bits_at_the_ends_of_their_ranges) {
 #endif
 
 #ifdef __SIZEOF_INT128__
-BOOST_AUTO_TEST_CASE(inverses_of_both_ways_agree) {
+BOOST_AUTO_TEST_CASE(both_inversion_algorithms_agree) {
     std::uint64_t const seed = 53;
     BOOST_TEST_MESSAGE("seed " << seed);
     noise random(seed);
     std::vector<buffer> numbers = {buffer(32), buffer(32, 0xff)};
-    for (unsigned k = 0; k < 256; ++k) { // 2^k, and around p and 2p
+    for (unsigned k = 0; k < 256; ++k) { // 2^k, and numbers around p and 2p
         buffer power(32), near(32, 0xff);
         power[k / 8] = static_cast<wg::byte>(1u << k % 8);
         near[0] = static_cast<wg::byte>(k);

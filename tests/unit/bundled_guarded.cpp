@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// No kernel reads or writes a byte outside of what it was given, be it by a whole vector that is masked: all memory
-// ends or begins where a page begins that nobody may touch. A sanitizer does not see into kernels; the processor does.
+// No kernel reads or writes a byte outside its buffers, not even as part of a vector that is masked later. Each buffer
+// begins or ends at an inaccessible page. A sanitizer does not check vector intrinsics; the page protection does.
 #include "wg/backends/bundled/bundled.hpp"
 
 #include "bundled_sets.hpp"
@@ -19,7 +19,7 @@ using namespace wg_tests;
 
 namespace {
 
-/// Memory between two pages that nobody may touch.
+/// Memory between two inaccessible pages.
 class guarded {
 public:
     explicit guarded(std::size_t size_bytes) {
@@ -34,7 +34,7 @@ public:
     guarded& operator=(guarded const&) = delete;
     ~guarded() { munmap(start_ - page_, inner_ + 2 * page_); }
 
-    /// `size` bytes with the forbidden page behind them, or before them.
+    /// `size` bytes directly before the upper inaccessible page, or directly after the lower one.
     wg::bytes place(std::size_t size, bool at_end) const { return {at_end ? start_ + (inner_ - size) : start_, size}; }
 
 private:
@@ -47,14 +47,14 @@ void fill(wg::bytes to, noise& random) {
     wg::copy(to, from);
 }
 
-/// A key whose last byte is the last before a forbidden page.
+/// A key whose last byte is the last byte before an inaccessible page.
 wg::secret<32>& make_key(guarded const& in, noise& random) {
     auto* const key = ::new (static_cast<void*>(in.place(32, true).data())) wg::secret<32>;
     key->assign(fixed<32>(random.take(32)));
     return *key;
 }
 
-// There are batches where there are vectors.
+// Only builds with vector kernels have batches.
 template <class Aead> void seal_all(Aead const& with, std::vector<wg::aead_item>& items) {
     if constexpr (wg::batch_aead_backend<Aead>) with.seal_batch(items);
 }

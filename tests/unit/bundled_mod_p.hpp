@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Poly1305's numbers and one-time keys, plain and of no kin to what is tested.
+// The arithmetic of Poly1305 and its one-time keys, written plainly and independent of the library's arithmetic.
 #ifndef WG_TESTS_UNIT_BUNDLED_MOD_P_HPP
 #define WG_TESTS_UNIT_BUNDLED_MOD_P_HPP
 
@@ -10,7 +10,7 @@
 
 namespace wg_tests {
 
-/// An integer modulo p = 2^130 - 5: five limbs of 26 bits, the one representative below p.
+/// An integer modulo p = 2^130 - 5: five limbs of 26 bits, always reduced below p.
 struct mod_p {
     std::uint64_t v[5] = {};
 
@@ -61,7 +61,7 @@ struct mod_p {
 
     /// a^(p - 2)
     mod_p inverse() const {
-        mod_p out = small(1); // p - 2 = 2^130 - 7: ones but for bits 1 and 2
+        mod_p out = small(1); // p - 2 = 2^130 - 7: all bits are one except bits 1 and 2
         for (unsigned bit = 130; bit-- > 0;) {
             out = out * out;
             if (bit != 1 && bit != 2) out = out * *this;
@@ -92,7 +92,7 @@ private:
     }
 };
 
-/// The halves of the one-time key that the AEAD uses, from the keystream itself.
+/// The halves r and s of the AEAD's one-time key, computed from the keystream.
 struct one_time {
     mod_p r;
     buffer s;

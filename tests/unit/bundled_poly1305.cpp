@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Poly1305 against RFC 8439; both widths of limbs give the same tags everywhere.
+// Poly1305 against RFC 8439. Both widths of limbs give the same tags.
 #include "wg/backends/bundled/poly1305.hpp"
 
 #include "bundled_vectors.hpp"
@@ -63,8 +63,8 @@ template <class Limbs> buffer tag_of(buffer const& key, wg::bytes_view message) 
     return tag;
 }
 
-/// h = (h + block) * r modulo 2^130 - 5, as in RFC 8439, section 2.5.1, with single bits: slow, plain, and of no kin to
-/// what is tested.
+/// h = (h + block) * r modulo 2^130 - 5, as in RFC 8439, section 2.5.1. Works bit by bit, slowly, without code of the
+/// library.
 class bit_by_bit {
 public:
     static buffer tag_of(buffer const& key, buffer const& message) {
@@ -125,15 +125,15 @@ private:
 
 BOOST_AUTO_TEST_SUITE(bundled_poly1305)
 
-BOOST_AUTO_TEST_CASE_TEMPLATE(tags_are_as_published, Limbs, all_limbs) {
+BOOST_AUTO_TEST_CASE_TEMPLATE(tags_match_rfc_8439, Limbs, all_limbs) {
     for (auto const& v : published) BOOST_TEST(tag_of<Limbs>(v.key, v.message) == v.tag);
 }
 
-BOOST_AUTO_TEST_CASE(reference_is_as_published) {
+BOOST_AUTO_TEST_CASE(the_test_reference_matches_rfc_8439) {
     for (auto const& v : published) BOOST_TEST(bit_by_bit::tag_of(v.key, v.message) == v.tag);
 }
 
-BOOST_AUTO_TEST_CASE_TEMPLATE(is_the_same_as_bit_by_bit, Limbs, all_limbs) {
+BOOST_AUTO_TEST_CASE_TEMPLATE(tags_match_the_bitwise_reference, Limbs, all_limbs) {
     noise random(4);
     for (std::size_t size = 0; size <= 130; ++size)
         for (bool const edges : {false, true}) {
@@ -144,7 +144,7 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(is_the_same_as_bit_by_bit, Limbs, all_limbs) {
 }
 
 #ifdef __SIZEOF_INT128__
-BOOST_AUTO_TEST_CASE(limbs_of_both_widths_agree) {
+BOOST_AUTO_TEST_CASE(both_limb_widths_give_the_same_tags) {
     noise random(5);
     for (int round = 0; round < 20'000; ++round) {
         bool const edges = round % 4 != 0;
@@ -160,7 +160,7 @@ BOOST_AUTO_TEST_CASE(limbs_of_both_widths_agree) {
 }
 #endif
 
-BOOST_AUTO_TEST_CASE_TEMPLATE(message_may_come_in_pieces_at_any_alignment, Limbs, all_limbs) {
+BOOST_AUTO_TEST_CASE_TEMPLATE(a_message_in_unaligned_pieces_has_the_same_tag, Limbs, all_limbs) {
     noise random(6);
     buffer const key = random.take(32);
     for (std::size_t size = 0; size <= 300; ++size) {

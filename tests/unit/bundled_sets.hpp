@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// The sets of instruction sets that a machine can be told to do with, and a bundled backend for each.
+// The combinations of instruction sets to which a backend can be restricted, and a bundled backend for each.
 #ifndef WG_TESTS_UNIT_BUNDLED_SETS_HPP
 #define WG_TESTS_UNIT_BUNDLED_SETS_HPP
 
@@ -13,8 +13,8 @@ namespace wg_tests {
 
 using wg::bundled::cpu;
 
-/// Every consistent set within `there`, each once; the first is the baseline. No bundled kernel asks for ADX, so there
-/// are no two sets that differ in it alone.
+/// Every consistent subset of `there`, each once; the first is the baseline. No bundled kernel uses ADX, so no two
+/// subsets differ in ADX alone.
 inline std::vector<cpu> cpu_sets(cpu there) {
     std::vector<cpu> sets;
     for (std::uint32_t bits = 0; bits <= std::uint32_t(cpu::all); ++bits) {
@@ -32,7 +32,7 @@ inline std::string print_cpu(cpu set) {
     return text.empty() ? "baseline" : text;
 }
 
-/// The backend that uses no more than `set`.
+/// The backend restricted to the instruction sets of `set`.
 template <class Backend> Backend backend_with(cpu set) {
     if constexpr (std::is_constructible_v<Backend, cpu>) return Backend(set);
     else return Backend{};

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
-// Runs a function on a stack of the test's own, and searches that stack afterwards for what should not be there.
+// Runs a function on a separate stack and searches that stack for secrets afterwards.
 #ifndef WG_TESTS_UNIT_BUNDLED_STACK_HPP
 #define WG_TESTS_UNIT_BUNDLED_STACK_HPP
 
 #include "bundled_vectors.hpp"
 
-#include <cstdlib> // defines __GLIBC__, if that is what it belongs to
+#include <cstdlib> // defines __GLIBC__ if the C library is glibc
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define WG_TESTS_SANITIZED
@@ -15,8 +15,8 @@
 #endif
 #endif
 
-// Without optimisation every inlined function keeps its temporaries in slots of the caller's frame, and a sanitizer
-// moves objects to stacks of its own: the search would say nothing of what is shipped.
+// Without optimisation every inlined function keeps its temporaries in slots of the caller's frame. A sanitizer moves
+// objects to its own stacks. In both cases the search would not describe release builds.
 #if defined(__GLIBC__) && defined(__OPTIMIZE__) && !defined(WG_TESTS_SANITIZED)
 #define WG_TESTS_CAN_SEARCH_STACK
 
@@ -34,8 +34,8 @@ public:
     }
     wg::byte* data() const { return memory_.get(); }
 
-    /// Whether any aligned 32-bit word of `secret` lies anywhere, in the byte order of the machine or of the bytes.
-    /// Lanes of vectors and limbs of full words show as such words; chance does in one run of a thousand million.
+    /// Whether the stack contains any aligned 32-bit word of `secret`, as a number or as bytes. The search finds vector
+    /// lanes and full-word limbs. A match by chance occurs in about one run of 10^9.
     bool has(buffer const& secret) const {
         for (std::size_t i = 0; i + 4 <= secret.size(); i += 4) {
             std::uint32_t const value = wg::load_le32(secret.data() + i);
@@ -55,7 +55,7 @@ private:
     std::unique_ptr<wg::byte, release> memory_;
 };
 
-/// Nothing else runs on that stack: the function is called at its upper end, and what follows leaves at once.
+/// Runs `function` at the upper end of a new stack and returns an image of that stack. Nothing else runs on it.
 template <class Function> stack_image search_stack_after(Function const& function) {
     static Function const* what;
     static ucontext_t here, there;

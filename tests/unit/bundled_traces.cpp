@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// No operation of any instruction set leaves secrets in registers or on the stack.
+// No operation leaves secrets in registers or on the stack, with any combination of instruction sets.
 #include "bundled_traces.hpp"
 
 #include "bundled_mod_p.hpp"
@@ -16,7 +16,7 @@ namespace {
 
 using key = wg::secret<32>;
 
-/// A number modulo p in the limbs that kernels use, and times 5 and 20, as they are multiplied.
+/// Adds a number modulo p in the limbs of the kernels, and the multiples by 5 and 20 that multiplication uses.
 void add_limbs(secrets& to, std::string const& what, mod_p const& number) {
     buffer const low = number.low();
     std::uint64_t const a = wg::load_le64(&low[0]), b = wg::load_le64(&low[8]);
@@ -28,7 +28,7 @@ void add_limbs(secrets& to, std::string const& what, mod_p const& number) {
     }
 }
 
-/// All that follows from a key and a counter: the key, the one-time key, powers of r, and keystream.
+/// Adds all secrets that derive from a key and a counter: the key, the one-time key, powers of r, and keystream.
 void add_packet(secrets& to, wg::key_view k, std::uint64_t counter) {
     one_time const once(k, counter);
     to.add("key", k);
@@ -42,7 +42,7 @@ void add_packet(secrets& to, wg::key_view k, std::uint64_t counter) {
     to.add("keystream", wg::bytes_view(stream).first(64 * 24));
 }
 
-/// A field element of 255 bits in limbs of 51 bits and of 25 and 26.
+/// Adds a field element of 255 bits: its bytes, and its limbs of 51 bits.
 void add_field(secrets& to, std::string const& what, wg::bytes_view b) {
     to.add(what, b);
     std::uint64_t const w[4] = {wg::load_le64(&b[0]), wg::load_le64(&b[8]), wg::load_le64(&b[16]),
@@ -88,7 +88,7 @@ template <class Aead> void aead_leaves_nothing(cpu set) {
         sealed.back() ^= 1;
         expect_nothing(left_by(
                            set, [&] { good = aead.open(opened, sealed, {}, counter, k); }, hidden),
-                       "open what is forged, " + what);
+                       "open of a forged packet, " + what);
         BOOST_TEST(!good);
     }
     key const k(fixed<32>(random.take(32)));
@@ -229,9 +229,9 @@ BOOST_AUTO_TEST_CASE(hash_leaves_no_secrets) {
     for (cpu const set : cpu_sets(detect_cpu())) hash_leaves_nothing<wg::bundled::hash>(set);
 }
 
-// That the search can fail:
+// The search itself finds planted secrets:
 
-BOOST_AUTO_TEST_CASE(search_finds_what_is_left_in_registers) {
+BOOST_AUTO_TEST_CASE(search_finds_planted_secrets_in_registers) {
     noise random(25);
     buffer const k = random.take(64);
     secrets hidden;
@@ -254,7 +254,7 @@ BOOST_AUTO_TEST_CASE(search_finds_what_is_left_in_registers) {
                    detect_cpu(), [] {}, hidden) == "");
 }
 
-BOOST_AUTO_TEST_CASE(search_finds_what_is_left_on_the_stack) {
+BOOST_AUTO_TEST_CASE(search_finds_planted_secrets_on_the_stack) {
     noise random(26);
     buffer const k = random.take(32);
     key const secret(fixed<32>(k));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// What an operation leaves behind: the registers as they are when it returns, and the stack that it ran on.
+// Captures the registers directly after an operation returns, and the stack on which it ran.
 #ifndef WG_TESTS_UNIT_BUNDLED_TRACES_HPP
 #define WG_TESTS_UNIT_BUNDLED_TRACES_HPP
 
@@ -16,19 +16,19 @@
 
 namespace wg_tests {
 
-/// The vector registers and those general ones that a function may leave changed, right after its return.
+/// The vector registers and the caller-saved general registers, directly after a function returns.
 struct register_image {
     alignas(64) wg::byte vectors[32 * 64] = {};
     std::uint64_t general[9] = {};
 };
 
-/// How many bytes of a vector register code for this set knows.
+/// The bytes of a vector register that code for `set` can address.
 inline std::size_t register_bytes(wg::bundled::cpu set) {
     return has(set, wg::bundled::cpu::avx512) ? 64 : has(set, wg::bundled::cpu::avx2) ? 32 : 16;
 }
 
-/// Calls `function(argument)` with empty registers. Nothing but a few moves lies between its return and the image. Of
-/// the vector registers it has what code for `set` can reach.
+/// Clears the registers, calls `function(argument)` and stores the registers in `image` with a few moves. Of the vector
+/// registers it stores only the bytes that code for `set` can address.
 [[gnu::noinline]] inline void call_and_capture(void (*function)(void*), void* argument, wg::bundled::cpu set,
                                                register_image& image) {
     std::size_t const cleared = register_bytes(wg::bundled::detect_cpu()), width = register_bytes(set);
@@ -93,20 +93,21 @@ inline std::size_t register_bytes(wg::bundled::cpu set) {
 }
 static_assert(offsetof(register_image, general) == 2048);
 
-/// Words that must not be found, by what they are.
+/// Secret words to search for, each with a name for the report.
 class secrets {
 public:
-    /// Aligned words of four bytes; one of them found is a find.
+    /// Adds aligned words of four bytes. One match is reported.
     void add(std::string const& what, wg::bytes_view bytes) {
         for (std::size_t i = 0; i + 4 <= bytes.size(); i += 4) words_.emplace(wg::load_le32(&bytes[i]), what);
     }
-    /// Limbs of fewer bits, in words of four or eight bytes: two of them found are a find, for one may be chance.
+    /// Adds a limb, which occupies a word of four or eight bytes. A report needs two different limbs of one name: a
+    /// single limb may match by chance.
     void add_limb(std::string const& what, std::uint64_t limb) {
         if (limb >> 20 == 0) return;
         limbs_.emplace(limb, what);
     }
 
-    /// What is in there.
+    /// The names of the secrets in `memory`, separated by commas.
     std::string found_in(wg::bytes_view memory) const {
         std::set<std::string> names;
         std::map<std::string, std::set<std::uint64_t>> limbs;
@@ -129,12 +130,13 @@ private:
     std::map<std::uint64_t, std::string> limbs_;
 };
 
-/// Runs a function on a stack of its own. What it left of the secrets, and where: "registers: key; stack: scalar".
+/// Runs a function on a separate stack. Returns: the names of the secrets that it left in registers and on the stack,
+/// as in "registers: key; stack: scalar".
 template <class Function> std::string left_by(wg::bundled::cpu set, Function const& function, secrets const& of) {
     static register_image image;
     image = {};
-    // glibc copies with ymm16 and up where there is AVX-512, and a caller for the baseline cannot even name those. The
-    // test that looks at them has told glibc not to.
+    // With AVX-512, glibc copies memory through ymm16 and up, which baseline code cannot clear. The test that checks
+    // these registers disables this through GLIBC_TUNABLES.
     char const* const tunables = std::getenv("GLIBC_TUNABLES");
     bool const all_are_ours = tunables != nullptr && std::strstr(tunables, "-AVX512VL") != nullptr;
     auto const call = [](void* what) { (*static_cast<Function const*>(what))(); };

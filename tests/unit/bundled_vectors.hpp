@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// What the tests of the bundled primitives share: published vectors as text, and random bytes that are always the same.
+// Shared by the tests of the bundled primitives: published texts, and reproducible random bytes.
 #ifndef WG_TESTS_UNIT_BUNDLED_VECTORS_HPP
 #define WG_TESTS_UNIT_BUNDLED_VECTORS_HPP
 
@@ -12,7 +12,7 @@ namespace wg_tests {
 
 using buffer = std::vector<wg::byte>;
 
-/// Bytes from hexadecimal digits; everything else separates.
+/// Bytes from hexadecimal digits. All other characters are ignored.
 inline buffer hex(std::string_view text) {
     buffer out;
     int digits = 0;
@@ -51,7 +51,7 @@ public:
         for (auto& b : out) b = static_cast<wg::byte>(next() >> 56);
         return out;
     }
-    /// Random bytes with long runs of zeros and ones, where carries go far.
+    /// Random bytes with long runs of zero and one bits, which make carries propagate far.
     buffer take_edges(std::size_t size) {
         buffer out = take(size);
         for (std::size_t i = 0; i < size;) {

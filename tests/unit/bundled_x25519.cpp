@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// X25519 against RFC 7748; all fields and kernels give the same results everywhere.
+// X25519 against RFC 7748. All fields and kernels give the same results.
 #include "wg/backends/bundled/x25519.hpp"
 
 #include "bundled_stack.hpp"
@@ -28,7 +28,7 @@ template <class Limbs> buffer multiply(buffer const& scalar, buffer const& point
     return out;
 }
 
-/// RFC 7748, section 5.2: k becomes the product, u the old k.
+/// RFC 7748, section 5.2: in each step the product becomes k, and the old k becomes u.
 template <class Limbs> buffer iterate(int times) {
     buffer k(32), u(32);
     k[0] = u[0] = 9;
@@ -52,7 +52,7 @@ char const* const low_order[] = {
     "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
 };
 
-/// Every object that this machine can tell apart: each set of instruction sets once.
+/// Every consistent combination of instruction sets of this processor, each once.
 std::vector<cpu> selections() {
     std::vector<cpu> all;
     for (std::uint32_t mask = 0; mask <= std::uint32_t(cpu::all); ++mask) {
@@ -62,7 +62,7 @@ std::vector<cpu> selections() {
     return all;
 }
 
-/// What `dh` gives, empty for false.
+/// The result of `dh`; empty if `dh` returns false.
 buffer shared(dh const& with, buffer const& scalar, buffer const& point) {
     wg::secret<32> const key(fixed<32>(scalar));
     wg::secret<32> out(fixed<32>(buffer(32, 0xaa)));
@@ -80,14 +80,15 @@ buffer public_of(dh const& with, buffer const& scalar) {
     return buffer(out.begin(), out.end());
 }
 
-/// A product by the smallest code, empty if it is zero. It is slow, so it is calculated once for all selections.
+/// A product computed by the 32-bit code; empty if it is zero. That code is slow, so each product is computed once for
+/// all selections.
 struct known {
     buffer scalar, point, expected;
 
     known(buffer const& k, buffer const& u) : scalar(k), point(u), expected(multiply<limbs32>(k, u)) {}
 };
 
-/// Items of a batch with what they point at, and what is to come out.
+/// The items of a batch, their memory and their expected results.
 struct batch {
     struct one {
         wg::secret<32> scalar, out;
@@ -109,7 +110,7 @@ struct batch {
         ones[i].point = what.point;
         ones[i].expected = what.expected;
         items[i].point = ones[i].point;
-        items[i].good = ones[i].expected.empty(); // the opposite
+        items[i].good = ones[i].expected.empty(); // the opposite of the expected verdict
     }
     bool right(std::size_t i) const {
         if (items[i].good == ones[i].expected.empty()) return false;
@@ -118,7 +119,7 @@ struct batch {
     }
 };
 
-/// Scalars and points with long runs of zeros and ones, and now and then a point of low order or one from p on.
+/// A random point: one in eight has low order, one in eight is not below p, and some have long runs of zeros and ones.
 buffer some_point(noise& random) {
     std::uint64_t const kind = random.next() % 8;
     if (kind == 0) return hex(low_order[random.next() % std::size(low_order)]);
@@ -144,7 +145,7 @@ std::vector<known> some_products(noise& random, std::size_t count) {
 BOOST_AUTO_TEST_SUITE(bundled_x25519)
 
 // RFC 7748, section 5.2
-BOOST_AUTO_TEST_CASE_TEMPLATE(products_are_as_published, Limbs, all_limbs) {
+BOOST_AUTO_TEST_CASE_TEMPLATE(products_match_rfc_7748, Limbs, all_limbs) {
     BOOST_TEST(multiply<Limbs>(hex("a546e36bf0527c9d3b16154b82465edd62144c0ac1fc5a18506a2244ba449ac4"),
                                hex("e6db6867583030db3594c1a424b15f7c726624ec26b3353b10a903a6d0ab1c4c")) ==
                hex("c3da55379de9c6908e94ea4df28d084f32eccf03491c71f754b4075577a28552"));
@@ -153,12 +154,12 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(products_are_as_published, Limbs, all_limbs) {
                hex("95cbde9476e8907d7aade45cb4b873f88b595a68799fa152e6f8f7647aac7957"));
 }
 
-BOOST_AUTO_TEST_CASE_TEMPLATE(iterated_products_are_as_published, Limbs, all_limbs) {
+BOOST_AUTO_TEST_CASE_TEMPLATE(iterated_products_match_rfc_7748, Limbs, all_limbs) {
     BOOST_TEST(iterate<Limbs>(1) == hex("422c8e7a6227d7bca1350b3e2bb7279f7897b87bb6854b783c60e80311ae3079"));
     BOOST_TEST(iterate<Limbs>(1000) == hex("684cf59ba83309552800ef566f2f4d3c1c3887c49360e3875f2eb94d99532c51"));
 }
 
-BOOST_AUTO_TEST_CASE(every_selection_gives_what_is_published) {
+BOOST_AUTO_TEST_CASE(every_selection_matches_rfc_7748) {
     for (cpu const set : selections()) {
         BOOST_TEST_CONTEXT("cpu " << std::uint32_t(set)) {
             dh const with(set);
@@ -177,8 +178,8 @@ BOOST_AUTO_TEST_CASE(every_selection_gives_what_is_published) {
     }
 }
 
-// The same, and each lane runs the same chain
-BOOST_AUTO_TEST_CASE(every_selection_iterates_batches_as_published) {
+// The same test in batches: each lane runs the same chain
+BOOST_AUTO_TEST_CASE(every_selection_matches_rfc_7748_in_batches) {
     for (cpu const set : selections()) {
         dh const with(set);
         std::size_t const lanes = 8;
@@ -202,7 +203,7 @@ BOOST_AUTO_TEST_CASE(every_selection_iterates_batches_as_published) {
 }
 
 // RFC 7748, section 6.1
-BOOST_AUTO_TEST_CASE(two_sides_agree_as_published) {
+BOOST_AUTO_TEST_CASE(both_sides_compute_the_shared_secret_of_rfc_7748) {
     buffer const alice = hex("77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a");
     buffer const bob = hex("5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb");
     buffer const alice_public = hex("8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a");
@@ -217,7 +218,7 @@ BOOST_AUTO_TEST_CASE(two_sides_agree_as_published) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(every_selection_agrees_with_the_smallest_code) {
+BOOST_AUTO_TEST_CASE(every_selection_agrees_with_the_32_bit_code) {
     std::uint64_t const seed = 40;
     BOOST_TEST_MESSAGE("seed " << seed);
     noise random(seed);
@@ -236,7 +237,7 @@ BOOST_AUTO_TEST_CASE(public_keys_are_products_of_the_base_point) {
     base[0] = 9;
     std::vector<buffer> scalars = {buffer(32), buffer(32, 0xff), buffer(32, 0x55), buffer(32, 0xaa)};
     while (scalars.size() < 50) scalars.push_back(some_scalar(random));
-    for (std::size_t bit = 3; bit < 254; ++bit) { // every digit alone
+    for (std::size_t bit = 3; bit < 254; ++bit) { // exactly one bit set
         buffer one(32);
         one[bit / 8] = static_cast<wg::byte>(1u << bit % 8);
         scalars.push_back(one);
@@ -252,7 +253,7 @@ BOOST_AUTO_TEST_CASE(public_keys_are_products_of_the_base_point) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(batches_of_any_size_give_what_single_ones_give) {
+BOOST_AUTO_TEST_CASE(batches_of_any_size_give_the_same_results_as_single_keys) {
     std::uint64_t const seed = 42;
     BOOST_TEST_MESSAGE("seed " << seed);
     noise random(seed);
@@ -269,8 +270,8 @@ BOOST_AUTO_TEST_CASE(batches_of_any_size_give_what_single_ones_give) {
     }
 }
 
-// A zero among the denominators makes no other result wrong, wherever it is
-BOOST_AUTO_TEST_CASE(points_of_low_order_in_a_batch_touch_no_other) {
+// A zero denominator at any position of a batch must not spoil the other results.
+BOOST_AUTO_TEST_CASE(a_point_of_low_order_does_not_affect_the_rest_of_a_batch) {
     noise random(43);
     std::vector<known> zero, other;
     for (char const* const point : low_order) zero.emplace_back(random.take(32), hex(point));
@@ -286,7 +287,7 @@ BOOST_AUTO_TEST_CASE(points_of_low_order_in_a_batch_touch_no_other) {
     }
 }
 
-BOOST_AUTO_TEST_CASE_TEMPLATE(points_of_low_order_give_zero_and_false, Limbs, all_limbs) {
+BOOST_AUTO_TEST_CASE_TEMPLATE(points_of_low_order_return_false_and_zero, Limbs, all_limbs) {
     noise random(30);
     for (char const* const point : low_order)
         for (int round = 0; round < 4; ++round) {
@@ -302,14 +303,14 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(points_of_low_order_give_zero_and_false, Limbs, al
         }
 }
 
-BOOST_AUTO_TEST_CASE(backend_reports_points_of_low_order) {
+BOOST_AUTO_TEST_CASE(every_selection_rejects_points_of_low_order) {
     buffer const scalar = noise(31).take(32);
     for (cpu const set : selections())
         for (char const* const point : low_order)
             for (unsigned const high_bit : {0u, 0x80u}) {
                 buffer u = hex(point);
                 u[31] = static_cast<wg::byte>(u[31] | high_bit);
-                BOOST_TEST(shared(dh(set), scalar, u).empty()); // and the result is zero
+                BOOST_TEST(shared(dh(set), scalar, u).empty()); // `shared` checks that the result is zero
             }
 }
 
@@ -333,7 +334,7 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(scalar_is_clamped_and_high_bit_of_point_ignored, L
     BOOST_TEST(multiply<Limbs>(scalar, other) == expected);
 }
 
-BOOST_AUTO_TEST_CASE_TEMPLATE(points_from_p_on_are_taken_modulo_p, Limbs, all_limbs) {
+BOOST_AUTO_TEST_CASE_TEMPLATE(points_not_below_p_are_reduced_modulo_p, Limbs, all_limbs) {
     buffer const scalar = noise(33).take(32);
     for (unsigned value = 2; value < 19; ++value) { // p + value is at most 2^255 - 1
         buffer small(32), large(32, 0xff);
@@ -345,7 +346,7 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(points_from_p_on_are_taken_modulo_p, Limbs, all_li
     }
 }
 
-BOOST_AUTO_TEST_CASE(result_may_replace_the_scalar) {
+BOOST_AUTO_TEST_CASE(the_result_may_overwrite_the_scalar) {
     wg::secret<32> const scalar(fixed<32>(noise(34).take(32)));
     buffer const point = noise(35).take(32);
     for (cpu const set : selections()) {
@@ -366,7 +367,7 @@ BOOST_AUTO_TEST_CASE(result_may_replace_the_scalar) {
 }
 
 #ifdef __SIZEOF_INT128__
-BOOST_AUTO_TEST_CASE(products_of_both_fields_agree) {
+BOOST_AUTO_TEST_CASE(both_fields_give_the_same_products) {
     noise random(36);
     for (int round = 0; round < 300; ++round) {
         buffer const scalar = random.take_edges(32), point = random.take_edges(32);

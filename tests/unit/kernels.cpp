@@ -1,4 +1,4 @@
 // SPDX-License-Identifier: BSL-1.0
-// The kernels for a whole test program: the other units only declare what chooses them.
+// Defines the kernels for a whole test program. The other units only declare the functions that select them.
 #define WG_DEFINE_KERNELS
 #include <wg/wg.hpp>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Runs every unit test, and ends with the line of counts that all test programs here end with.
+// Runs every unit test. The last line of output has the counts, as in every test program of this project.
 #define BOOST_TEST_NO_MAIN
-#ifdef WG_TESTS_WITHOUT_LIBRARY // for a processor that no Boost is installed for
+#ifdef WG_TESTS_WITHOUT_LIBRARY // for a processor without an installed Boost library
 #define BOOST_TEST_ALTERNATIVE_INIT_API
 #include <boost/test/included/unit_test.hpp>
 #else

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// RFC 7748, section 5.2: X25519 iterated 1,000,000 times, by every kernel that this machine can run, one key at a time
-// and in batches whose lanes all run the same chain.
+// RFC 7748, section 5.2: X25519 iterated 1,000,000 times, with every kernel that this machine can run. Each kernel runs
+// one key at a time, and batches in which every lane runs the same chain.
 #include "wg/backends/bundled/x25519.hpp"
 
 #include <algorithm>
@@ -61,14 +61,15 @@ void in_batches(dh const& with, unsigned set) {
 } // namespace
 
 int main() {
-    // the kernels: that of 64-bit or 32-bit limbs, AVX2, IFMA
+    // the kernels: 64-bit or 32-bit limbs, AVX2, IFMA
     std::vector<cpu> seen;
     for (cpu const off : {cpu::all, cpu::avx512 | cpu::ifma, cpu::baseline}) {
         cpu const set = consistent(detect_cpu() & ~off);
         if (std::find(seen.begin(), seen.end(), set) != seen.end()) continue;
         seen.push_back(set);
         one_at_a_time(dh(set), unsigned(set));
-        if (set != cpu::baseline) in_batches(dh(set), unsigned(set)); // without lanes it would be the same eight times
+        if (set != cpu::baseline)
+            in_batches(dh(set), unsigned(set)); // the baseline has no lanes: a batch repeats the run above eight times
     }
     std::printf("%d passed, %d failed, 0 skipped\n", passed, failed);
     return failed != 0;
