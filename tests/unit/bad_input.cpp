@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Bad input on the wire, by the thousand: silence, one counter for the reason, and nothing changed. That is proved for
-// each message by comparing all that a host can see before and after, and at the end by the genuine messages that the
-// bad ones were made from: all of them are still worth what they were.
+// Thousands of bad messages. The device must drop each one silently, count one reason and change nothing else. Each
+// test compares the device's visible state before and after each message. At the end, the device must still accept the
+// genuine messages from which the bad ones were made.
 #include "fixture.hpp"
 
 #include <set>
@@ -16,13 +16,13 @@ using wg::status;
 
 namespace {
 
-/// Few places in the queue of handshakes, so that two waiting messages are load.
+/// A short handshake queue, so that two waiting messages count as load.
 struct few_handshakes : wg::host_capacity {
     static constexpr std::size_t max_queued_handshakes = 16;
 };
 using easily_loaded = policies_with<wg::growing_storage<wg::heap_region, few_handshakes>>;
 
-/// All that a snapshot tells, as text.
+/// A snapshot as text.
 struct transcript {
     std::ostringstream text;
 
@@ -47,14 +47,15 @@ struct transcript {
 
 using reasons = std::set<status>;
 
-/// A victim with a session, a handshake of its own that waits for its answer, and a stranger's handshake to answer.
+/// A victim that has a session with `friend_`, waits for the response of `called` and has yet to receive the initiation
+/// of `caller`.
 struct siege {
     world w;
     host victim{w, 1}, friend_{w, 2}, caller{w, 4};
     basic_host<easily_loaded> called{w, 3};
-    wire data;             ///< of the session, not delivered yet
-    wire initiation;       ///< of the caller
-    wire response, cookie; ///< two answers to the victim's initiation
+    wire data;             ///< transport data of the session, not delivered yet
+    wire initiation;       ///< from `caller`
+    wire response, cookie; ///< two replies of `called` to the victim's initiation
     wire old_data, own_data, own_initiation;
     reasons seen;
     std::size_t messages = 0;
@@ -90,7 +91,7 @@ struct siege {
         quiet();
     }
 
-    /// Every message that something bad was made from is taken now.
+    /// The victim accepts each genuine message from which a bad one was made.
     void teardown() {
         BOOST_TEST(messages > 0u);
         quiet();
@@ -102,7 +103,7 @@ struct siege {
         BOOST_TEST(victim.count(event_id::session_started) == 1u);
         BOOST_TEST_REQUIRE(victim.outbox.size() == 1u);
         BOOST_TEST(called.receive(victim.take_datagram()) == status::ok);
-        BOOST_TEST(called.received.size() == 1u); // what the victim wanted to say from the beginning
+        BOOST_TEST(called.received.size() == 1u); // the victim's packet that was staged first
         victim.receive(initiation);
         BOOST_TEST_REQUIRE(victim.outbox.size() == 1u);
         caller.receive(victim.take_datagram());
@@ -138,8 +139,8 @@ struct siege {
         return out;
     }
 
-    /// The victim gets `bad`; it is dropped for one of the `expected` reasons, and that is all. `what` and `number` say
-    /// which one it was, where it was not so.
+    /// Delivers `bad` to the victim, which must drop it for one of the `expected` reasons and do nothing else. Failure
+    /// messages name the bad message by `what` and `number`.
     void ignores(wire const& bad, reasons const& expected, char const* what, std::size_t number) {
         std::string const before = state();
         auto const counted = counters();
@@ -163,22 +164,22 @@ struct siege {
                           victim.events[0].value == static_cast<std::uint64_t>(why);
         if (!victim.outbox.empty() || !victim.received.empty()) BOOST_ERROR(what << ' ' << number << ": not silent");
         if (dropped != 1 || queued > 1) BOOST_ERROR(what << ' ' << number << ": counted " << dropped << " times");
-        if (!told) BOOST_ERROR(what << ' ' << number << ": told " << victim.events.size() << " times");
+        if (!told) BOOST_ERROR(what << ' ' << number << ": reported " << victim.events.size() << " events");
         if (!expected.contains(why)) BOOST_ERROR(what << ' ' << number << ": dropped as " << why);
         if (state() != before) BOOST_ERROR(what << ' ' << number << ": changed the state");
     }
 
-    /// All of the expected reasons were seen, no other.
+    /// The reasons seen so far are exactly `expected`.
     void saw(reasons const& expected) {
         for (status const s : expected) BOOST_TEST(seen.contains(s), "never dropped as " << s);
         BOOST_TEST(seen.size() == expected.size());
     }
 
-    /// A datagram of somebody who is nobody.
+    /// A datagram from an unknown address.
     wire from_nobody(buffer content) {
         return {std::move(content), {wg::ip_address::v4(203, 0, 113, 9), 999, 0}, victim.where, 0, w.now};
     }
-    /// A genuine message that was changed on its way, and now comes from elsewhere, too.
+    /// A genuine message with changed content, from an unknown address.
     template <class Edit> wire changed(wire const& genuine, Edit edit) {
         buffer content = genuine.data;
         edit(content);
@@ -198,7 +199,7 @@ void flip(buffer& in, std::size_t bit) { in[bit / 8] = static_cast<wg::byte>(in[
 
 BOOST_AUTO_TEST_SUITE(bad_input)
 
-BOOST_FIXTURE_TEST_CASE(random_content_of_every_type_and_length, siege) {
+BOOST_FIXTURE_TEST_CASE(ignores_random_content_of_every_type_and_length, siege) {
     noise dice(7);
     for (std::uint32_t type = 0; type <= 5; ++type) {
         for (std::size_t size = 0; size <= 2000; ++size) {
@@ -210,25 +211,25 @@ BOOST_FIXTURE_TEST_CASE(random_content_of_every_type_and_length, siege) {
     saw({status::malformed, status::bad_mac1, status::unknown_index});
 }
 
-BOOST_FIXTURE_TEST_CASE(random_content_of_every_length_under_a_living_index, siege) {
+BOOST_FIXTURE_TEST_CASE(ignores_random_content_of_every_length_with_a_valid_index, siege) {
     noise dice(8);
     for (std::size_t size = 0; size <= 2000; ++size) {
         buffer content = dice.take(size);
         if (size >= 4) wg::store_le32(content.data(), 4);
         if (size >= 8) wg::store_le32(&content[4], data.receiver());
-        if (size >= 16) wg::store_le64(&content[8], size); // a counter that may come
+        if (size >= 16) wg::store_le64(&content[8], size); // a counter within the window
         ignores(from_nobody(content), {size < 32 ? status::malformed : status::decryption_failed}, "size", size);
     }
     saw({status::malformed, status::decryption_failed});
 }
 
-BOOST_FIXTURE_TEST_CASE(random_content_with_valid_mac1, siege) {
+BOOST_FIXTURE_TEST_CASE(ignores_random_content_with_a_valid_mac1, siege) {
     noise dice(9);
     for (std::size_t i = 0; i < 300; ++i) {
         for (std::uint32_t const type : {1u, 2u}) {
             buffer content = dice.take(type == 1 ? wg::initiation_layout::size : wg::response_layout::size);
             wg::store_le32(content.data(), type);
-            bool const aimed = type == 2 && i % 2 == 0; // at the handshake that waits
+            bool const aimed = type == 2 && i % 2 == 0; // addresses the victim's pending handshake
             if (aimed) wg::store_le32(&content[8], own_initiation.sender());
             put_mac1(content, victim.public_key);
             ignores(from_nobody(content), {type == 1 || aimed ? status::decryption_failed : status::unknown_index},
@@ -242,21 +243,21 @@ BOOST_FIXTURE_TEST_CASE(random_content_with_valid_mac1, siege) {
     saw({status::decryption_failed, status::unknown_index});
 }
 
-BOOST_FIXTURE_TEST_CASE(every_reserved_bit, siege) {
+BOOST_FIXTURE_TEST_CASE(ignores_messages_with_any_reserved_bit, siege) {
     for (auto const& [message, name] : genuine())
         for (std::size_t bit = 8; bit < 32; ++bit)
             ignores(changed(*message, [&](buffer& b) { flip(b, bit); }), {status::malformed}, name, bit);
 }
 
-BOOST_FIXTURE_TEST_CASE(every_other_type, siege) {
+BOOST_FIXTURE_TEST_CASE(ignores_messages_of_unknown_types, siege) {
     for (auto const& [message, name] : genuine())
         for (std::uint32_t type = 0; type < 256; ++type)
-            if (type != static_cast<std::uint32_t>(message->type()) && type != 4) // by length, all are transport data
+            if (type != static_cast<std::uint32_t>(message->type()) && type != 4) // type 4 accepts any length from 32
                 ignores(changed(*message, [&](buffer& b) { b[0] = static_cast<wg::byte>(type); }), {status::malformed},
                         name, type);
 }
 
-BOOST_FIXTURE_TEST_CASE(genuine_messages_cut_and_lengthened, siege) {
+BOOST_FIXTURE_TEST_CASE(ignores_truncated_and_extended_messages, siege) {
     for (auto const& [message, name] : genuine()) {
         bool const any_length = message == &data;
         for (std::size_t size = 0; size <= 2000; ++size) {
@@ -267,8 +268,8 @@ BOOST_FIXTURE_TEST_CASE(genuine_messages_cut_and_lengthened, siege) {
     }
 }
 
-BOOST_FIXTURE_TEST_CASE(every_flipped_bit, siege) {
-    // Without load nobody looks at mac2 (whitepaper 5.3): its bits may be anything.
+BOOST_FIXTURE_TEST_CASE(ignores_messages_with_any_flipped_bit, siege) {
+    // Without load the device ignores mac2 (whitepaper 5.3).
     for (std::size_t bit = 0; bit < 8 * wg::initiation_layout::mac2; ++bit)
         ignores(changed(initiation, [&](buffer& b) { flip(b, bit); }),
                 {bit < 32 ? status::malformed : status::bad_mac1}, "initiation", bit);
@@ -282,13 +283,14 @@ BOOST_FIXTURE_TEST_CASE(every_flipped_bit, siege) {
     for (std::size_t bit = 0; bit < 8 * data.data.size(); ++bit) {
         status const why = bit < 32 ? status::malformed : bit < 64 ? status::unknown_index : status::decryption_failed;
         reasons expected{why};
-        if (bit >= 64 && bit < 128) expected.insert(status::replayed_counter); // the bit may make it an earlier counter
+        if (bit >= 64 && bit < 128)
+            expected.insert(status::replayed_counter); // the flipped bit may give an earlier counter
         ignores(changed(data, [&](buffer& b) { flip(b, bit); }), expected, "transport data", bit);
     }
 }
 
-BOOST_FIXTURE_TEST_CASE(every_flipped_bit_under_a_right_mac1, siege) {
-    // Whoever knows a public key can make mac1. The sender's index is covered by nothing else, so it is left out here.
+BOOST_FIXTURE_TEST_CASE(ignores_messages_with_a_flipped_bit_and_a_valid_mac1, siege) {
+    // Anyone with the public key can compute mac1. Nothing else covers the sender index, so this test does not flip it.
     auto const forged = [&](wire const& genuine, std::size_t bit) {
         return changed(genuine, [&](buffer& b) {
             flip(b, bit);
@@ -301,10 +303,10 @@ BOOST_FIXTURE_TEST_CASE(every_flipped_bit_under_a_right_mac1, siege) {
         ignores(forged(response, bit), {bit < 96 ? status::unknown_index : status::decryption_failed}, "response", bit);
 }
 
-BOOST_FIXTURE_TEST_CASE(replayed_messages, siege) {
+BOOST_FIXTURE_TEST_CASE(ignores_replayed_messages, siege) {
     ignores(old_data, {status::replayed_counter}, "transport data", 0);
     ignores(changed(old_data, [](buffer&) {}), {status::replayed_counter}, "transport data from elsewhere", 0);
-    // A handshake that has been answered, and one that has had its answer.
+    // An initiation that was answered, and a response that was accepted.
     pair other;
     wire const first = other.initiation(other.a);
     other.b.receive(first);
@@ -328,14 +330,14 @@ BOOST_FIXTURE_TEST_CASE(replayed_messages, siege) {
     BOOST_TEST(other.passes(other.b, other.a));
 }
 
-BOOST_FIXTURE_TEST_CASE(messages_reflected_to_their_sender, siege) {
+BOOST_FIXTURE_TEST_CASE(ignores_messages_reflected_to_their_sender, siege) {
     wire back = own_initiation;
     std::swap(back.from, back.to);
     ignores(back, {status::bad_mac1}, "initiation", 0);
     back = own_data;
     std::swap(back.from, back.to);
     ignores(back, {status::unknown_index}, "transport data", 0);
-    // A response and a cookie reply of the victim's own come back from others.
+    // A host receives its own response, and a host receives its own cookie reply.
     pair other;
     wire const first = other.initiation(other.a);
     other.b.receive(first);
@@ -344,34 +346,34 @@ BOOST_FIXTURE_TEST_CASE(messages_reflected_to_their_sender, siege) {
     other.b.events.clear();
     BOOST_TEST(other.b.receive(answer) == status::bad_mac1);
     BOOST_TEST(other.b.outbox.empty());
-    wire reflected_cookie = cookie; // of `called`
+    wire reflected_cookie = cookie; // sent by `called`
     std::swap(reflected_cookie.from, reflected_cookie.to);
     called.receive(reflected_cookie);
     BOOST_TEST(called.dropped(status::unknown_index) == 1u);
     BOOST_TEST(called.outbox.empty());
 }
 
-BOOST_FIXTURE_TEST_CASE(counters_from_the_future, siege) {
-    for (std::size_t bit = 8; bit < 64; ++bit) // none of these moves the window
+BOOST_FIXTURE_TEST_CASE(ignores_forged_future_counters, siege) {
+    for (std::size_t bit = 8; bit < 64; ++bit) // a forged counter does not move the window
         ignores(changed(data, [&](buffer& b) { wg::store_le64(&b[8], std::uint64_t{1} << bit); }),
                 {status::decryption_failed}, "2 to the", bit);
-    for (std::uint64_t back = 1; back <= 8193; back += 64) // the limit lies 8193 before 2^64
+    for (std::uint64_t back = 1; back <= 8193; back += 64) // Reject-After-Messages is 2^64 - 8193
         ignores(changed(data, [&](buffer& b) { wg::store_le64(&b[8], 0 - back); }), {status::expired_keypair},
                 "counter -", back);
 }
 
-BOOST_FIXTURE_TEST_CASE(sessions_from_the_future, siege) {
-    // What the peer says under a session that the victim has not heard of: the response is still on its way.
+BOOST_FIXTURE_TEST_CASE(ignores_data_for_a_session_that_is_not_established, siege) {
+    // The peer already uses a new session, but its response has not arrived at the other host yet.
     pair other;
     other.connect();
     other.w.now = other.w.now + seconds(125);
     BOOST_TEST_REQUIRE(other.a.send(ipv4(other.a, other.b, 100)) == status::ok);
-    other.a.outbox.pop_front(); // the packet; what follows is the initiation of the next session
+    other.a.outbox.pop_front(); // removes the packet; the next datagram is the initiation of the next session
     other.b.receive(other.a.take_datagram());
     wire const held_back = other.b.take_datagram();
     buffer content = noise(3).take(100);
     wg::store_le32(content.data(), 4);
-    wg::store_le32(&content[4], held_back.receiver()); // an index of a handshake, not of a session
+    wg::store_le32(&content[4], held_back.receiver()); // the index of a handshake, not of a session
     BOOST_TEST(other.a.receive({content, other.b.where, other.a.where}) == status::unknown_index);
     other.a.receive(held_back);
     other.net.settle();

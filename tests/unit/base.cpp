@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// What everything is made of: bytes, secrets, statuses, times, addresses, windows, pools, tables, changes.
+// The basic types: bytes, secrets, statuses, times, addresses, packets, pools, tables, changes.
 #include "wg/backends/storage.hpp"
 #include "wg/base/event.hpp"
 #include "wg/base/flat_table.hpp"
@@ -17,7 +17,7 @@ using namespace wg_tests;
 
 namespace {
 
-/// Memory that an object is made in, and that is read when its life is over.
+/// Memory for one object, read after the object's lifetime.
 template <class T> struct grave {
     alignas(T) wg::byte memory[sizeof(T)];
 
@@ -25,7 +25,7 @@ template <class T> struct grave {
         std::fill(std::begin(memory), std::end(memory), wg::byte{0xaa});
         return *::new (static_cast<void*>(memory)) T(std::forward<Arguments>(arguments)...);
     }
-    /// Read through a volatile pointer: the bytes are nobody's now, and the compiler may not think about them.
+    /// Reads through a volatile pointer: the object is dead, so the compiler might otherwise skip the reads.
     bool is_zero() const {
         wg::byte const volatile* at = memory;
         for (std::size_t i = 0; i < sizeof(T); ++i)
@@ -38,7 +38,7 @@ buffer const key = noise(1).take(32);
 
 struct entry {
     std::uint64_t key = 0, value = 0;
-    unsigned mask = ~0u; ///< of the hash: few bits make many collisions
+    unsigned mask = ~0u; ///< applied to the hash: few bits cause many collisions
     explicit operator bool() const noexcept { return key != 0; }
     std::uint64_t hash() const noexcept { return (key * 0x9e3779b97f4a7c15u >> 32) & mask; }
 };
@@ -47,7 +47,7 @@ struct entry {
 
 BOOST_AUTO_TEST_SUITE(base_bytes)
 
-BOOST_AUTO_TEST_CASE(words_are_read_and_written_in_the_order_they_name) {
+BOOST_AUTO_TEST_CASE(loads_and_stores_use_the_named_byte_order) {
     buffer const in = hex("00 0102030405060708");
     wg::byte const* const p = in.data() + 1; // unaligned
     BOOST_TEST(wg::load_le16(p) == 0x0201);
@@ -71,7 +71,7 @@ BOOST_AUTO_TEST_CASE(words_are_read_and_written_in_the_order_they_name) {
     BOOST_TEST(out == hex("00 0807060504030201"));
 }
 
-BOOST_AUTO_TEST_CASE(the_compiler_may_compute_words) {
+BOOST_AUTO_TEST_CASE(loads_and_stores_work_at_compile_time) {
     constexpr auto round_trip = [] {
         wg::byte_array<8> b{};
         wg::store_be64(b.data(), 0x0102030405060708);
@@ -97,7 +97,7 @@ BOOST_AUTO_TEST_SUITE_END()
 
 BOOST_AUTO_TEST_SUITE(base_secret)
 
-BOOST_AUTO_TEST_CASE(nothing_is_left_of_a_secret_when_its_life_ends) {
+BOOST_AUTO_TEST_CASE(a_destroyed_secret_leaves_zeros) {
     grave<wg::secret<32>> g;
     auto& s = g.make(fixed<32>(key));
     BOOST_TEST(std::equal(key.begin(), key.end(), g.memory));
@@ -118,7 +118,7 @@ BOOST_AUTO_TEST_CASE(moving_wipes_the_source) {
     BOOST_TEST(assigned.equals(made));
     auto& self = assigned;
     assigned = std::move(self);
-    BOOST_TEST(assigned.equals(made)); // onto itself: nothing happens
+    BOOST_TEST(assigned.equals(made)); // self-assignment changes nothing
     from.~secret();
 }
 
@@ -133,7 +133,7 @@ BOOST_AUTO_TEST_CASE(clear_and_wipe_leave_zeros) {
     wg::wipe(nullptr, 0);
 }
 
-BOOST_AUTO_TEST_CASE(comparison_sees_every_bit) {
+BOOST_AUTO_TEST_CASE(comparison_detects_every_flipped_bit) {
     buffer a = noise(2).take(67);
     for (std::size_t size = 0; size <= a.size(); ++size) {
         wg::bytes_view const view = wg::bytes_view(a).first(size);
@@ -176,7 +176,7 @@ BOOST_AUTO_TEST_SUITE_END()
 
 BOOST_AUTO_TEST_SUITE(base_values)
 
-BOOST_AUTO_TEST_CASE(every_status_has_a_name_and_a_sentence_of_its_own) {
+BOOST_AUTO_TEST_CASE(every_status_has_a_unique_name_and_sentence) {
     std::set<std::string> names, texts;
     for (std::size_t i = 0; i < wg::status_count; ++i) {
         auto const s = static_cast<wg::status>(i);
@@ -186,7 +186,7 @@ BOOST_AUTO_TEST_CASE(every_status_has_a_name_and_a_sentence_of_its_own) {
     }
     BOOST_TEST(names.size() == wg::status_count);
     BOOST_TEST(texts.size() == wg::status_count);
-    BOOST_TEST(wg::name_of(wg::status::io_error) == std::string("io_error")); // the last
+    BOOST_TEST(wg::name_of(wg::status::io_error) == std::string("io_error")); // the last status
     BOOST_TEST(static_cast<std::size_t>(wg::status::io_error) + 1 == wg::status_count);
     std::set<std::string> events;
     constexpr auto count = static_cast<std::size_t>(wg::event_id::under_load) + 1;
@@ -194,7 +194,7 @@ BOOST_AUTO_TEST_CASE(every_status_has_a_name_and_a_sentence_of_its_own) {
     BOOST_TEST(events.size() == count);
 }
 
-BOOST_AUTO_TEST_CASE(a_result_is_a_value_or_a_reason) {
+BOOST_AUTO_TEST_CASE(a_result_holds_a_value_or_an_error) {
     wg::result<int> const good(5), bad(wg::status::no_memory);
     BOOST_TEST(static_cast<bool>(good));
     BOOST_TEST(*good == 5);
@@ -203,7 +203,7 @@ BOOST_AUTO_TEST_CASE(a_result_is_a_value_or_a_reason) {
     BOOST_TEST((bad.why() == wg::status::no_memory));
 }
 
-BOOST_AUTO_TEST_CASE(times_add_up) {
+BOOST_AUTO_TEST_CASE(times_and_durations_add_and_compare) {
     using namespace wg;
     instant const t{5};
     BOOST_TEST((t + seconds(1) - t == milliseconds(1000)));
@@ -217,7 +217,7 @@ BOOST_AUTO_TEST_CASE(times_add_up) {
     BOOST_TEST(default_mtu_bytes == 1420u);
 }
 
-BOOST_AUTO_TEST_CASE(a_prefix_masks_the_host) {
+BOOST_AUTO_TEST_CASE(a_prefix_clears_the_host_bits) {
     wg::ip_address v4 = wg::ip_address::v4(255, 255, 255, 255), v6{{}, wg::family::v6};
     v6.octets.fill(0xff);
     for (wg::ip_address const& all : {v4, v6}) {
@@ -235,7 +235,7 @@ BOOST_AUTO_TEST_CASE(a_prefix_masks_the_host) {
 BOOST_AUTO_TEST_CASE(addresses_compare_by_family_and_octets) {
     wg::byte const octets[16] = {10, 0, 0, 1, 5};
     wg::ip_address const four = wg::ip_address::of(wg::family::v4, octets);
-    BOOST_TEST((four == wg::ip_address::v4(10, 0, 0, 1))); // what follows is not looked at
+    BOOST_TEST((four == wg::ip_address::v4(10, 0, 0, 1))); // octets after the fourth are ignored
     BOOST_TEST((four != wg::ip_address{four.octets, wg::family::v6}));
     BOOST_TEST(four.view().size() == 4u);
     BOOST_TEST(wg::ip_address::of(wg::family::v6, octets).view().size() == 16u);
@@ -244,7 +244,7 @@ BOOST_AUTO_TEST_CASE(addresses_compare_by_family_and_octets) {
     BOOST_TEST(static_cast<bool>(wg::endpoint{four, 0, 0}));
 }
 
-BOOST_AUTO_TEST_CASE(a_window_grows_and_shrinks_within_its_buffer) {
+BOOST_AUTO_TEST_CASE(a_packet_grows_and_shrinks_within_its_buffer) {
     buffer room(100);
     for (std::size_t i = 0; i < room.size(); ++i) room[i] = static_cast<wg::byte>(i);
     wg::packet p(room, 16, 50);
@@ -285,7 +285,7 @@ BOOST_AUTO_TEST_CASE(an_ipv4_mapped_endpoint_becomes_ipv4) {
     BOOST_TEST((wg::endpoint{mapped, 51820, 7}.unmapped() == expected));
     BOOST_TEST((wg::change::endpoint({mapped, 51820, 0}).where() == expected));
     BOOST_TEST((expected.unmapped() == expected));
-    for (std::size_t i = 0; i < 12; ++i) { // what differs in one byte is another address
+    for (std::size_t i = 0; i < 12; ++i) { // an address that differs in one prefix byte is not mapped
         wg::endpoint other{mapped, 51820, 0};
         other.address.octets[i] ^= 1;
         BOOST_TEST((other.unmapped() == other));
@@ -296,7 +296,7 @@ BOOST_AUTO_TEST_SUITE_END()
 
 BOOST_AUTO_TEST_SUITE(base_flat_table)
 
-/// Any sequence of changes, with many collisions and with few, in a table that grows and in one that does not.
+/// Random sequences of changes, with many and with few collisions, in a growing table and in a fixed one.
 BOOST_AUTO_TEST_CASE(agrees_with_a_hash_map_of_the_standard_library) {
     auto const compare = [](auto& table, auto& memory, std::size_t most, std::uint64_t seed, unsigned mask) {
         noise random(seed);
@@ -336,7 +336,7 @@ BOOST_AUTO_TEST_CASE(agrees_with_a_hash_map_of_the_standard_library) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(a_fixed_table_says_when_it_is_full) {
+BOOST_AUTO_TEST_CASE(a_full_fixed_table_rejects_insertions) {
     wg::static_storage<> none;
     wg::flat_table<entry, wg::static_storage<>, 8> table(none);
     BOOST_TEST(table.reserve(7, none));
@@ -345,14 +345,14 @@ BOOST_AUTO_TEST_CASE(a_fixed_table_says_when_it_is_full) {
     BOOST_TEST(!table.reserve(1, none));
     BOOST_TEST(!table.insert(entry{8, 8}));
     BOOST_TEST(table.find(entry{8}.hash(), [](entry const& e) { return e.key == 8; }) ==
-               nullptr); // and comes to an end
+               nullptr); // the search ends although no slot is free
 }
 
-BOOST_AUTO_TEST_CASE(an_empty_table_has_nothing) {
+BOOST_AUTO_TEST_CASE(an_empty_table_finds_nothing) {
     wg::growing_storage<> heap;
     wg::flat_table<entry, wg::growing_storage<>, 0> table(heap);
     BOOST_TEST(table.find(5, [](entry const&) { return true; }) == nullptr);
-    BOOST_TEST(!table.insert(entry{1, 1})); // nobody asked for room
+    BOOST_TEST(!table.insert(entry{1, 1})); // no capacity was reserved
 }
 
 BOOST_AUTO_TEST_SUITE_END()
@@ -362,14 +362,14 @@ BOOST_AUTO_TEST_SUITE(backends_storage)
 namespace {
 
 struct holder {
-    wg::byte plain[40] = {1}; ///< what no destructor wipes
+    wg::byte plain[40] = {1}; ///< bytes that the destructor does not wipe
     int* alive = nullptr;
     ~holder() {
         if (alive != nullptr) --*alive;
     }
 };
 
-/// A region that ends.
+/// A region that fails after `left` allocations.
 struct poor_region {
     wg::heap_region heap;
     int left = 0;
@@ -397,7 +397,7 @@ template <class Pool> void use_again(Pool& pool, std::size_t count) {
         BOOST_TEST(different.size() == count);
         for (holder* const one : all) {
             pool.release(one);
-            // the first bytes are the pool's link; of the object nothing is left
+            // the first bytes are the pool's link; all other bytes of the object are wiped
             auto const* const at = reinterpret_cast<wg::byte const volatile*>(one);
             for (std::size_t i = sizeof(void*); i < sizeof(holder); ++i)
                 if (at[i] != 0) BOOST_ERROR("byte " << i);
@@ -408,7 +408,7 @@ template <class Pool> void use_again(Pool& pool, std::size_t count) {
 
 } // namespace
 
-BOOST_AUTO_TEST_CASE(a_static_pool_is_used_again_and_ends) {
+BOOST_AUTO_TEST_CASE(a_static_pool_reuses_slots_up_to_its_capacity) {
     wg::static_storage<> memory;
     wg::static_storage<>::pool<holder, 5> pool(memory);
     use_again(pool, 5);
@@ -419,7 +419,7 @@ BOOST_AUTO_TEST_CASE(a_static_pool_is_used_again_and_ends) {
     BOOST_TEST(pool.reserve(0));
 }
 
-BOOST_AUTO_TEST_CASE(a_growing_pool_grows_or_ends_at_its_limit) {
+BOOST_AUTO_TEST_CASE(a_growing_pool_grows_up_to_its_limit) {
     wg::growing_storage<> memory;
     wg::growing_storage<>::pool<holder, 0> endless(memory);
     use_again(endless, 3000);
@@ -430,19 +430,19 @@ BOOST_AUTO_TEST_CASE(a_growing_pool_grows_or_ends_at_its_limit) {
     BOOST_TEST(limited.acquire() == nullptr);
 }
 
-BOOST_AUTO_TEST_CASE(a_pool_without_memory_says_so) {
+BOOST_AUTO_TEST_CASE(a_pool_reports_that_memory_ran_out) {
     using storage = wg::growing_storage<poor_region>;
     storage memory(poor_region{{}, 1});
     storage::secret_pool<holder, 0> secrets(memory);
     BOOST_TEST(!secrets.reserve(100'000));
-    BOOST_TEST(secrets.acquire() != nullptr); // what was made before can be used
+    BOOST_TEST(secrets.acquire() != nullptr); // slots allocated before remain usable
     while (secrets.acquire() != nullptr) {}
     BOOST_TEST(!secrets.reserve(1));
-    storage::pool<holder, 0> plain(memory); // is not taken from that region
+    storage::pool<holder, 0> plain(memory); // this pool does not use the region
     BOOST_TEST(plain.acquire() != nullptr);
 }
 
-BOOST_AUTO_TEST_CASE(arrays_begin_anew_when_resized) {
+BOOST_AUTO_TEST_CASE(resized_arrays_are_zeroed) {
     wg::static_storage<> none;
     wg::static_storage<>::array<int, 4> fixed_size(none);
     wg::growing_storage<> heap;

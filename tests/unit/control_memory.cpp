@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// The memory of a configuration: it may run out, and what held keys leaves nothing behind.
+// The memory of a configuration: exhaustion is reported, and memory that held keys is wiped.
 #include "uapi_targets.hpp"
 
 #include <algorithm>
@@ -11,7 +11,7 @@ using namespace wg_tests;
 
 namespace {
 
-/// Memory that is zero when given out and remembers whether it was when it came back; it can run out.
+/// Zeroed memory. Counts the releases of memory that is not zero, and fails after a set number of acquisitions.
 struct watched_memory {
     static inline std::map<void*, std::size_t> lent;
     static inline std::size_t unwiped = 0, returned = 0, left = SIZE_MAX;
@@ -42,7 +42,7 @@ struct watched_memory {
 
 BOOST_AUTO_TEST_SUITE(control_memory)
 
-BOOST_AUTO_TEST_CASE(without_memory_a_set_changes_nothing_and_a_get_says_so) {
+BOOST_AUTO_TEST_CASE(without_memory_a_set_changes_nothing_and_a_get_reports_it) {
     std::string many = in_peer;
     for (int i = 0; i < 100; ++i) many += "allowed_ip=10.0.0." + std::to_string(i) + "\n";
     std::size_t failures = 0;
@@ -80,7 +80,8 @@ BOOST_AUTO_TEST_CASE(without_memory_a_set_changes_nothing_and_a_get_says_so) {
     recorder target;
     uapi::basic_session<watched_memory> session;
     wg::basic_secret_buffer<watched_memory> reply;
-    BOOST_TEST((session.feed(bytes_of("set=1\n\n"), target, reply) == status::no_memory)); // not even an answer
+    BOOST_TEST(
+        (session.feed(bytes_of("set=1\n\n"), target, reply) == status::no_memory)); // there is no memory for an answer
     BOOST_TEST(reply.empty());
 }
 
@@ -93,16 +94,17 @@ BOOST_AUTO_TEST_CASE(all_memory_that_held_keys_is_wiped) {
         std::string many = setconf.substr(0, setconf.size() - 1);
         for (int i = 0; i < 50; ++i) many += "public_key=" + key_c + "\npreshared_key=" + key_b + "\n";
         BOOST_TEST((session.feed(bytes_of(many), device, reply) == status::ok));
-        BOOST_TEST(watched_memory::returned > 2u); // the list has grown
+        BOOST_TEST(watched_memory::returned > 2u); // the list of changes has grown
         BOOST_TEST(watched_memory::lent.size() == 1u);
         BOOST_TEST((session.feed(bytes_of("\n"), device, reply) == status::ok));
-        BOOST_TEST(watched_memory::lent.size() == 1u); // the list is gone, the reply has come
+        BOOST_TEST(watched_memory::lent.size() == 1u); // the list is released; only the reply is allocated
         std::size_t const before = watched_memory::returned;
         BOOST_TEST((session.feed(bytes_of("get=1\n\n"), device, reply) == status::ok));
         BOOST_TEST(watched_memory::returned > before); // the reply has grown
         BOOST_TEST((session.feed(bytes_of(many + "nonsense\n"), device, reply) == status::ok));
-        BOOST_TEST(watched_memory::lent.size() == 1u); // an error forgets the list at once
-        BOOST_TEST((session.feed(bytes_of("\n" + many), device, reply) == status::ok)); // and the connection breaks off
+        BOOST_TEST(watched_memory::lent.size() == 1u); // an error releases the list at once
+        BOOST_TEST(
+            (session.feed(bytes_of("\n" + many), device, reply) == status::ok)); // the connection ends within a set
         BOOST_TEST(watched_memory::lent.size() == 2u);
     }
     BOOST_TEST(watched_memory::lent.empty());
@@ -117,7 +119,7 @@ BOOST_AUTO_TEST_CASE(the_memory_check_finds_unwiped_bytes) {
     BOOST_TEST(watched_memory::unwiped == 1u);
 }
 
-BOOST_AUTO_TEST_CASE(a_cleared_reply_leaves_nothing_in_its_storage) {
+BOOST_AUTO_TEST_CASE(a_cleared_reply_is_wiped_from_its_storage) {
     wg::secret_buffer reply;
     BOOST_REQUIRE(reply.append(key_c));
     BOOST_REQUIRE(reply.append(key_a));
@@ -136,7 +138,7 @@ BOOST_AUTO_TEST_CASE(a_cleared_reply_leaves_nothing_in_its_storage) {
     BOOST_TEST(reply.text().data() == storage); // cleared, not released
 }
 
-BOOST_AUTO_TEST_CASE(a_session_keeps_no_line_once_it_is_read) {
+BOOST_AUTO_TEST_CASE(a_session_wipes_each_line_after_parsing) {
     alignas(uapi::session) unsigned char storage[sizeof(uapi::session)]{};
     auto const holds = [&](std::string_view what) {
         auto const* const first = storage;
@@ -152,11 +154,11 @@ BOOST_AUTO_TEST_CASE(a_session_keeps_no_line_once_it_is_read) {
     BOOST_TEST(!holds(key.substr(0, 4)));
     BOOST_TEST((session->feed(bytes_of("private_key=" + key), target, reply) == status::ok));
     BOOST_TEST(holds(key));
-    session->~basic_session(); // the connection breaks off
+    session->~basic_session(); // the connection ends within a line
     BOOST_TEST(!holds(key.substr(0, 4)));
 }
 
-BOOST_AUTO_TEST_CASE(vectors_move_without_leaving_anything) {
+BOOST_AUTO_TEST_CASE(moved_vectors_leave_no_unwiped_memory) {
     watched_memory::start();
     {
         wg::secret_vector<change, watched_memory> first, second;
@@ -173,7 +175,7 @@ BOOST_AUTO_TEST_CASE(vectors_move_without_leaving_anything) {
         BOOST_TEST(second.empty());
         for (int i = 0; i < 100; ++i) BOOST_REQUIRE(first.append(change::peer(key)));
         BOOST_TEST(first.size() == 100u);
-        BOOST_TEST(hex(first.view()[0].key()) == hex(key)); // growth has kept it
+        BOOST_TEST(hex(first.view()[0].key()) == hex(key)); // growth preserves the elements
         BOOST_TEST(first.capacity() >= 100u);
     }
     BOOST_TEST(watched_memory::lent.empty());

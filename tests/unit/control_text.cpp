@@ -60,7 +60,7 @@ BOOST_AUTO_TEST_CASE(reads_and_prints_every_byte_as_hex) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(hex_takes_no_other_character_at_any_place) {
+BOOST_AUTO_TEST_CASE(hex_rejects_any_other_character_at_any_position) {
     std::string const good(alice_hex);
     wg::byte_array<32> key{};
     for (std::size_t place : {std::size_t{0}, std::size_t{1}, std::size_t{33}, std::size_t{63}}) {
@@ -78,7 +78,7 @@ BOOST_AUTO_TEST_CASE(hex_takes_no_other_character_at_any_place) {
     BOOST_TEST(!text::parse_hex("", key));
 }
 
-BOOST_AUTO_TEST_CASE(base64_keys_go_both_ways) {
+BOOST_AUTO_TEST_CASE(reads_and_prints_base64_keys) {
     struct {
         std::string_view hex, base64;
     } const pairs[] = {
@@ -99,7 +99,7 @@ BOOST_AUTO_TEST_CASE(base64_keys_go_both_ways) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(base64_is_strict) {
+BOOST_AUTO_TEST_CASE(rejects_invalid_base64) {
     wg::byte_array<32> key{};
     std::string const good(alice_base64);
     constexpr std::string_view alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -110,7 +110,7 @@ BOOST_AUTO_TEST_CASE(base64_is_strict) {
             BOOST_TEST(text::parse_base64_key(tried, key) == (alphabet.find(tried[place]) != std::string_view::npos));
         }
     }
-    for (std::size_t value = 0; value < 64; ++value) { // the last digit carries 4 bits; the other 2 have to be zero
+    for (std::size_t value = 0; value < 64; ++value) { // the last digit has 4 data bits; the other 2 must be zero
         std::string tried = good;
         tried[42] = alphabet[value];
         BOOST_TEST(text::parse_base64_key(tried, key) == (value % 4 == 0), "digit " << alphabet[value]);
@@ -121,7 +121,7 @@ BOOST_AUTO_TEST_CASE(base64_is_strict) {
     BOOST_TEST(!text::parse_base64_key("", key));
 }
 
-BOOST_AUTO_TEST_CASE(decimals_are_strict_and_bounded) {
+BOOST_AUTO_TEST_CASE(rejects_invalid_and_out_of_range_decimals) {
     BOOST_TEST(*text::parse_decimal<std::uint16_t>("0") == 0);
     BOOST_TEST(*text::parse_decimal<std::uint16_t>("65535") == 65535);
     BOOST_TEST(*text::parse_decimal<std::uint16_t>("00000000000000000000000051820") == 51820);
@@ -153,7 +153,7 @@ BOOST_AUTO_TEST_CASE(reads_ipv4) {
 }
 
 // The examples of RFC 4291, section 2.2, and RFC 5952, sections 1, 2 and 4.
-BOOST_AUTO_TEST_CASE(prints_ipv6_as_rfc_5952_says) {
+BOOST_AUTO_TEST_CASE(prints_ipv6_in_the_form_of_rfc_5952) {
     struct {
         std::string_view from, to;
     } const pairs[] = {
@@ -218,7 +218,7 @@ BOOST_AUTO_TEST_CASE(rejects_invalid_ipv6_addresses) {
     BOOST_TEST(reprint(std::string_view("::1\0", 4)) == "invalid");
 }
 
-// Random texts near the border of validity; inet_pton and inet_ntop of the host decide.
+// Random texts close to valid addresses. The reference is inet_pton and inet_ntop of the host.
 BOOST_AUTO_TEST_CASE(agrees_with_the_host_on_addresses) {
     constexpr std::string_view pieces[] = {":",    "::", ":",         ".",     "0", "1",   "fe80",
                                            "ffff", "00", "192.0.2.1", "12345", "g", "255", "256"};
@@ -226,13 +226,13 @@ BOOST_AUTO_TEST_CASE(agrees_with_the_host_on_addresses) {
     for (std::uint32_t seed = 1; seed <= 60000; ++seed) {
         std::mt19937 random(seed);
         std::string tried;
-        if (seed % 3 == 0) { // a valid one, and then perhaps one character changed
+        if (seed % 3 == 0) { // a valid address, with at most one character changed
             wg::byte_array<16> octets{};
             for (auto& octet : octets) octet = static_cast<wg::byte>(random() % 3 == 0 ? random() : 0);
             char printed[INET6_ADDRSTRLEN];
             tried = inet_ntop(random() % 2 ? AF_INET6 : AF_INET, octets.data(), printed, sizeof printed);
             if (random() % 2) tried[random() % tried.size()] = ":.0f"[random() % 4];
-        } else if (seed % 3 == 1) { // about as many groups as there have to be, and perhaps a gap
+        } else if (seed % 3 == 1) { // about the right number of groups, possibly with a "::"
             auto const groups = 6 + random() % 4, gap = random() % 12;
             for (unsigned i = 0; i < groups; ++i) tried += i == gap ? "::1" : i == 0 ? "1" : ":1";
             if (gap == 10) tried += "::";
@@ -249,7 +249,7 @@ BOOST_AUTO_TEST_CASE(agrees_with_the_host_on_addresses) {
         ++valid;
         BOOST_REQUIRE_MESSAGE((*address == wg::ip_address::of(v6 ? wg::family::v6 : wg::family::v4, expected.data())),
                               tried);
-        bool compatible = v6; // ::a.b.c.d, which the host prints dotted and RFC 5952 does not
+        bool compatible = v6; // ::a.b.c.d: the host prints dots, RFC 5952 does not
         for (std::size_t i = 0; i < 12; ++i) compatible = compatible && expected[i] == 0;
         if (compatible) continue;
         char printed[INET6_ADDRSTRLEN];
@@ -259,7 +259,7 @@ BOOST_AUTO_TEST_CASE(agrees_with_the_host_on_addresses) {
     BOOST_TEST(valid > 10000u);
 }
 
-BOOST_AUTO_TEST_CASE(prefixes_are_masked_and_bounded) {
+BOOST_AUTO_TEST_CASE(masks_prefixes_and_rejects_too_long_ones) {
     BOOST_TEST(reprint_prefix("192.0.2.77/24") == "192.0.2.0/24");
     BOOST_TEST(reprint_prefix("192.0.2.77") == "192.0.2.77/32");
     BOOST_TEST(reprint_prefix("255.255.255.255/0") == "0.0.0.0/0");
@@ -273,7 +273,7 @@ BOOST_AUTO_TEST_CASE(prefixes_are_masked_and_bounded) {
         BOOST_TEST(reprint_prefix(bad) == "invalid", bad);
 }
 
-BOOST_AUTO_TEST_CASE(endpoints_go_both_ways) {
+BOOST_AUTO_TEST_CASE(reads_and_prints_endpoints) {
     for (std::string_view const same :
          {"192.0.2.1:51820", "0.0.0.0:0", "255.255.255.255:65535", "[2001:db8::1]:51820", "[::]:0",
           "[::fffe:c000:201]:1", "[fe80::1%2]:51820", "[fe80::1%4294967295]:65535",
@@ -310,13 +310,14 @@ BOOST_AUTO_TEST_CASE(endpoints_go_both_ways) {
     BOOST_TEST(text::print(wg::endpoint{}).view() == "");
 }
 
-BOOST_AUTO_TEST_CASE(zones_are_names_that_the_resolver_finds_or_numbers) {
+BOOST_AUTO_TEST_CASE(zones_are_numbers_or_names_that_the_resolver_finds) {
     BOOST_TEST(reprint_endpoint("[fe80::1%eth0]:51820", two_interfaces) == "[fe80::1%2]:51820");
     BOOST_TEST(reprint_endpoint("[fe80::1%7]:51820", two_interfaces) == "[fe80::1%70]:51820");
     BOOST_TEST(reprint_endpoint("[fe80::1%8]:51820", two_interfaces) == "[fe80::1%8]:51820");
     BOOST_TEST(reprint_endpoint("[fe80::1%eth1]:51820", two_interfaces) == "invalid");
     BOOST_TEST(reprint_endpoint("[fe80::1%eth0]:51820") == "invalid");
-    BOOST_TEST(reprint_endpoint("[::ffff:192.0.2.1]:51820") == "192.0.2.1:51820"); // a datagram there is IPv4
+    BOOST_TEST(reprint_endpoint("[::ffff:192.0.2.1]:51820") ==
+               "192.0.2.1:51820"); // the socket sends IPv4 to a mapped address
     BOOST_TEST(reprint_endpoint("[::FFFF:c000:201]:51820") == "192.0.2.1:51820");
     BOOST_TEST(reprint_endpoint("[::ffff:192.0.2.1%eth0]:51820", two_interfaces) == "192.0.2.1:51820");
     BOOST_TEST(reprint_endpoint("[::192.0.2.1]:51820") == "[::c000:201]:51820");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// The configuration protocol of wg(8): what a set changes, what a get says, and how both fail.
+// The configuration protocol of wg(8): the changes of a set, the reply to a get, and the errors of both.
 #include "uapi_targets.hpp"
 
 #include <random>
@@ -8,7 +8,7 @@ using namespace wg_tests;
 
 namespace {
 
-/// What a set of these lines changes, or the error it is answered by.
+/// The changes that a set of these lines applies, or the error reply.
 std::string effect(std::string const& lines) {
     recorder target;
     std::string const reply = talk(target, "set=1\n" + lines + "\n");
@@ -66,7 +66,7 @@ BOOST_AUTO_TEST_CASE(reads_a_setconf_in_pieces_of_any_size) {
         BOOST_TEST(talk(target, setconf, step) == answer(0));
         BOOST_TEST(target.applied == setconf_changes, boost::test_tools::per_element());
     }
-    for (std::size_t cut = 0; cut <= setconf.size(); ++cut) { // in two pieces, also an empty one
+    for (std::size_t cut = 0; cut <= setconf.size(); ++cut) { // in two pieces, one of them possibly empty
         recorder target;
         uapi::session session{only_eth0};
         wg::secret_buffer reply;
@@ -78,14 +78,14 @@ BOOST_AUTO_TEST_CASE(reads_a_setconf_in_pieces_of_any_size) {
 }
 
 BOOST_AUTO_TEST_CASE(applies_nothing_before_the_empty_line) {
-    for (std::size_t cut = 0; cut < setconf.size(); ++cut) { // the connection ends here
+    for (std::size_t cut = 0; cut < setconf.size(); ++cut) { // the connection ends after `cut` characters
         recorder target;
         BOOST_TEST(talk(target, setconf.substr(0, cut)) == "");
         BOOST_TEST(target.configured == 0u);
     }
 }
 
-BOOST_AUTO_TEST_CASE(private_key) {
+BOOST_AUTO_TEST_CASE(reads_and_checks_private_key) {
     BOOST_TEST(effect("private_key=" + key_c + "\n") == "private_key " + key_c + "\n");
     BOOST_TEST(effect("private_key=" + no_key + "\n") == "private_key " + no_key + "\n");
     BOOST_TEST(effect("private_key=" + std::string(64, 'A') + "\n") == "private_key " + key_a + "\n");
@@ -95,42 +95,43 @@ BOOST_AUTO_TEST_CASE(private_key) {
         BOOST_TEST(effect("private_key=" + bad + "\n") == invalid, bad);
 }
 
-BOOST_AUTO_TEST_CASE(listen_port) {
+BOOST_AUTO_TEST_CASE(reads_and_checks_listen_port) {
     BOOST_TEST(effect("listen_port=0\n") == "listen_port 0\n");
     BOOST_TEST(effect("listen_port=65535\n") == "listen_port 65535\n");
     for (std::string const bad : {"", "65536", "-1", "+1", " 1", "1 ", "0x1", "random", "1=1"})
         BOOST_TEST(effect("listen_port=" + bad + "\n") == invalid, bad);
 }
 
-BOOST_AUTO_TEST_CASE(fwmark) {
+BOOST_AUTO_TEST_CASE(reads_and_checks_fwmark) {
     BOOST_TEST(effect("fwmark=0\n") == "fwmark 0\n");
     BOOST_TEST(effect("fwmark=4294967295\n") == "fwmark 4294967295\n");
     for (std::string const bad : {"", "4294967296", "-1", "0xca6c", "off"})
         BOOST_TEST(effect("fwmark=" + bad + "\n") == invalid, bad);
 }
 
-BOOST_AUTO_TEST_CASE(replace_peers) {
+BOOST_AUTO_TEST_CASE(reads_and_checks_replace_peers) {
     BOOST_TEST(effect("replace_peers=true\n") == "replace_peers\n");
     for (std::string const bad : {"", "false", "1", "True", "true "})
         BOOST_TEST(effect("replace_peers=" + bad + "\n") == invalid, bad);
 }
 
-BOOST_AUTO_TEST_CASE(public_key) {
+BOOST_AUTO_TEST_CASE(reads_and_checks_public_key) {
     BOOST_TEST(effect(in_peer) == "peer " + key_a + "\n");
     BOOST_TEST(effect(in_peer + "public_key=" + key_c + "\n") == "peer " + key_a + "\npeer " + key_c + "\n");
-    BOOST_TEST(effect("public_key=" + no_key + "\n") == "peer " + no_key + "\n"); // the device says what it is
+    BOOST_TEST(effect("public_key=" + no_key + "\n") ==
+               "peer " + no_key + "\n"); // the parser accepts it; the device decides
     for (std::string const& bad : {std::string(), key_a.substr(1), key_a + "a", "x" + key_a.substr(1)}) {
         BOOST_TEST(effect("public_key=" + bad + "\n") == invalid, bad);
         BOOST_TEST(effect_in_peer("public_key=" + bad + "\n") == invalid, bad);
     }
 }
 
-BOOST_AUTO_TEST_CASE(update_only_stands_before_other_changes_of_the_peer) {
+BOOST_AUTO_TEST_CASE(update_only_must_precede_other_changes_of_the_peer) {
     BOOST_TEST(effect_in_peer("update_only=true\n") == "update_only\n");
     BOOST_TEST(effect_in_peer("update_only=true\nallowed_ip=::/0\n") == "update_only\nallowed_ip ::/0\n");
     BOOST_TEST(effect_in_peer("protocol_version=1\nupdate_only=true\n") == "update_only\n");
     BOOST_TEST(effect_in_peer("update_only=true\nremove=true\n") == "update_only\nremove_peer\n");
-    BOOST_TEST(effect_in_peer("remove=true\nupdate_only=true\n") == "remove_peer\n"); // wgctrl sends these
+    BOOST_TEST(effect_in_peer("remove=true\nupdate_only=true\n") == "remove_peer\n"); // wgctrl sends this order
     for (std::string const& before :
          {"preshared_key=" + key_b, std::string("endpoint=192.0.2.1:1"), std::string("allowed_ip=::/0"),
           std::string("persistent_keepalive_interval=0"), std::string("replace_allowed_ips=true")})
@@ -141,7 +142,7 @@ BOOST_AUTO_TEST_CASE(update_only_stands_before_other_changes_of_the_peer) {
         BOOST_TEST(effect_in_peer("update_only=" + bad + "\n") == invalid, bad);
 }
 
-BOOST_AUTO_TEST_CASE(lines_behind_remove_are_checked_but_change_nothing) {
+BOOST_AUTO_TEST_CASE(lines_after_remove_are_checked_but_not_applied) {
     BOOST_TEST(effect_in_peer("remove=true\n") == "remove_peer\n");
     BOOST_TEST(effect_in_peer("allowed_ip=::/0\nremove=true\nallowed_ip=10.0.0.0/8\nremove=true\n") ==
                "allowed_ip ::/0\nremove_peer\n");
@@ -151,14 +152,14 @@ BOOST_AUTO_TEST_CASE(lines_behind_remove_are_checked_but_change_nothing) {
     for (std::string const bad : {"", "false", "1"}) BOOST_TEST(effect_in_peer("remove=" + bad + "\n") == invalid, bad);
 }
 
-BOOST_AUTO_TEST_CASE(preshared_key) {
+BOOST_AUTO_TEST_CASE(reads_and_checks_preshared_key) {
     BOOST_TEST(effect_in_peer("preshared_key=" + key_c + "\n") == "preshared_key " + key_c + "\n");
     BOOST_TEST(effect_in_peer("preshared_key=" + no_key + "\n") == "preshared_key " + no_key + "\n");
     for (std::string const& bad : {std::string(), key_a.substr(2), key_a + "00", "-" + key_a.substr(1)})
         BOOST_TEST(effect_in_peer("preshared_key=" + bad + "\n") == invalid, bad);
 }
 
-BOOST_AUTO_TEST_CASE(endpoint) {
+BOOST_AUTO_TEST_CASE(reads_and_checks_endpoint) {
     for (std::string const good : {"192.0.2.1:51820", "[2001:db8::1]:65535", "[fe80::1%5]:1"})
         BOOST_TEST(effect_in_peer("endpoint=" + good + "\n") == "endpoint " + good + "\n");
     BOOST_TEST(effect_in_peer("endpoint=[fe80::1%eth0]:1\n") == "endpoint [fe80::1%2]:1\n");
@@ -167,20 +168,20 @@ BOOST_AUTO_TEST_CASE(endpoint) {
         BOOST_TEST(effect_in_peer("endpoint=" + bad + "\n") == invalid, bad);
 }
 
-BOOST_AUTO_TEST_CASE(persistent_keepalive_interval) {
+BOOST_AUTO_TEST_CASE(reads_and_checks_persistent_keepalive_interval) {
     BOOST_TEST(effect_in_peer("persistent_keepalive_interval=0\n") == "persistent_keepalive 0\n");
     BOOST_TEST(effect_in_peer("persistent_keepalive_interval=65535\n") == "persistent_keepalive 65535\n");
     for (std::string const bad : {"", "65536", "-1", "off", "25s"})
         BOOST_TEST(effect_in_peer("persistent_keepalive_interval=" + bad + "\n") == invalid, bad);
 }
 
-BOOST_AUTO_TEST_CASE(replace_allowed_ips) {
+BOOST_AUTO_TEST_CASE(reads_and_checks_replace_allowed_ips) {
     BOOST_TEST(effect_in_peer("replace_allowed_ips=true\n") == "replace_allowed_ips\n");
     for (std::string const bad : {"", "false", "1"})
         BOOST_TEST(effect_in_peer("replace_allowed_ips=" + bad + "\n") == invalid, bad);
 }
 
-BOOST_AUTO_TEST_CASE(allowed_ip) {
+BOOST_AUTO_TEST_CASE(reads_and_checks_allowed_ip) {
     BOOST_TEST(effect_in_peer("allowed_ip=10.1.2.3/8\n") == "allowed_ip 10.0.0.0/8\n");
     BOOST_TEST(effect_in_peer("allowed_ip=10.1.2.3\n") == "allowed_ip 10.1.2.3/32\n");
     BOOST_TEST(effect_in_peer("allowed_ip=::/0\n") == "allowed_ip ::/0\n");
@@ -190,13 +191,13 @@ BOOST_AUTO_TEST_CASE(allowed_ip) {
         BOOST_TEST(effect_in_peer("allowed_ip=" + bad + "\n") == invalid, bad);
 }
 
-BOOST_AUTO_TEST_CASE(protocol_version) {
+BOOST_AUTO_TEST_CASE(accepts_protocol_version_1_only) {
     BOOST_TEST(effect_in_peer("protocol_version=1\n") == "");
     for (std::string const bad : {"", "0", "2", "01"})
         BOOST_TEST(effect_in_peer("protocol_version=" + bad + "\n") == invalid, bad);
 }
 
-BOOST_AUTO_TEST_CASE(keys_are_known_only_where_they_belong) {
+BOOST_AUTO_TEST_CASE(rejects_unknown_and_misplaced_keys) {
     for (std::string const& line : {"private_key=" + key_a, std::string("listen_port=1"), std::string("fwmark=1"),
                                     std::string("replace_peers=true")})
         BOOST_TEST(effect_in_peer(line + "\n") == invalid, line);
@@ -235,10 +236,10 @@ BOOST_AUTO_TEST_CASE(a_line_longer_than_any_valid_one_is_a_protocol_error) {
     BOOST_TEST(talk(target, "get=1\n" + std::string(300, 'x') + "\n\n") == answer(EPROTO));
     BOOST_TEST(talk(target, "set=1" + std::string(300, 'x') + "\n", SIZE_MAX, status::protocol_error) ==
                protocol_error);
-    BOOST_TEST(talk(target, std::string(1000000, 'x')) == ""); // neither an answer nor memory
+    BOOST_TEST(talk(target, std::string(1000000, 'x')) == ""); // no reply, and no memory is used
 }
 
-BOOST_AUTO_TEST_CASE(an_error_anywhere_undoes_the_whole_set) {
+BOOST_AUTO_TEST_CASE(an_error_in_any_line_discards_the_whole_set) {
     strings lines;
     for (std::size_t at = 0, end; at < setconf.size() - 1; at = end + 1) {
         end = setconf.find('\n', at);
@@ -259,7 +260,7 @@ BOOST_AUTO_TEST_CASE(an_error_anywhere_undoes_the_whole_set) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(the_first_error_is_the_answer) {
+BOOST_AUTO_TEST_CASE(the_reply_has_the_first_error) {
     BOOST_TEST(effect("fwmark=x\nnonsense\n") == invalid);
     BOOST_TEST(effect("nonsense\nfwmark=x\n") == protocol_error);
     BOOST_TEST(effect("nonsense\nset=1\nfwmark=1\n") == protocol_error);
@@ -302,7 +303,7 @@ BOOST_AUTO_TEST_CASE(a_connection_carries_many_operations) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(an_unknown_operation_is_answered_and_ends_the_connection) {
+BOOST_AUTO_TEST_CASE(an_unknown_operation_gets_an_error_and_ends_the_connection) {
     for (std::string const bad :
          {"", "set", "set=", "set=2", "get=0", "Set=1", "set=1 ", "get=1\r", "listen_port=1", "errno=0"}) {
         for (std::size_t const step : {std::size_t{1}, SIZE_MAX}) {
@@ -315,9 +316,9 @@ BOOST_AUTO_TEST_CASE(an_unknown_operation_is_answered_and_ends_the_connection) {
     }
 }
 
-// What wg(8) of 2026-03 understands: a sign only in the reply to a set, none in that to a get, an empty line behind
-// both, no negative time.
-BOOST_AUTO_TEST_CASE(replies_have_the_format_of_wg) {
+// The reply format of wg(8) of 2026-03: errno is negative after a set and positive after a get, an empty line ends both
+// replies, and no time is negative.
+BOOST_AUTO_TEST_CASE(replies_have_the_format_of_wg_8) {
     recorder target;
     BOOST_TEST(talk(target, "set=1\n\n") == "errno=0\n\n");
     BOOST_TEST(talk(target, "set=1\nlisten_port=\n\n") == "errno=-22\n\n");
@@ -331,7 +332,7 @@ BOOST_AUTO_TEST_CASE(replies_have_the_format_of_wg) {
                std::string::npos);
 }
 
-BOOST_AUTO_TEST_CASE(get_prints_what_was_set) {
+BOOST_AUTO_TEST_CASE(get_prints_the_configuration) {
     small_device device;
     BOOST_TEST(talk(device, "get=1\n\n") == "errno=0\n\n");
     std::string const set_and_get = setconf + "get=1\n\n";
@@ -357,10 +358,10 @@ BOOST_AUTO_TEST_CASE(get_prints_what_was_set) {
                                  "errno=0\n\n";
     BOOST_TEST(talk(device, set_and_get) == expected);
     talk(device, "set=1\nreplace_peers=true\n" + in_peer + "\n");
-    BOOST_TEST(talk(device, "get=1\n\n").find("endpoint=") == std::string::npos); // unknown: not printed
+    BOOST_TEST(talk(device, "get=1\n\n").find("endpoint=") == std::string::npos); // an unknown endpoint is not printed
 }
 
-BOOST_AUTO_TEST_CASE(a_hundred_and_thirty_thousand_allowed_ips_are_one_set) {
+BOOST_AUTO_TEST_CASE(a_set_may_have_130000_allowed_ips) {
     recorder target;
     std::string input = "set=1\n" + in_peer;
     for (unsigned i = 0; i < 130000; ++i)
@@ -372,8 +373,8 @@ BOOST_AUTO_TEST_CASE(a_hundred_and_thirty_thousand_allowed_ips_are_one_set) {
     BOOST_TEST(target.applied[130000] == "allowed_ip 10.1.251.207/32");
 }
 
-/// A million peers are more changes than 2^20.
-BOOST_AUTO_TEST_CASE(a_set_of_more_than_three_million_changes_is_taken) {
+/// A million peers need more than 2^20 changes.
+BOOST_AUTO_TEST_CASE(a_set_may_have_three_million_changes) {
     struct counter {
         std::size_t count = 0;
         wg::status configure(std::span<change const> changes) noexcept {
@@ -393,7 +394,7 @@ BOOST_AUTO_TEST_CASE(a_set_of_more_than_three_million_changes_is_taken) {
     BOOST_TEST(target.count == 3'200'000u);
 }
 
-BOOST_AUTO_TEST_CASE(a_set_without_end_stops_at_the_cap) {
+BOOST_AUTO_TEST_CASE(an_endless_set_is_rejected_at_the_cap) {
     recorder target;
     constexpr std::size_t most = 1 << 16;
     uapi::session session(nullptr, most);
@@ -435,9 +436,9 @@ BOOST_AUTO_TEST_CASE(a_reply_beyond_its_cap_is_reported) {
     }
 }
 
-// Whatever comes: as many operations are applied or shown as are answered by errno=0, and how the input is cut makes
-// no difference.
-BOOST_AUTO_TEST_CASE(mutated_input_is_answered_consistently) {
+// For any input, the count of applied sets and gets equals the count of errno=0 replies. The result does not depend on
+// how the input is split.
+BOOST_AUTO_TEST_CASE(mutated_input_gets_consistent_replies) {
     strings const pieces = {"set=1\n",
                             "get=1\n",
                             "\n",

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Policies with batch members are called with batches, and nothing else changes. The same traffic passes a device with
-// batch members and many jobs a call, and a device without them and one job a call. Both send the same bytes in the
-// same order.
+// The device calls the batch members of policies, and nothing else changes. The same traffic passes through a device
+// with batch members and many jobs per call, and through a device without them and with one job per call. Both send the
+// same bytes in the same order.
 #include "fixture.hpp"
 
 #include <tuple>
@@ -69,7 +69,7 @@ struct batch_aead : plain_aead {
     }
 };
 
-/// Capacity for many peers, and a queue that is soon under load.
+/// Capacity for many peers, and a short handshake queue, so that load starts early.
 struct loaded : wg::host_capacity {
     static constexpr std::size_t max_queued_handshakes = 128;
 };
@@ -375,7 +375,7 @@ BOOST_AUTO_TEST_CASE(batched_initiations_have_the_same_result_as_single_ones) {
     counted = {};
     BOOST_TEST((answer_a_crowd<batches>(64) == expected));
     BOOST_TEST(counted.hash.most == 30u);
-    BOOST_TEST(counted.dh.most > 8u); // ee and se of those of eight that are worth it
+    BOOST_TEST(counted.dh.most > 8u); // ee and se of the valid initiations among eight
     BOOST_TEST(counted.dh.items > 3 * 18u);
 }
 

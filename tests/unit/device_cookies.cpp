@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Load: what a device asks of strangers then, and what it makes of cookies (whitepaper 5.3, 5.4.7).
+// A device under load: cookie replies, mac2 and the rate limit of handshakes (whitepaper 5.3, 5.4.7).
 #include "untrusted.hpp"
 
 using namespace wg_tests;
@@ -8,7 +8,7 @@ using wg::status;
 
 namespace {
 
-/// Few places in the queue of handshakes, so that little is load: from the second waiting message on.
+/// A short handshake queue, so that two waiting messages count as load.
 struct few_handshakes : wg::host_capacity {
     static constexpr std::size_t max_queued_handshakes = 16;
 };
@@ -28,17 +28,17 @@ BOOST_AUTO_TEST_CASE(mac2_is_ignored_without_load) {
     BOOST_TEST((p.b.take_datagram().type() == message_type::response));
 }
 
-/// Two hosts, the second of them under load from somebody who knows its public key.
+/// Two hosts. A stranger that has the public key of `b` puts `b` under load.
 struct loaded_pair : basic_pair<loadable> {
     host_type stranger{w, 9};
 
     loaded_pair() { add_peer(stranger, b); }
 
-    /// An initiation of the stranger, whom nobody knows; its mac1 is right.
+    /// An initiation of the stranger, which is no peer of `b`, with a correct mac1.
     wire noise_initiation() {
         stranger.send(ipv4(stranger, b, 100));
         wire const out = stranger.take_datagram();
-        stranger.device.down(w.now); // so that it may send the next one at once
+        stranger.device.down(w.now); // allows the next initiation at once
         stranger.device.up();
         return out;
     }
@@ -61,7 +61,7 @@ BOOST_AUTO_TEST_CASE(initiation_under_load_needs_a_cookie) {
     BOOST_TEST(p.b.receive(first) == status::queued);
     BOOST_TEST(counted_dh::calls == dhs);
     BOOST_TEST(p.b.dropped(status::cookie_sent) == 3u);
-    BOOST_TEST_REQUIRE(p.b.outbox.size() == 3u); // two of them for the stranger
+    BOOST_TEST_REQUIRE(p.b.outbox.size() == 3u); // two cookie replies go to the stranger
     wire const reply = p.b.outbox.back();
     p.b.outbox.clear();
     BOOST_TEST((reply.type() == message_type::cookie_reply));
@@ -79,7 +79,7 @@ BOOST_AUTO_TEST_CASE(initiation_under_load_needs_a_cookie) {
     BOOST_TEST((second.type() == message_type::initiation));
     BOOST_TEST(second.has_mac2());
     p.load();
-    BOOST_TEST(p.b.receive(changed(second, 140)) == status::queued); // a wrong mac2 is as good as none
+    BOOST_TEST(p.b.receive(changed(second, 140)) == status::queued); // a wrong mac2 is treated like a missing one
     BOOST_TEST(p.b.dropped(status::cookie_sent) == 6u);
     p.b.outbox.clear();
     BOOST_TEST(p.b.receive(second) == status::queued);
@@ -88,7 +88,7 @@ BOOST_AUTO_TEST_CASE(initiation_under_load_needs_a_cookie) {
 }
 
 //= wp 5.4.7: a cookie is good for one address and port
-BOOST_AUTO_TEST_CASE(a_cookie_is_worthless_from_elsewhere) {
+BOOST_AUTO_TEST_CASE(rejects_a_cookie_from_another_address_or_port) {
     loaded_pair p;
     wire const first = p.initiation(p.a);
     p.load();
@@ -130,7 +130,7 @@ BOOST_AUTO_TEST_CASE(response_under_load_needs_a_cookie) {
     BOOST_TEST_REQUIRE(p.a.outbox.size() == 3u);
     wire const reply = p.a.outbox.back();
     BOOST_TEST((reply.type() == message_type::cookie_reply));
-    BOOST_TEST(reply.receiver() == response.sender()); // which is the index of a keypair by now
+    BOOST_TEST(reply.receiver() == response.sender()); // this index belongs to a keypair now
     p.a.outbox.clear();
     p.b.receive(reply);
     BOOST_TEST(p.b.count(wg::event_id::cookie_reply_received) == 1u);
@@ -162,7 +162,8 @@ BOOST_AUTO_TEST_CASE(valid_mac2_beyond_the_rate_is_dropped_silently) {
     p.load();
     p.b.poll();
     p.b.outbox.clear();
-    for (int i = 0; i < 5; ++i) p.b.receive(second); // the first is answered, the others are replays, but all cost
+    for (int i = 0; i < 5; ++i)
+        p.b.receive(second); // the first is answered, the others are replays, and all count for the rate
     BOOST_TEST(p.b.outbox.size() == 1u);
     BOOST_TEST(p.b.dropped(status::replayed_initiation) == 4u);
     std::uint64_t const dhs = counted_dh::calls;
@@ -173,7 +174,7 @@ BOOST_AUTO_TEST_CASE(valid_mac2_beyond_the_rate_is_dropped_silently) {
 }
 
 //= linux: under load is an eighth of the queue, and a second after
-BOOST_AUTO_TEST_CASE(load_ends_a_second_after_the_queue_was_long) {
+BOOST_AUTO_TEST_CASE(load_ends_one_second_after_the_queue_was_long) {
     loaded_pair p;
     wire const first = p.initiation(p.a);
     p.load();
@@ -196,14 +197,14 @@ BOOST_AUTO_TEST_CASE(a_full_queue_drops_and_counts_new_messages) {
     for (std::size_t i = 0; i < few_handshakes::max_queued_handshakes; ++i)
         BOOST_TEST(p.b.take(junk) == status::queued);
     BOOST_TEST(p.b.take(junk) == status::handshake_queue_full);
-    for (int i = 0; i < 3; ++i) p.b.poll(); // a call looks at eight messages
-    // A source that proves no cookie is sent five cookie replies at once, and no more.
+    for (int i = 0; i < 3; ++i) p.b.poll(); // one call handles up to eight messages
+    // A source without a cookie gets a burst of five cookie replies.
     BOOST_TEST(p.b.dropped(status::cookie_sent) == 5u);
     BOOST_TEST(p.b.dropped(status::rate_limited) == few_handshakes::max_queued_handshakes - 5u);
     BOOST_TEST(p.b.take(junk) == status::queued);
 }
 
-/// A queue long enough that load means a full one.
+/// A queue that is long enough to count as load only when it is full.
 struct long_queue : wg::host_capacity {
     static constexpr std::size_t max_queued_handshakes = 64;
 };
@@ -222,11 +223,11 @@ struct host_under_load : basic_pair<policies_with<wg::growing_storage<wg::heap_r
     }
 };
 
-/// Under load a message without a cookie is refused before it takes a place in the queue.
-BOOST_AUTO_TEST_CASE(under_load_only_messages_that_get_an_answer_are_queued) {
+/// Under load a message without a cookie is refused before it is queued.
+BOOST_AUTO_TEST_CASE(under_load_a_rate_limited_message_is_not_queued) {
     host_under_load p;
     BOOST_TEST(p.b.take(p.junk) == status::rate_limited);
-    // The honest peer has another source: it is sent a cookie, and its next initiation is answered.
+    // The honest peer has another source address and gets a cookie reply.
     p.a.send(ipv4(p.a, p.b, 100));
     BOOST_TEST(p.b.take(p.a.take_datagram()) == status::queued);
     p.b.poll();
@@ -238,9 +239,9 @@ BOOST_AUTO_TEST_CASE(under_load_only_messages_that_get_an_answer_are_queued) {
     BOOST_TEST(sent);
 }
 
-/// Sources that are forged one by one are each sent a cookie reply. They do not fill the queue: there is room for a
-/// message that proves a cookie.
-BOOST_AUTO_TEST_CASE(messages_without_cookies_leave_room_for_one_with_a_cookie) {
+/// Messages from many forged sources each get a cookie reply. They fill at most half of the queue, so that a message
+/// with a valid cookie finds room.
+BOOST_AUTO_TEST_CASE(messages_without_a_cookie_fill_at_most_half_of_the_queue) {
     host_under_load p;
     p.a.send(ipv4(p.a, p.b, 100));
     BOOST_TEST(p.b.take(p.a.take_datagram()) == status::queued);
@@ -256,7 +257,7 @@ BOOST_AUTO_TEST_CASE(messages_without_cookies_leave_room_for_one_with_a_cookie) 
     BOOST_TEST_REQUIRE(second.has_mac2());
 
     for (std::size_t i = 0; i < long_queue::max_queued_handshakes; ++i) BOOST_TEST(p.b.take(p.junk) == status::queued);
-    for (int i = 0; i < 10; ++i) p.b.poll(); // load has begun anew
+    for (int i = 0; i < 10; ++i) p.b.poll(); // the device is under load again
     p.b.outbox.clear();
     std::size_t queued = 0;
     for (std::size_t i = 0; i < 2 * long_queue::max_queued_handshakes; ++i) {
@@ -270,7 +271,7 @@ BOOST_AUTO_TEST_CASE(messages_without_cookies_leave_room_for_one_with_a_cookie) 
     BOOST_TEST(p.b.count(wg::event_id::response_sent) == 1u);
 }
 
-/// A pair of which `a` sent an initiation and has the cookie reply to it, still undelivered.
+/// A pair in which `a` sent an initiation. `reply` is the cookie reply to it, not delivered yet.
 struct cookie_pair : loaded_pair {
     wire reply;
     cookie_pair() {
@@ -295,7 +296,7 @@ BOOST_AUTO_TEST_CASE(forged_cookie_replies_change_nothing) {
     for (std::size_t at = 4; at < 8; ++at) p.a.receive(changed(p.reply, at));
     BOOST_TEST(p.a.dropped(status::unknown_index) == 4u);
     BOOST_TEST(!p.retransmission().has_mac2());
-    // that was another mac1, so that the old reply answers nothing any more
+    // the new initiation has another mac1, so the old reply does not match it
     wire late = p.reply;
     p.a.receive(late);
     BOOST_TEST(p.a.dropped(status::unknown_index) == 5u);
@@ -303,7 +304,7 @@ BOOST_AUTO_TEST_CASE(forged_cookie_replies_change_nothing) {
 }
 
 //= linux: one cookie reply is taken for each message sent
-BOOST_AUTO_TEST_CASE(a_cookie_reply_is_taken_once) {
+BOOST_AUTO_TEST_CASE(a_cookie_reply_is_accepted_once) {
     cookie_pair p;
     p.a.receive(p.reply);
     BOOST_TEST(p.a.count(wg::event_id::cookie_reply_received) == 1u);
@@ -313,7 +314,7 @@ BOOST_AUTO_TEST_CASE(a_cookie_reply_is_taken_once) {
 }
 
 //= linux: a cookie reply moves no endpoint, counts for no traffic and stirs no timer
-BOOST_AUTO_TEST_CASE(a_cookie_reply_from_elsewhere_moves_nothing) {
+BOOST_AUTO_TEST_CASE(a_cookie_reply_from_another_address_changes_no_endpoint_or_timer) {
     cookie_pair p;
     auto const before = p.a.report(p.b.public_key);
     wg::instant const deadline = p.a.device.next_deadline();
@@ -330,14 +331,14 @@ BOOST_AUTO_TEST_CASE(mac2_is_zero_once_the_cookie_is_115_s_old) {
         cookie_pair p;
         p.a.receive(p.reply);
         p.advance_clock(age);
-        p.a.device.down(p.w.now); // drops what the timers would do in between, keeps the cookie
+        p.a.device.down(p.w.now); // cancels the timers, keeps the cookie
         p.a.device.up();
         BOOST_TEST(p.initiation(p.a).has_mac2() == has);
     }
 }
 
-/// Peers behind one NAT that lose their way to the hub and find it again all at once. While the processor has time for
-/// them they are answered, without cookies and without a limit for their common address.
+/// Peers behind one NAT lose the connection to the hub and reconnect at the same time. As long as the hub keeps up, it
+/// answers them without cookies and without a rate limit for their common address.
 BOOST_AUTO_TEST_CASE(a_thousand_peers_behind_one_address_are_answered_at_once) {
     world w;
     host hub{w, 1};

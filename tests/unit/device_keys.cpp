@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Keys: how they change, and that none outlives what it was for.
+// Changes of keys, and the erasure of keys that are no longer needed.
 #include "fixture.hpp"
 
 using namespace wg_tests;
@@ -9,7 +9,7 @@ using wg::status;
 
 namespace {
 
-/// Whether 16 bytes of the key lie in that memory. Its owner may be gone: the memory is a pool's.
+/// Whether 16 bytes of the key are in `memory`. The object there may be destroyed already: the pool owns the memory.
 bool holds(void const* memory, std::size_t size, buffer const& key) {
     auto const* const at = static_cast<wg::byte const*>(memory);
     for (std::size_t i = 0; i + 16 <= size; ++i)
@@ -22,10 +22,10 @@ template <class Secret> buffer copy_of(Secret const& key) { return buffer(key.ex
 
 BOOST_AUTO_TEST_SUITE(device_keys)
 
-// --- keys that change
+// --- changes of keys
 
 //= linux: a new private key takes effect at once: sessions send no more, but receive what is under way
-BOOST_AUTO_TEST_CASE(a_new_private_key_makes_new_sessions_at_once) {
+BOOST_AUTO_TEST_CASE(a_new_private_key_starts_new_sessions_at_once) {
     pair p;
     p.connect();
     p.b.send(ipv4(p.b, p.a, 100));
@@ -39,14 +39,14 @@ BOOST_AUTO_TEST_CASE(a_new_private_key_makes_new_sessions_at_once) {
     BOOST_TEST(p.b.configure(change::peer(old_public), change::remove_peer()) == status::ok);
     add_peer(p.b, p.a);
     p.clear_logs();
-    BOOST_TEST(p.a.send(ipv4(p.a, p.b, 100)) == status::staged); // within 5 s of the handshake before
+    BOOST_TEST(p.a.send(ipv4(p.a, p.b, 100)) == status::staged); // the last initiation was less than 5 s ago
     p.net.settle();
     BOOST_TEST(p.b.received.size() == 1u);
     BOOST_TEST(p.net.count(message_type::initiation) == 1u);
 }
 
 //= linux: a new private key takes effect at once: sessions send no more, but receive what is under way
-BOOST_AUTO_TEST_CASE(packets_staged_before_a_private_key_are_sent_after_it) {
+BOOST_AUTO_TEST_CASE(packets_staged_without_a_private_key_are_sent_once_it_is_set) {
     pair p;
     BOOST_TEST(p.a.configure(change::private_key(wg::public_key{})) == status::ok);
     BOOST_TEST(p.a.send(ipv4(p.a, p.b, 100)) == status::staged);
@@ -61,14 +61,14 @@ BOOST_AUTO_TEST_CASE(the_same_private_key_again_changes_nothing) {
     pair p;
     p.connect();
     buffer key = copy_of(p.a.private_key);
-    key[0] = static_cast<wg::byte>(key[0] ^ 7); // clamped, it is the same
+    key[0] = static_cast<wg::byte>(key[0] ^ 7); // the same key after clamping
     BOOST_TEST(p.a.configure(change::private_key(fixed<32>(key))) == status::ok);
     BOOST_TEST(p.passes(p.a, p.b));
     BOOST_TEST(p.net.count(message_type::initiation) == 0u);
 }
 
 //= linux: an interface is no peer of its own
-BOOST_AUTO_TEST_CASE(a_peer_that_is_the_interface_itself_is_removed_and_ignored) {
+BOOST_AUTO_TEST_CASE(a_peer_with_the_public_key_of_the_interface_is_removed_and_ignored) {
     pair p;
     p.connect();
     wg::public_key const b_public = p.b.public_key;
@@ -91,7 +91,7 @@ BOOST_AUTO_TEST_CASE(without_a_private_key_there_are_no_handshakes) {
     p.net.advance(wg::seconds(30));
     BOOST_TEST(p.b.count(wg::event_id::initiation_sent) == 0u);
     BOOST_TEST(p.b.count(wg::event_id::response_sent) == 0u);
-    BOOST_TEST(counted_dh::calls <= dhs + 60); // a's own attempts
+    BOOST_TEST(counted_dh::calls <= dhs + 60); // the attempts of `a`
 }
 
 struct private_key_reader {
@@ -128,16 +128,16 @@ BOOST_AUTO_TEST_CASE(a_new_preshared_key_does_not_change_the_session) {
     p.net.advance(wg::seconds(120));
     p.clear_logs();
     BOOST_TEST(p.passes(p.a, p.b));
-    BOOST_TEST(p.a.count(wg::event_id::session_started) == 0u); // the other end does not know it
+    BOOST_TEST(p.a.count(wg::event_id::session_started) == 0u); // the other host does not have the new key
     BOOST_TEST(p.b.configure(change::peer(p.a.public_key), change::preshared_key(fixed<32>(psk))) == status::ok);
     p.net.advance(wg::seconds(6));
     BOOST_TEST(p.a.count(wg::event_id::session_started) == 1u);
 }
 
-// --- the end of keys
+// --- erasure of keys
 
 //= wp 6.1: keys are zeroed three times Reject-After-Time after the last session began
-BOOST_AUTO_TEST_CASE(keys_are_wiped_after_540_s_and_the_peer_lives_on) {
+BOOST_AUTO_TEST_CASE(keys_are_wiped_after_540_s_and_the_peer_remains) {
     pair p;
     p.connect();
     wg::instant const born = p.w.now;
@@ -177,7 +177,7 @@ BOOST_AUTO_TEST_CASE(zeroing_drops_staged_packets_and_the_pending_handshake) {
     BOOST_TEST(p.b.received.empty());
 }
 
-/// A keypair that a job still holds while its peer is removed.
+/// A job still holds the keypair when the peer is removed.
 //= linux: a removed peer lives on in its packets in flight, and nowhere else
 BOOST_AUTO_TEST_CASE(a_peer_may_be_removed_while_packets_are_in_flight) {
     pair p;
@@ -203,7 +203,7 @@ BOOST_AUTO_TEST_CASE(a_peer_may_be_removed_while_packets_are_in_flight) {
     BOOST_TEST(!holds(keys, sizeof *keys, send_key));
     BOOST_TEST(!holds(keys, sizeof *keys, receive_key));
     BOOST_TEST(p.a.received.empty());
-    BOOST_TEST(p.b.receive(p.a.take_datagram()) == status::ok); // what was prepared may go out
+    BOOST_TEST(p.b.receive(p.a.take_datagram()) == status::ok); // a prepared packet may still be sent
     BOOST_TEST(p.a.receive(incoming) == status::unknown_index);
     p.advance_clock(wg::seconds(1)); // a new peer's first timestamp must be greater than the removed one's last
     add_peer(p.a, p.b);
@@ -240,7 +240,7 @@ BOOST_AUTO_TEST_CASE(a_peer_may_be_removed_during_a_handshake) {
     BOOST_TEST(p.net.count([&](wire const& w) { return w.from == p.a.where; }) == 0u);
 }
 
-BOOST_AUTO_TEST_CASE(a_removed_and_added_peer_leaks_nothing) {
+BOOST_AUTO_TEST_CASE(removing_and_adding_a_peer_leaks_no_slots) {
     pair p;
     for (int round = 0; round < 40; ++round) { // 40 * 128 packets are more than the device's 2048 slots
         for (unsigned i = 0; i < 128; ++i) BOOST_TEST(p.a.send(ipv4(p.a, p.b, 100, i)) == status::staged);

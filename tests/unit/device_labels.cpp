@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The timestamps of initiations (whitepaper 5.1): they grow for each peer, they do not run ahead of the clock, and
-// peers accept them after a restart, also from a board that has no wall clock.
+// The timestamps of initiations, called labels (whitepaper 5.1). They increase for each peer and do not run ahead of
+// the clock. Peers accept them after a restart, also from a board without a wall clock.
 #include "fixture.hpp"
 
 #include "wg/os/bare/board.hpp"
@@ -16,7 +16,7 @@ double seconds_of(label const& l) {
     return static_cast<double>(wg::load_be64(l.data()) - wg::tai64n_epoch) + wg::load_be32(&l[8]) / 1e9;
 }
 
-/// The greatest timestamp that `at` has seen of `of`, of which it knows one peer.
+/// The greatest timestamp that host `at` has received from its peer `of`.
 label greatest_seen(host& at, host& of) {
     auto const f = at.prepare(ipv4(at, of, 100));
     BOOST_TEST_REQUIRE(f->job.owner != nullptr);
@@ -34,7 +34,7 @@ wg::public_key stranger_key(unsigned number) {
     return key;
 }
 
-/// Makes `count` peers that never answer, each of which gets an initiation at once.
+/// Adds `count` peers that never answer. The device sends an initiation to each of them at once.
 void add_unreachable_peers(host& to, unsigned count) {
     for (unsigned i = 0; i < count; ++i) {
         auto const high = static_cast<wg::byte>(i >> 8), low = static_cast<wg::byte>(i);
@@ -48,7 +48,7 @@ void add_unreachable_peers(host& to, unsigned count) {
 
 BOOST_AUTO_TEST_SUITE(device_labels)
 
-BOOST_AUTO_TEST_CASE(labels_of_a_peer_are_not_ahead_of_the_clock_after_initiations_to_a_thousand_others) {
+BOOST_AUTO_TEST_CASE(labels_do_not_run_ahead_of_the_clock_with_a_thousand_other_peers) {
     pair p;
     add_unreachable_peers(p.a, 1000);
     for (int second = 0; second < 60; ++second) {
@@ -67,8 +67,8 @@ BOOST_AUTO_TEST_CASE(ten_thousand_initiations_at_one_instant_differ_and_are_not_
         p.a.device.down(p.w.now);
         p.a.device.up();
         wire const in = p.initiation(p.a);
-        if (i % 1000 != 0) continue;              // a receiver's DH is what takes the time
-        p.w.now = p.w.now + wg::milliseconds(20); // or the receiver refuses it as a flood
+        if (i % 1000 != 0) continue;              // the DH of the receiver dominates the run time
+        p.w.now = p.w.now + wg::milliseconds(20); // otherwise the receiver refuses the initiation as a flood
         p.w.wall_offset = p.w.wall_offset - wg::milliseconds(20);
         p.b.receive(in);
         p.net.settle();
@@ -109,7 +109,7 @@ BOOST_AUTO_TEST_CASE(a_peer_accepts_a_restarted_device_that_had_a_thousand_unrea
     BOOST_TEST(b.dropped(status::replayed_initiation) == 0u);
 }
 
-BOOST_AUTO_TEST_CASE(a_clock_that_was_wrong_spoils_only_the_labels_of_peers_that_saw_it) {
+BOOST_AUTO_TEST_CASE(a_wrong_clock_affects_only_labels_of_peers_that_received_them) {
     world w;
     host a(w, 1), b(w, 2), c(w, 3);
     introduce(a, b);
@@ -134,7 +134,7 @@ BOOST_AUTO_TEST_CASE(a_peer_that_is_removed_and_added_again_gets_a_greater_label
         add_peer(p.a, p.b);
         wire const in = p.initiation(p.a);
         p.w.now = p.w.now + wg::milliseconds(20);
-        p.w.wall_offset = p.w.wall_offset - wg::milliseconds(20); // the wall clock stands still
+        p.w.wall_offset = p.w.wall_offset - wg::milliseconds(20); // the wall clock does not advance
         p.b.receive(in);
         BOOST_TEST(p.b.count(wg::event_id::response_sent) == before + 1);
     }
@@ -143,11 +143,11 @@ BOOST_AUTO_TEST_CASE(a_peer_that_is_removed_and_added_again_gets_a_greater_label
 
 BOOST_AUTO_TEST_SUITE_END()
 
-// --- boards that count their starts
+// --- boards that count their boots
 
 namespace {
 
-/// The clock of a board: the time since its start, and how labels were made of it.
+/// The clock of a board: the time since the boot, and the count of boots.
 struct board_time {
     wg::instant now{};
     std::uint32_t boots = 1;
@@ -166,8 +166,8 @@ struct board_policies : policies_with<wg::static_storage<>> {
 };
 using board_device = wg::device<board_policies>;
 
-/// The labels of firmware before 30 November 2026: the count of starts in the seconds, and every sixtieth initiation
-/// one more, since the seconds of uptime lay in bits of the nanoseconds that were cut off.
+/// The labels of firmware before 30 November 2026. The seconds were the count of boots, plus one for every sixtieth
+/// initiation. The seconds of uptime were in bits of the nanoseconds that the label does not keep.
 struct earlier_firmware {
     label last{};
 
@@ -181,7 +181,7 @@ struct earlier_firmware {
     }
 };
 
-/// A server, and a board that is started again and again.
+/// A server, and a board that can be rebooted.
 struct board_and_server {
     world w;
     host server{w, 1};
@@ -205,13 +205,13 @@ struct board_and_server {
         BOOST_TEST_REQUIRE(board->add_peer({.key = server.public_key, .endpoint = server.where}) == status::ok);
     }
 
-    /// Lets time pass for both.
+    /// Advances the time of both.
     void advance_clock(wg::duration by) {
         time.now = time.now + by;
         w.now = w.now + by;
     }
 
-    /// The board's interface goes up and so makes an initiation; whether the server answers it.
+    /// Takes the board's interface down and up, which causes an initiation. Returns: whether the server answers it.
     bool initiate() {
         board->down(time.now);
         board->up();
@@ -235,7 +235,7 @@ struct board_and_server {
 
 BOOST_AUTO_TEST_SUITE(boot_labels)
 
-BOOST_AUTO_TEST_CASE(label_has_boots_above_the_seconds_since_the_start) {
+BOOST_AUTO_TEST_CASE(label_has_boots_above_the_seconds_since_boot) {
     label l{};
     wg::bare::store_boot_label(l, 0x12345678, wg::instant{} + wg::seconds(0x9abc) + wg::milliseconds(250));
     BOOST_TEST(wg::load_be64(l.data()) == (std::uint64_t{1} << 62) + 0x1234567800009abcULL);
@@ -250,7 +250,7 @@ BOOST_AUTO_TEST_CASE(thousands_of_initiations_over_many_boots_are_all_accepted) 
     for (std::uint32_t boots = 1; boots <= 60; ++boots) {
         s.start(boots);
         for (int i = 0; i < 50; ++i) {
-            // From the server's shortest interval to more than a day.
+            // from the server's shortest interval to more than a day
             std::uint64_t const shift = random.next() % 23;
             s.advance_clock(
                 wg::milliseconds(20 + static_cast<std::int64_t>(random.next() % (std::uint64_t{1} << (4 + shift)))));
@@ -263,11 +263,11 @@ BOOST_AUTO_TEST_CASE(thousands_of_initiations_over_many_boots_are_all_accepted) 
     BOOST_TEST(s.server.dropped(status::replayed_initiation) == 0u);
 }
 
-BOOST_AUTO_TEST_CASE(a_day_of_initiations_to_an_unreachable_server_does_not_spoil_the_next_boot) {
+BOOST_AUTO_TEST_CASE(the_server_accepts_the_next_boot_after_a_day_of_lost_initiations) {
     board_and_server s;
     s.start(1);
     BOOST_TEST(s.initiate());
-    for (int i = 0; i < 86'400 / 5; ++i) { // the server hears none of these
+    for (int i = 0; i < 86'400 / 5; ++i) { // the server receives none of these
         s.advance_clock(wg::seconds(5));
         s.board->on_deadline(s.time.now);
         wg::byte_array<256> memory{};
@@ -279,14 +279,14 @@ BOOST_AUTO_TEST_CASE(a_day_of_initiations_to_an_unreachable_server_does_not_spoi
         }
     }
     s.advance_clock(wg::seconds(5));
-    BOOST_TEST(s.initiate()); // the server has seen the last label of this boot
+    BOOST_TEST(s.initiate()); // the server has now received the last label of this boot
     s.start(2);
     s.advance_clock(wg::seconds(1));
     BOOST_TEST(s.initiate());
 }
 
 BOOST_AUTO_TEST_CASE(labels_exceed_those_of_earlier_firmware) {
-    // A year of an initiation every 5 s to each of 16 peers: 60 of them add a second to labels of the earlier kind.
+    // One year of initiations to 16 peers, each every 5 s. Every 60 initiations added a second to the earlier labels.
     for (std::uint32_t const boots : {1u, 2u, 1000u, 0x7fffffffu}) {
         earlier_firmware before(boots);
         wg::store_be64(before.last.data(), wg::load_be64(before.last.data()) + 16ull * 365 * 86'400 / 5 / 60);

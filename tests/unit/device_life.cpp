@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// A device that is down, and a device without answers.
+// A device that is down, and a device whose peer does not answer.
 #include "fixture.hpp"
 
 using namespace wg_tests;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a device keeps things in: deadlines, staged packets, waiting handshakes, rates, and lists of changes.
+// The data structures of a device: deadline queue, staging queues, handshake queue, rate limiter, lists of changes.
 #include "fixture.hpp"
 
 #include <map>
@@ -12,10 +12,10 @@ namespace {
 
 struct timed {
     std::uint32_t deadline_position = UINT32_MAX;
-    wg::instant due = wg::instant::never(); // of the model
+    wg::instant due = wg::instant::never(); // the deadline in the model
 };
 
-/// Four slots for packets, three a queue; sixteen handshakes.
+/// Four slots for packets, at most three per queue; sixteen queued handshakes.
 struct tiny : wg::small_capacity {
     static constexpr std::size_t max_staged_packets = 4;
     static constexpr std::size_t max_staged_packets_per_peer = 3;
@@ -24,7 +24,7 @@ struct tiny : wg::small_capacity {
 };
 using tiny_storage = wg::static_storage<tiny>;
 
-/// One set: whoever comes fifth finds it full.
+/// One set of four buckets, full at the fifth source.
 struct one_set : tiny {
     static constexpr std::size_t max_limited_sources = 4;
 };
@@ -60,7 +60,7 @@ BOOST_AUTO_TEST_SUITE(device_queues)
 
 // --- deadline_queue
 
-/// A peer may be looked at early, but never late, and never if it was removed.
+/// An entry may be reported early, but never late and never after its removal.
 BOOST_AUTO_TEST_CASE(no_deadline_is_reported_late) {
     using storage = wg::growing_storage<>;
     for (std::uint64_t seed = 1; seed <= 5; ++seed) {
@@ -74,7 +74,7 @@ BOOST_AUTO_TEST_CASE(no_deadline_is_reported_late) {
             timed& who = all[random.next() % all.size()];
             switch (random.next() % 4) {
             case 0:
-            case 1: // also to a later moment, and to never
+            case 1: // also to a later instant, and to never
                 who.due = random.next() % 8 == 0
                               ? wg::instant::never()
                               : now + wg::milliseconds(static_cast<std::int64_t>(random.next() % 1000));
@@ -101,7 +101,7 @@ BOOST_AUTO_TEST_CASE(no_deadline_is_reported_late) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(deadlines_come_in_order) {
+BOOST_AUTO_TEST_CASE(deadlines_are_reported_in_order) {
     using storage = wg::growing_storage<>;
     storage memory;
     wg::deadline_queue<timed, storage> queue(memory);
@@ -114,7 +114,7 @@ BOOST_AUTO_TEST_CASE(deadlines_come_in_order) {
     for (timed& t : all) {
         t.due = start + wg::milliseconds(static_cast<std::int64_t>(random.next() % 100));
         queue.schedule(t, t.due + wg::seconds(5));
-        queue.schedule(t, t.due); // earlier: it rises
+        queue.schedule(t, t.due); // an earlier deadline moves the entry forward
         expected.emplace(t.due, &t);
     }
     for (auto const& [due, who] : expected) {
@@ -137,7 +137,7 @@ BOOST_AUTO_TEST_CASE(a_fixed_deadline_queue_refuses_more_than_it_holds) {
 
 // --- staging
 
-BOOST_AUTO_TEST_CASE(staged_packets_come_out_as_they_went_in) {
+BOOST_AUTO_TEST_CASE(staged_packets_leave_in_order_and_unchanged) {
     using storage = wg::growing_storage<>;
     storage memory;
     wg::staging<storage> staging(memory);
@@ -174,27 +174,27 @@ BOOST_AUTO_TEST_CASE(a_full_queue_loses_its_oldest_packet) {
     BOOST_TEST(queue.empty());
 }
 
-BOOST_AUTO_TEST_CASE(an_exhausted_pool_drops_packets_of_the_queue_that_needs_room) {
+BOOST_AUTO_TEST_CASE(an_exhausted_pool_drops_packets_of_the_growing_queue) {
     tiny_storage memory;
     wg::staging<tiny_storage> staging(memory);
     wg::staging_queue one, two;
     constexpr std::size_t slot = wg::staging_slot::data_bytes;
     BOOST_TEST(staging.stage(one, staged_packet(3 * slot, 1)) == 0u);
     BOOST_TEST(staging.stage(two, staged_packet(10, 2)) == 0u); // the last slot
-    BOOST_TEST(staging.stage(two, staged_packet(20, 3)) == 1u); // costs its own, not the other's
+    BOOST_TEST(staging.stage(two, staged_packet(20, 3)) == 1u); // drops a packet of this queue, not of the other one
     BOOST_TEST(two.count == 1u);
     BOOST_TEST(staging.oldest_bytes(two) == 20u);
-    BOOST_TEST(staging.stage(two, staged_packet(2 * slot, 4)) == 2u); // no room even then: both are lost
+    BOOST_TEST(staging.stage(two, staged_packet(2 * slot, 4)) == 2u); // there is still no room: both packets are lost
     BOOST_TEST(two.empty());
-    BOOST_TEST(staging.stage(one, staged_packet(5 * slot, 5)) == 2u); // more than there is at all
+    BOOST_TEST(staging.stage(one, staged_packet(5 * slot, 5)) == 2u); // more slots than the pool has
     BOOST_TEST(one.empty());
-    BOOST_TEST(staging.stage(one, staged_packet(4 * slot, 6)) == 0u); // nothing leaked
+    BOOST_TEST(staging.stage(one, staged_packet(4 * slot, 6)) == 0u); // all slots are free again
     BOOST_TEST(staging.drop_all(one) == 1u);
     BOOST_TEST(staging.stage(two, staged_packet(4 * slot, 7)) == 0u);
     staging.drop_all(two);
 }
 
-BOOST_AUTO_TEST_CASE(a_storage_that_says_how_long_packets_are_has_a_slot_for_each) {
+BOOST_AUTO_TEST_CASE(storage_with_a_maximum_mtu_uses_one_slot_per_packet) {
     using storage = wg::static_storage<>;
     storage memory;
     wg::staging<storage> staging(memory);
@@ -202,9 +202,9 @@ BOOST_AUTO_TEST_CASE(a_storage_that_says_how_long_packets_are_has_a_slot_for_eac
     constexpr std::size_t slot = wg::staging_slot::data_bytes;
     static_assert(storage::max_mtu_bytes <= slot);
     BOOST_TEST(staging.stage(queue, staged_packet(slot, 1)) == 0u);
-    BOOST_TEST(staging.stage(queue, staged_packet(slot + 1, 2)) == 1u); // is longer than that, and lost
+    BOOST_TEST(staging.stage(queue, staged_packet(slot + 1, 2)) == 1u); // longer than a slot: the packet is lost
     BOOST_TEST(staging.oldest_bytes(queue) == slot);
-    BOOST_TEST(staging.stage(queue, staged_packet(20, 3)) == 1u); // takes its place
+    BOOST_TEST(staging.stage(queue, staged_packet(20, 3)) == 1u); // drops the oldest packet and takes its slot
     buffer out(20);
     staging.unstage(queue, out);
     BOOST_TEST(out == staged_packet(20, 3));
@@ -213,12 +213,12 @@ BOOST_AUTO_TEST_CASE(a_storage_that_says_how_long_packets_are_has_a_slot_for_eac
 
 // --- handshake_queue
 
-BOOST_AUTO_TEST_CASE(handshakes_wait_in_line_up_to_the_capacity) {
+BOOST_AUTO_TEST_CASE(queued_handshakes_leave_in_order_up_to_the_capacity) {
     tiny_storage memory;
     wg::handshake_queue<tiny_storage> queue(memory);
     BOOST_TEST(queue.front() == nullptr);
     unsigned in = 0, out = 0;
-    for (int round = 0; round < 5; ++round) { // around the ring
+    for (int round = 0; round < 5; ++round) { // wraps around the ring
         while (queue.size() < 16) {
             buffer const message = staged_packet(in % 2 == 0 ? 148 : 92, in);
             BOOST_TEST(queue.push(message, {{inner_v4(in), 5, 0}, {}}, start));
@@ -250,7 +250,7 @@ BOOST_AUTO_TEST_CASE(two_waiting_messages_are_load_for_a_short_queue) {
     BOOST_TEST(!queue.under_load(start + wg::seconds(1)));
 }
 
-/// The queue of a host.
+/// A handshake queue with the capacity of a host.
 struct long_queue {
     wg::growing_storage<> memory;
     wg::handshake_queue<wg::growing_storage<>> queue{memory};
@@ -282,7 +282,7 @@ BOOST_AUTO_TEST_CASE(a_long_queue_is_under_load_when_messages_wait_for_half_a_se
     BOOST_TEST(!q.queue.under_load(start + wg::milliseconds(499)));
     q.push(1, start + wg::milliseconds(500));
     BOOST_TEST(q.queue.under_load(start + wg::milliseconds(500)));
-    // The same number of messages that are answered in time is no load.
+    // As many messages are no load if they are answered in time.
     long_queue quick;
     for (int i = 0; i < 1000; ++i) {
         quick.push(100, start + wg::milliseconds(10 * i));
@@ -303,7 +303,7 @@ BOOST_AUTO_TEST_CASE(load_lasts_while_a_queue_full_of_messages_is_refused) {
     BOOST_TEST(!q.queue.under_load(later + wg::seconds(1)));
 }
 
-/// A queue of a few messages is emptied before it looks full: then it is the work that counts.
+/// A short queue is emptied before it is full, so the count of answers decides about load.
 BOOST_AUTO_TEST_CASE(many_answers_in_a_second_are_load_for_a_short_queue) {
     tiny_storage memory;
     wg::handshake_queue<tiny_storage> queue(memory);
@@ -321,7 +321,7 @@ BOOST_AUTO_TEST_CASE(many_answers_in_a_second_are_load_for_a_short_queue) {
 using many_and_few = std::tuple<wg::growing_storage<>, wg::static_storage<tiny>>;
 
 //= linux: under load 20 handshakes a second from a source, a burst of 5
-BOOST_AUTO_TEST_CASE_TEMPLATE(a_source_has_five_at_once_and_then_twenty_a_second, Storage, many_and_few) {
+BOOST_AUTO_TEST_CASE_TEMPLATE(allows_a_burst_of_5_and_then_20_per_second, Storage, many_and_few) {
     limiter<Storage> l;
     wg::ip_address const from = inner_v4(1);
     for (int i = 0; i < 5; ++i) BOOST_TEST(l.allow(from, start));
@@ -329,12 +329,12 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(a_source_has_five_at_once_and_then_twenty_a_second
     BOOST_TEST(!l.allow(from, start + wg::milliseconds(50) - wg::duration{1}));
     BOOST_TEST(l.allow(from, start + wg::milliseconds(50)));
     BOOST_TEST(!l.allow(from, start + wg::milliseconds(50)));
-    BOOST_TEST(l.allow(inner_v4(2), start + wg::milliseconds(50))); // another is not concerned
+    BOOST_TEST(l.allow(inner_v4(2), start + wg::milliseconds(50))); // another source is not affected
     int allowed = 0;
     for (int ms = 51; ms <= 1050; ++ms) allowed += l.allow(from, start + wg::milliseconds(ms));
     BOOST_TEST(allowed == 20);
     for (int i = 0; i < 5; ++i) BOOST_TEST(l.allow(from, start + wg::seconds(100)));
-    BOOST_TEST(!l.allow(from, start + wg::seconds(100))); // idle time saves up no more than a burst
+    BOOST_TEST(!l.allow(from, start + wg::seconds(100))); // idle time refills a bucket only up to the burst
 }
 
 //= linux: an IPv6 source is its /64
@@ -347,7 +347,7 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(all_addresses_of_a_64_share_a_bucket, Storage, man
     }
     from.octets[12] = 99;
     BOOST_TEST(!l.allow(from, start));
-    from.octets[7] = 1; // the next network
+    from.octets[7] = 1; // the next /64
     BOOST_TEST(l.allow(from, start));
 }
 
@@ -358,7 +358,7 @@ wg::ip_address source_of(wg::byte network, unsigned number) {
     return from;
 }
 
-BOOST_AUTO_TEST_CASE(a_network_that_has_all_buckets_gains_nothing_by_more_sources) {
+BOOST_AUTO_TEST_CASE(more_sources_do_not_raise_the_rate_of_a_network_with_all_buckets) {
     limiter<wg::static_storage<one_set>> l;
     for (int round = 0; round < 5; ++round)
         for (unsigned i = 0; i < 4; ++i) BOOST_TEST(l.allow(source_of(1, i), start));
@@ -370,25 +370,25 @@ BOOST_AUTO_TEST_CASE(a_network_that_has_all_buckets_gains_nothing_by_more_source
     BOOST_TEST(allowed > 0);
 }
 
-BOOST_AUTO_TEST_CASE(a_source_of_another_network_gets_a_bucket_of_a_full_set) {
+BOOST_AUTO_TEST_CASE(a_source_of_a_new_network_gets_a_bucket_from_a_full_set) {
     limiter<wg::static_storage<one_set>> l;
     for (int round = 0; round < 5; ++round)
         for (unsigned i = 0; i < 4; ++i) BOOST_TEST(l.allow(source_of(1, i), start));
-    BOOST_TEST(l.allow(source_of(2, 0), start)); // one at once
+    BOOST_TEST(l.allow(source_of(2, 0), start)); // a new source gets one token, not a burst
     BOOST_TEST(!l.allow(source_of(2, 0), start));
     BOOST_TEST(l.allow(inner_v4(1), start));
     BOOST_TEST(!l.allow(inner_v4(1), start));
-    // The network with most buckets does not take these back.
+    // The network with the most buckets does not take these buckets back.
     for (unsigned i = 4; i < 100; ++i) BOOST_TEST(!l.allow(source_of(1, i), start));
     BOOST_TEST(l.allow(source_of(2, 0), start + wg::milliseconds(50)));
     BOOST_TEST(!l.allow(source_of(2, 0), start + wg::milliseconds(50)));
     BOOST_TEST(l.allow(inner_v4(1), start + wg::milliseconds(50)));
-    // Of sources that each have a network of their own, one of the longest silent gives way.
+    // If all sources have different networks, a new source replaces one of those that were silent longest.
     BOOST_TEST(l.allow(source_of(3, 0), start + wg::milliseconds(60)));
     BOOST_TEST(l.allow(source_of(4, 0), start + wg::milliseconds(60)));
 }
 
-/// Eight sources, each of which sends a handshake every 190 ms, had the eight buckets of a small node for themselves.
+/// Each source sends a handshake every 190 ms. Eight of them must not occupy all eight buckets of a small node.
 BOOST_AUTO_TEST_CASE(a_few_sources_do_not_keep_others_out_of_a_small_limiter) {
     for (unsigned const sources : {8u, 9u, 64u, 4096u}) {
         limiter<wg::static_storage<wg::small_capacity>> l;
@@ -425,7 +425,7 @@ BOOST_AUTO_TEST_CASE(without_randomness_no_source_is_allowed) {
 
 // --- configuration
 
-BOOST_AUTO_TEST_CASE(changes_are_cut_by_peer) {
+BOOST_AUTO_TEST_CASE(changes_are_split_by_peer) {
     wg::public_key const one{1}, two{2}, three{3};
     change const all[] = {change::fwmark(1),
                           change::replace_peers(),
@@ -450,7 +450,7 @@ BOOST_AUTO_TEST_CASE(changes_are_cut_by_peer) {
     BOOST_TEST(calls == 0);
 }
 
-BOOST_AUTO_TEST_CASE(changes_out_of_place_or_range_are_invalid) {
+BOOST_AUTO_TEST_CASE(rejects_misplaced_and_out_of_range_changes) {
     wg::public_key const key{1};
     auto const prefix = wg::ip_prefix::of(inner_v4(1), 32);
     wg::endpoint const where{inner_v4(1), 1, 0};
@@ -460,12 +460,12 @@ BOOST_AUTO_TEST_CASE(changes_out_of_place_or_range_are_invalid) {
     };
     BOOST_TEST(wg::check_changes({}) == status::ok);
     BOOST_TEST(check(change::private_key(key), change::fwmark(5), change::listen_port(0)) == status::ok);
-    // of the interface, after a peer
+    // changes of the interface after a peer
     BOOST_TEST(check(change::peer(key), change::private_key(key)) == status::invalid);
     BOOST_TEST(check(change::peer(key), change::fwmark(0)) == status::invalid);
     BOOST_TEST(check(change::peer(key), change::listen_port(0)) == status::invalid);
     BOOST_TEST(check(change::peer(key), change::replace_peers()) == status::invalid);
-    // of a peer, before one
+    // changes of a peer before any peer
     BOOST_TEST(check(change::update_only()) == status::invalid);
     BOOST_TEST(check(change::remove_peer()) == status::invalid);
     BOOST_TEST(check(change::preshared_key(key)) == status::invalid);
@@ -474,7 +474,7 @@ BOOST_AUTO_TEST_CASE(changes_out_of_place_or_range_are_invalid) {
     BOOST_TEST(check(change::replace_allowed_ips()) == status::invalid);
     BOOST_TEST(check(change::allowed_ip(prefix)) == status::invalid);
     BOOST_TEST(check(change::remove_allowed_ip(prefix)) == status::invalid);
-    // values
+    // values out of range
     BOOST_TEST(check(change::peer(key), change::endpoint(where)) == status::ok);
     BOOST_TEST(check(change::peer(key), change::endpoint({where.address, 0, 0})) == status::invalid);
     BOOST_TEST(check(change::peer(key), change::endpoint({})) == status::invalid);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
-// Macs and cookies against bytes computed without this library.
+// Compares MACs and cookies with bytes computed without this library.
 //
-// The vectors continue those of protocol_noise.cpp: mac1 and mac2 by hashlib.blake2s, XChaCha20-Poly1305 as HChaCha20
-// written out in Python (checked by draft-irtf-cfrg-xchacha, 2.2.1) and ChaCha20Poly1305 of python3-cryptography. The
-// cookie secret ascends from 0x60, the nonce from 0xa0; the sender's port is 51820.
+// The vectors continue those of protocol_noise.cpp. Python's hashlib.blake2s computed mac1 and mac2. XChaCha20-Poly1305
+// was composed of an HChaCha20 written in Python (checked with draft-irtf-cfrg-xchacha, 2.2.1) and ChaCha20Poly1305 of
+// python3-cryptography. The cookie secret ascends from 0x60, the nonce from 0xa0; the sender's port is 51820.
 #include "fixture.hpp"
 
 using namespace wg_tests;
@@ -35,7 +35,7 @@ address_vector const vectors[] = {
      "8ce3368dabd0b8a",
      "4d11a46e56fd2c8335644624d25244ae"}};
 
-/// The cookie secret, then the nonces, each ascending; how often it was asked.
+/// Returns ascending bytes: 32 bytes from 0x60 for the cookie secret, other sizes from 0xa0. Counts its calls.
 struct scripted_random {
     unsigned asked = 0;
     bool works = true;
@@ -90,7 +90,7 @@ BOOST_AUTO_TEST_CASE(macs_and_cookies_match_vectors_of_another_implementation) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(every_changed_bit_of_the_message_shows_in_mac1) {
+BOOST_AUTO_TEST_CASE(mac1_detects_every_flipped_bit_of_the_message) {
     exchange e;
     e.add_macs();
     for (std::size_t bit = 0; bit < 132 * 8; ++bit) {
@@ -108,9 +108,9 @@ BOOST_AUTO_TEST_CASE(mac2_is_bound_to_address_port_and_message) {
     exchange e;
     wg::endpoint const from = vectors[0].from;
     e.add_macs();
-    BOOST_TEST(!e.mac2_is_right(from)); // nobody has a cookie yet
+    BOOST_TEST(!e.mac2_is_right(from)); // no cookie was issued yet
     BOOST_TEST(e.answer(from) == status::ok);
-    BOOST_TEST(!e.mac2_is_right(from)); // zeros are no mac2
+    BOOST_TEST(!e.mac2_is_right(from)); // an all-zero mac2 is invalid
     BOOST_TEST(e.consume() == status::ok);
     e.add_macs();
     wg::endpoint other = from;
@@ -120,7 +120,7 @@ BOOST_AUTO_TEST_CASE(mac2_is_bound_to_address_port_and_message) {
     other.address.octets[0] ^= 1;
     BOOST_TEST(!e.mac2_is_right(other));
     other = from;
-    other.scope_id = 3; // is no part of the address
+    other.scope_id = 3; // the scope is not part of the MAC input
     BOOST_TEST(e.mac2_is_right(other));
     for (std::size_t at = 0; at < 148; ++at) {
         e.message[at] ^= 1;
@@ -131,7 +131,7 @@ BOOST_AUTO_TEST_CASE(mac2_is_bound_to_address_port_and_message) {
 }
 
 //= wp 5.4.7: the cookie secret changes every two minutes
-BOOST_AUTO_TEST_CASE(the_secret_lives_for_120_s) {
+BOOST_AUTO_TEST_CASE(the_cookie_secret_is_replaced_after_120_s) {
     exchange e;
     wg::endpoint const from = vectors[0].from;
     e.add_macs();
@@ -165,13 +165,13 @@ BOOST_AUTO_TEST_CASE(a_cookie_is_used_for_115_s) {
 
 //= linux: one cookie reply is taken for each message sent
 //= wp 5.4.7: a cookie reply is sealed for one message, by its mac1
-BOOST_AUTO_TEST_CASE(a_reply_counts_once_and_only_for_the_last_message) {
+BOOST_AUTO_TEST_CASE(a_cookie_reply_is_accepted_once_and_only_for_the_last_message) {
     exchange e;
     BOOST_TEST(e.consume() == status::stale_cookie); // nothing was sent
     e.add_macs();
     BOOST_TEST(e.answer(vectors[0].from) == status::ok);
     e.message[10] ^= 1;
-    e.add_macs(); // another message: its mac1 is another
+    e.add_macs(); // another message has another mac1
     BOOST_TEST(e.consume() == status::decryption_failed);
     BOOST_TEST(e.answer(vectors[0].from) == status::ok);
     for (std::size_t at = 8; at < 64; ++at) {
@@ -183,7 +183,7 @@ BOOST_AUTO_TEST_CASE(a_reply_counts_once_and_only_for_the_last_message) {
     BOOST_TEST(e.consume() == status::stale_cookie);
 }
 
-BOOST_AUTO_TEST_CASE(without_randomness_there_is_no_reply) {
+BOOST_AUTO_TEST_CASE(no_cookie_reply_is_made_without_randomness) {
     exchange e;
     e.add_macs();
     e.random.works = false;
@@ -191,7 +191,7 @@ BOOST_AUTO_TEST_CASE(without_randomness_there_is_no_reply) {
     e.random.works = true;
     BOOST_TEST(e.answer(vectors[0].from) == status::ok);
     e.random.works = false;
-    BOOST_TEST(e.answer(vectors[0].from) == status::no_random); // the nonce as well
+    BOOST_TEST(e.answer(vectors[0].from) == status::no_random); // the nonce is random, too
 }
 
 BOOST_AUTO_TEST_SUITE_END()

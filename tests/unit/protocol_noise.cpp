@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// The handshake against bytes computed without this library, and against what must not succeed.
+// Compares the handshake with bytes computed without this library, and tests inputs that it must reject.
 //
-// The vectors come from a straight transcription of whitepaper 5.4 into 50 lines of Python over hashlib.blake2s, hmac
-// and python3-cryptography (X25519, ChaCha20Poly1305). Private keys are 32 ascending bytes: the initiator's static key
+// The vectors come from whitepaper 5.4, transcribed into 50 lines of Python with hashlib.blake2s, hmac and
+// python3-cryptography (X25519, ChaCha20Poly1305). Private keys are 32 ascending bytes: the initiator's static key
 // from 0x10, the responder's from 0x40, the ephemeral ones from 0x70 and 0xa0; the preshared key ascends from 0xd0;
 // indices are 0x11223344 and 0x55667788, the timestamp is 40000000 655a1b2c 3d000000.
 #include "fixture.hpp"
@@ -46,7 +46,7 @@ template <std::size_t Size> bool is(wg::secret<Size> const& s, buffer const& exp
     return std::equal(s.expose().begin(), s.expose().end(), expected.begin(), expected.end());
 }
 
-/// Gives out what it was given, then fails.
+/// Returns the bytes of `bytes` in order, then fails.
 struct scripted_random {
     buffer bytes;
     bool fill(wg::bytes out) noexcept {
@@ -170,12 +170,12 @@ BOOST_AUTO_TEST_CASE(kdf_matches_vectors_of_another_implementation) {
     wg::kdf(wg::bundled::hash{}, key, text("input"), d, e);
     wg::kdf(wg::bundled::hash{}, key, text("input"), f);
     BOOST_TEST((is(d, expected[0]) && is(e, expected[1]) && is(f, expected[0])));
-    wg::secret<32> in_place(fixed<32>(ascending(0))); // an output may be the key
+    wg::secret<32> in_place(fixed<32>(ascending(0))); // an output may overwrite the key
     wg::kdf(wg::bundled::hash{}, in_place, text("input"), in_place, e);
     BOOST_TEST((is(in_place, expected[0]) && is(e, expected[1])));
     wg::secret<32> input(fixed<32>(hex(public_initiator))), apart;
     wg::kdf(wg::bundled::hash{}, key, input.expose(), apart);
-    wg::kdf(wg::bundled::hash{}, key, input.expose(), input); // or the input
+    wg::kdf(wg::bundled::hash{}, key, input.expose(), input); // or overwrite the input
     BOOST_TEST(input.equals(apart));
 }
 
@@ -185,7 +185,7 @@ BOOST_AUTO_TEST_CASE(messages_and_keys_match_vectors_of_another_implementation) 
     BOOST_TEST((buffer(b.r.mine.public_key.begin(), b.r.mine.public_key.end()) == hex(public_responder)));
     BOOST_TEST(b.initiate() == status::ok);
     BOOST_TEST(buffer(b.initiation.begin(), b.initiation.begin() + 116) == hex(initiation_vector));
-    BOOST_TEST(buffer(b.initiation.begin() + 116, b.initiation.end()) == buffer(32)); // the macs are another's
+    BOOST_TEST(buffer(b.initiation.begin() + 116, b.initiation.end()) == buffer(32)); // the cookie code writes the MACs
     BOOST_TEST(b.i.shake.state == handshake_state::initiation_created);
     BOOST_TEST(b.respond() == status::ok);
     BOOST_TEST(buffer(b.response.begin(), b.response.begin() + 60) == hex(response_vector));
@@ -206,18 +206,18 @@ BOOST_AUTO_TEST_CASE(messages_and_keys_match_vectors_of_another_implementation) 
     BOOST_TEST(opened == text("sixteen bytes ok"));
 }
 
-BOOST_AUTO_TEST_CASE(the_responder_reads_the_static_key_and_the_timestamp) {
+BOOST_AUTO_TEST_CASE(the_responder_decrypts_the_static_key_and_the_timestamp) {
     both b;
     BOOST_TEST(b.initiate() == status::ok);
     steps::incoming_initiation in;
     BOOST_TEST(b.consume(in) == status::ok);
     BOOST_TEST((in.remote_static == b.i.mine.public_key));
     BOOST_TEST((in.timestamp == b.timestamp));
-    BOOST_TEST(b.r.shake.state == handshake_state::none); // until it is accepted
+    BOOST_TEST(b.r.shake.state == handshake_state::none); // the handshake is not accepted yet
 }
 
 //= wp 5.4.5: the keys of a session come out of the handshake, which is then forgotten
-BOOST_AUTO_TEST_CASE(begin_session_forgets_the_handshake) {
+BOOST_AUTO_TEST_CASE(begin_session_wipes_the_handshake) {
     both b;
     BOOST_TEST(b.initiate() == status::ok);
     wg::secret<32> one, two;
@@ -234,7 +234,7 @@ BOOST_AUTO_TEST_CASE(begin_session_forgets_the_handshake) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(every_changed_bit_of_an_initiation_is_noticed) {
+BOOST_AUTO_TEST_CASE(rejects_every_flipped_bit_of_an_initiation) {
     both b;
     BOOST_TEST(b.initiate() == status::ok);
     buffer const genuine = b.initiation;
@@ -250,7 +250,7 @@ BOOST_AUTO_TEST_CASE(every_changed_bit_of_an_initiation_is_noticed) {
 }
 
 //= linux: a forged response does not end the handshake that waits for the genuine one
-BOOST_AUTO_TEST_CASE(every_changed_bit_of_a_response_is_noticed_and_changes_nothing) {
+BOOST_AUTO_TEST_CASE(rejects_every_flipped_bit_of_a_response_without_a_state_change) {
     both b;
     BOOST_TEST(b.initiate() == status::ok);
     BOOST_TEST(b.respond() == status::ok);
@@ -264,13 +264,13 @@ BOOST_AUTO_TEST_CASE(every_changed_bit_of_a_response_is_noticed_and_changes_noth
     }
     b.response = genuine;
     BOOST_TEST(b.finish() == status::ok);
-    BOOST_TEST(b.finish() == status::wrong_state); // once
+    BOOST_TEST(b.finish() == status::wrong_state); // a response is accepted once
 }
 
 //= wp 5.2: the preshared key is mixed into the response; a wrong one is like a forgery
-BOOST_AUTO_TEST_CASE(keys_that_differ_do_not_shake_hands) {
+BOOST_AUTO_TEST_CASE(the_handshake_fails_if_the_keys_differ) {
     {
-        both b; // another preshared key shows in the response
+        both b; // another preshared key: opening the response fails
         b.r.theirs.preshared_key.clear();
         BOOST_TEST(b.initiate() == status::ok);
         BOOST_TEST(b.respond() == status::ok);
@@ -279,14 +279,14 @@ BOOST_AUTO_TEST_CASE(keys_that_differ_do_not_shake_hands) {
         BOOST_TEST(b.finish() == status::ok);
     }
     {
-        both b; // to another responder
+        both b; // another responder cannot open the initiation
         BOOST_TEST(b.initiate() == status::ok);
         b.r.mine.private_key.expose()[5] ^= 1;
         steps::incoming_initiation in;
         BOOST_TEST(b.open(in) == status::decryption_failed);
     }
     {
-        both b; // somebody who claims to be another, whose static-static he does not have
+        both b; // a sender without the claimed private key has a wrong static-static secret
         b.i.theirs.static_static.expose()[0] ^= 1;
         BOOST_TEST(b.initiate() == status::ok);
         steps::incoming_initiation in;
@@ -296,9 +296,9 @@ BOOST_AUTO_TEST_CASE(keys_that_differ_do_not_shake_hands) {
 }
 
 //= RFC 7748 6.1: a shared secret of zero ends the handshake
-BOOST_AUTO_TEST_CASE(points_of_low_order_are_refused) {
+BOOST_AUTO_TEST_CASE(rejects_points_of_low_order) {
     both b;
-    b.i.theirs.static_static.clear(); // what the device has of a peer with such a key
+    b.i.theirs.static_static.clear(); // the device stores zeros for a peer with such a key
     BOOST_TEST(b.initiate() == status::bad_public_key);
     BOOST_TEST(b.i.shake.state == handshake_state::none);
 
@@ -322,7 +322,7 @@ BOOST_AUTO_TEST_CASE(points_of_low_order_are_refused) {
 }
 
 //= wp 5.4: keys and indices are random, or there is no handshake
-BOOST_AUTO_TEST_CASE(without_randomness_there_is_no_message) {
+BOOST_AUTO_TEST_CASE(no_message_is_made_without_randomness) {
     both b;
     b.i.random.bytes.clear();
     BOOST_TEST(b.initiate() == status::no_random);

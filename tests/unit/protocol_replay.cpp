@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// The sliding window: Linux's vectors, and a model that remembers everything.
+// The sliding window against Linux's vectors and against a model that stores every counter.
 #include "wg/protocol/replay.hpp"
 
 #include "bundled_vectors.hpp"
@@ -17,7 +17,7 @@ using sizes = std::tuple<wg::replay_window<32>, wg::replay_window<64>, wg::repla
 
 constexpr std::uint64_t limit = wg::reject_after_messages;
 
-/// The rule in a sentence: below the limit, not seen, and not further back than `reach` from the greatest.
+/// Accepts a counter below the limit that is new and at most `reach` below the greatest counter.
 class model {
 public:
     explicit model(std::uint64_t reach) : reach_(reach) {}
@@ -38,7 +38,7 @@ private:
 BOOST_AUTO_TEST_SUITE(protocol_replay)
 
 //= wp 5.4.6: a counter further back than the window is refused, seen or not
-BOOST_AUTO_TEST_CASE(windows_reach_as_far_as_they_say) {
+BOOST_AUTO_TEST_CASE(each_window_has_its_documented_reach) {
     BOOST_TEST(wg::replay_window<32>::reach == 31u);
 #ifdef WG_COMPACT // words of 32 bits
     BOOST_TEST(wg::replay_window<64>::reach == 32u);
@@ -51,7 +51,7 @@ BOOST_AUTO_TEST_CASE(windows_reach_as_far_as_they_say) {
 #endif
 }
 
-// The sequence of Linux's drivers/net/wireguard/selftest/counter.c, with this window's reach and this limit.
+// The sequence of Linux's drivers/net/wireguard/selftest/counter.c, adapted to the reach and the limit of this window.
 //= wp 5.4.6: sliding window: packets may come in any order within it, each once
 BOOST_AUTO_TEST_CASE_TEMPLATE(passes_the_vectors_of_linux, window, sizes) {
     constexpr std::uint64_t reach = window::reach, t = reach + 1;
@@ -131,7 +131,7 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(passes_the_vectors_of_linux, window, sizes) {
 }
 
 //= wp 5.4.6: sliding window: packets may come in any order within it, each once
-BOOST_AUTO_TEST_CASE_TEMPLATE(agrees_with_a_model_that_forgets_nothing, window, sizes) {
+BOOST_AUTO_TEST_CASE_TEMPLATE(agrees_with_a_model_that_stores_every_counter, window, sizes) {
     for (std::uint64_t seed = 1; seed <= 8; ++seed) {
         noise random(seed);
         window w;
@@ -152,7 +152,7 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(agrees_with_a_model_that_forgets_nothing, window, 
     }
 }
 
-BOOST_AUTO_TEST_CASE_TEMPLATE(a_jump_over_the_whole_window_forgets_it, window, sizes) {
+BOOST_AUTO_TEST_CASE_TEMPLATE(a_jump_beyond_the_window_clears_it, window, sizes) {
     for (std::uint64_t jump = window::reach; jump < 3 * window::reach + 200;
          jump += jump < window::reach + 130 ? 1 : 61) {
         window w;

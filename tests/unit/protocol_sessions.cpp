@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Messages by their form, the three slots of sessions, and a peer's timers, each by itself.
+// Unit tests of message classification, of the three session slots and of a peer's timers.
 #include "wg/protocol/keypair.hpp"
 #include "wg/protocol/messages.hpp"
 #include "wg/protocol/timers.hpp"
@@ -22,7 +22,7 @@ constexpr std::int32_t no_jitter = 0;
 
 using keypair = wg::keypair<64>;
 
-/// Slots, and who was pushed out of them, in order.
+/// The slots, and the keypairs that left them, in order.
 struct slots {
     wg::keypair_slots<keypair> it;
     std::vector<keypair*> retired;
@@ -38,7 +38,7 @@ struct slots {
     }
 };
 
-/// What timers ask for.
+/// The actions that expired timers request.
 struct actions {
     bool retry_initiation = false, initiate = false, give_up = false, keepalive = false, zero_keys = false;
 };
@@ -64,7 +64,7 @@ bool nothing(actions const& a) {
 BOOST_AUTO_TEST_SUITE(protocol_messages)
 
 //= wp 5.4: type, three zero bytes, and the one size that a message has
-BOOST_AUTO_TEST_CASE(type_and_length_have_to_fit) {
+BOOST_AUTO_TEST_CASE(rejects_messages_whose_length_does_not_match_their_type) {
     for (std::uint32_t type = 0; type < 8; ++type) {
         for (std::size_t size = 0; size <= 2000; ++size) {
             buffer datagram(size);
@@ -78,7 +78,7 @@ BOOST_AUTO_TEST_CASE(type_and_length_have_to_fit) {
 }
 
 //= wp 5.4: type, three zero bytes, and the one size that a message has
-BOOST_AUTO_TEST_CASE(reserved_bytes_have_to_be_zero) {
+BOOST_AUTO_TEST_CASE(rejects_messages_with_nonzero_reserved_bytes) {
     for (auto const& [type, size] : {std::pair{1u, 148u}, std::pair{2u, 92u}, std::pair{3u, 64u}, std::pair{4u, 32u}}) {
         buffer datagram(size);
         for (unsigned bit = 8; bit < 32; ++bit) {
@@ -95,7 +95,7 @@ BOOST_AUTO_TEST_SUITE(protocol_keypair)
 //= wp 6.1: no key is used after Reject-After-Time or Reject-After-Messages
 //= wp 6.2: a new handshake after Rekey-After-Messages, and for the initiator after Rekey-After-Time
 //= wp 6.2: an initiator that receives renews Keepalive-Timeout + Rekey-Timeout before Reject-After-Time
-BOOST_AUTO_TEST_CASE(ages_and_counts_end_a_session) {
+BOOST_AUTO_TEST_CASE(a_session_expires_by_age_and_by_message_count) {
     keypair k;
     k.created = start;
     k.initiator = true;
@@ -129,7 +129,7 @@ BOOST_AUTO_TEST_CASE(ages_and_counts_end_a_session) {
 }
 
 //= linux: initiator: the new session is current, current becomes previous
-BOOST_AUTO_TEST_CASE(an_initiator_sends_with_the_new_session_at_once) {
+BOOST_AUTO_TEST_CASE(an_initiator_uses_the_new_session_at_once) {
     slots s;
     keypair one, two, three;
     s.add(one, true);
@@ -143,7 +143,7 @@ BOOST_AUTO_TEST_CASE(an_initiator_sends_with_the_new_session_at_once) {
 }
 
 //= linux: an unconfirmed next becomes previous, and current goes with the previous one
-BOOST_AUTO_TEST_CASE(an_initiator_keeps_the_session_that_it_answered_before) {
+BOOST_AUTO_TEST_CASE(an_initiator_keeps_the_unconfirmed_session_as_previous) {
     slots s;
     keypair one, two, next, fresh;
     s.add(one, true);
@@ -156,16 +156,16 @@ BOOST_AUTO_TEST_CASE(an_initiator_keeps_the_session_that_it_answered_before) {
 }
 
 //= linux: responder: the new session is next; next and previous before it die at once
-BOOST_AUTO_TEST_CASE(a_responder_waits_for_the_first_packet) {
+BOOST_AUTO_TEST_CASE(a_responder_uses_the_new_session_after_the_first_packet) {
     slots s;
     keypair one, two, three, four;
     s.add(one, false);
     BOOST_TEST(s.are(nullptr, nullptr, &one));
     BOOST_TEST(s.it.confirm(one, s.retire()));
     BOOST_TEST(s.are(&one, nullptr, nullptr));
-    BOOST_TEST(!s.it.confirm(one, s.retire())); // once
+    BOOST_TEST(!s.it.confirm(one, s.retire())); // a session is confirmed once
     s.add(two, false);
-    BOOST_TEST(!s.it.confirm(one, s.retire())); // the old session still talks
+    BOOST_TEST(!s.it.confirm(one, s.retire())); // packets of the old session confirm nothing
     BOOST_TEST(s.are(&one, nullptr, &two));
     BOOST_TEST(s.it.confirm(two, s.retire()));
     BOOST_TEST(s.are(&two, &one, nullptr));
@@ -184,7 +184,7 @@ BOOST_AUTO_TEST_SUITE_END()
 
 BOOST_AUTO_TEST_SUITE(protocol_timers)
 
-BOOST_AUTO_TEST_CASE(nothing_runs_at_first) {
+BOOST_AUTO_TEST_CASE(no_timer_runs_at_first) {
     wg::peer_timers t;
     BOOST_TEST((t.next_deadline() == instant::never()));
     BOOST_TEST(nothing(expire(t, start + seconds(100'000))));
@@ -248,7 +248,7 @@ BOOST_AUTO_TEST_CASE(retransmission_ends_after_90_s) {
     BOOST_TEST((now == start + seconds(100)));
     BOOST_TEST((t.next_deadline() == now + seconds(540)));
     BOOST_TEST(expire(t, now + seconds(540)).zero_keys);
-    // a new attempt counts from the beginning
+    // a new attempt restarts the count
     t.new_attempt();
     t.handshake_initiated(now, no_jitter);
     BOOST_TEST(expire(t, now + seconds(5)).retry_initiation);
@@ -265,17 +265,17 @@ BOOST_AUTO_TEST_CASE(a_crossed_initiation_delays_our_initiation_if_there_is_one)
     t.initiation_crossed(start, false, true, 5000);
     BOOST_TEST((t.next_deadline() == instant::never()));
     t.handshake_initiated(start, no_jitter);
-    t.initiation_crossed(start + seconds(1), false, false, 5000); // it may still be answered
+    t.initiation_crossed(start + seconds(1), false, false, 5000); // the initiation under way may still be answered
     BOOST_TEST((t.next_deadline() == start + seconds(5)));
     t.initiation_crossed(start + seconds(2), false, true, 5000);
     BOOST_TEST((t.next_deadline() == start + seconds(12)));
     BOOST_TEST(expire(t, start + seconds(12)).retry_initiation);
-    t.initiation_crossed(start + seconds(20), true, false, 5000); // one that was about to be sent
+    t.initiation_crossed(start + seconds(20), true, false, 5000); // an initiation that was due is postponed, too
     BOOST_TEST(expire(t, start + seconds(30)).retry_initiation);
 }
 
 //= wp 6.1: keys are zeroed three times Reject-After-Time after the last session began
-BOOST_AUTO_TEST_CASE(each_session_puts_off_the_zeroing) {
+BOOST_AUTO_TEST_CASE(each_session_postpones_the_zeroing_of_keys) {
     wg::peer_timers t;
     t.session_derived(start);
     t.session_derived(start + seconds(120));
@@ -288,7 +288,7 @@ BOOST_AUTO_TEST_CASE(each_session_puts_off_the_zeroing) {
 BOOST_AUTO_TEST_CASE(persistent_keepalive_counts_from_the_last_packet) {
     wg::peer_timers t;
     t.any_authenticated_packet_received(start);
-    BOOST_TEST((t.next_deadline() == instant::never())); // it is off
+    BOOST_TEST((t.next_deadline() == instant::never())); // the persistent keepalive is off
     t.set_persistent_keepalive(25);
     t.any_authenticated_packet_received(start);
     t.any_authenticated_packet_received(start + seconds(20));
@@ -296,14 +296,14 @@ BOOST_AUTO_TEST_CASE(persistent_keepalive_counts_from_the_last_packet) {
     BOOST_TEST(expire(t, start + seconds(45)).keepalive);
     t.any_authenticated_packet_received(start + seconds(45));
     t.set_persistent_keepalive(0);
-    BOOST_TEST(nothing(expire(t, start + seconds(100)))); // switched off while it ran
+    BOOST_TEST(nothing(expire(t, start + seconds(100)))); // switched off while the timer ran
     t.set_persistent_keepalive(UINT16_MAX);
     t.any_authenticated_packet_received(start);
     BOOST_TEST((t.next_deadline() == start + seconds(65535)));
 }
 
 //= linux: an initiator that only receives renews a session once
-BOOST_AUTO_TEST_CASE(the_last_minute_handshake_is_taken_once_a_session) {
+BOOST_AUTO_TEST_CASE(the_last_minute_handshake_starts_once_per_session) {
     wg::peer_timers t;
     BOOST_TEST(t.take_last_minute_handshake());
     BOOST_TEST(!t.take_last_minute_handshake());
@@ -313,7 +313,7 @@ BOOST_AUTO_TEST_CASE(the_last_minute_handshake_is_taken_once_a_session) {
     BOOST_TEST(t.take_last_minute_handshake());
 }
 
-BOOST_AUTO_TEST_CASE(stop_ends_all_but_the_configuration) {
+BOOST_AUTO_TEST_CASE(stop_clears_all_timers_and_keeps_the_configuration) {
     wg::peer_timers t;
     t.set_persistent_keepalive(25);
     t.any_authenticated_packet_received(start);
@@ -327,7 +327,7 @@ BOOST_AUTO_TEST_CASE(stop_ends_all_but_the_configuration) {
     BOOST_TEST(t.persistent_keepalive_s() == 25);
 }
 
-BOOST_AUTO_TEST_CASE(timers_that_are_due_together_all_act) {
+BOOST_AUTO_TEST_CASE(all_timers_due_at_once_act) {
     wg::peer_timers t;
     t.data_sent(start, [] { return no_jitter; });
     t.data_received(start);

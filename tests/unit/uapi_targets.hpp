@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Whom a configuration speaks to, and what it says.
+// Stand-ins for the device that a configuration session changes, and the text of the tests' configurations.
 #ifndef WG_TESTS_UAPI_TARGETS_HPP
 #define WG_TESTS_UAPI_TARGETS_HPP
 
@@ -29,7 +29,8 @@ inline std::string hex(wg::bytes_view from) {
     return digits;
 }
 
-/// A change in the protocol's own words, except that what the protocol spells with a sign or a value is a word here.
+/// A change as text, with the key and the value of the protocol. A removal, which the protocol writes as a sign or a
+/// value, has a name of its own.
 inline std::string spell(change const& c) {
     using kind = change::kind;
     std::string const number = std::to_string(c.number());
@@ -51,7 +52,7 @@ inline std::string spell(change const& c) {
     return "?";
 }
 
-/// Writes down what it is told.
+/// Records the changes and the calls.
 struct recorder {
     status answer = status::ok;
     strings applied;
@@ -76,7 +77,7 @@ inline wg::bytes_view bytes_of(std::string_view from) {
 
 inline unsigned only_eth0(char const* name) { return std::string_view(name) == "eth0" ? 2 : 0; }
 
-/// Says `input` on a new connection, `step` characters at a time, and returns all that was answered.
+/// Sends `input` on a new connection, `step` characters at a time. Returns: the whole reply.
 template <class Target>
 std::string talk(Target& target, std::string_view input, std::size_t step = SIZE_MAX, status expected = status::ok) {
     uapi::session session{only_eth0};
@@ -95,7 +96,7 @@ inline std::string answer(int number) { return "errno=" + std::to_string(number)
 
 inline std::string const in_peer = "public_key=" + key_a + "\n";
 
-/// Enough of a device to answer a get with what was set.
+/// A minimal device that stores a configuration and returns it on a get.
 struct small_device {
     struct peer {
         wg::public_key key{};
