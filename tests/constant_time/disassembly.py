@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""Reads the machine code of every operation, along its way through it, for branches and addresses that depend on
-secrets: also of the kernels that valgrind cannot run. The program records its own run, see recording.hpp, and taint.py
-follows the secrets through the recording and the disassembly. Planted leaks must be found.
+"""Checks the machine code of every operation for branches and addresses that depend on secrets, including the kernels
+that valgrind cannot run. The program records each instruction that it executes (recording.hpp). taint.py follows the
+secrets through the recording and the disassembly. Planted leaks must be found.
 
-    disassembly.py                   every group; with the sets that have AVX-512, or the largest
-    disassembly.py GROUP SET         that one
+    disassembly.py                   every group, with the instruction sets that include AVX-512, or the largest set
+    disassembly.py GROUP SET         one group with one set of instruction sets
 """
 import os
 import re
@@ -16,9 +16,9 @@ from observing import build, groups, need_x86
 from cases import Failed, Skipped, command, compilers, need, run_cases, temporary
 from taint import STEP, Program, Run, Unknown
 
-# A function of a kernel that uses more than the baseline has the instruction set in its name.
-# The allocator looks into what the test gives back, which were secrets.
+# The allocator reads memory that the test frees, which held secrets.
 NOT_OURS = {"_int_free"}
+# The name of a kernel function includes its instruction set if it uses more than the baseline.
 KERNEL = re.compile(r"avx512|ifma")
 
 
@@ -27,7 +27,7 @@ def read_program(program):
 
 
 def follow(program, listing, group, which):
-    """Runs a group under the trap flag and follows its secrets while it runs."""
+    """Runs a group with the trap flag set and follows its secrets during the run."""
     run = Run(listing)
     with tempfile.TemporaryDirectory(prefix="wg-test-") as there:
         pipe = os.path.join(there, "steps")
@@ -54,7 +54,7 @@ def told(program, listing, found):
 
 
 class Case:
-    """A program of one compiler, and the code of its kernels that was seen to run."""
+    """A program of one compiler, with its disassembly. The disassembly records which instructions ran."""
 
     def __init__(self, compiler, there):
         self.compiler, self.there, self.program, self.why = compiler, there, None, None
@@ -84,12 +84,12 @@ def leaks(case, group, which):
 
 
 def all_ran(case):
-    """A kernel that no group reaches would pass without having been looked at."""
+    """Fails if a kernel function did not run: the other cases would not have checked it."""
     listing = case.listing()
     names = {name for name in listing.function.values() if name and "bundled" in name and KERNEL.search(name)}
     ran = {listing.function[at] for at in listing.compiled}
     if missing := sorted(names - ran):
-        raise Failed(f"of {len(names)} functions of kernels these did not run:\n" + "\n".join(missing))
+        raise Failed(f"these of {len(names)} kernel functions did not run:\n" + "\n".join(missing))
     code = [at for at, name in listing.function.items() if name in names]
     seen = sum(at in listing.compiled for at in code)
     print(f"     {case.compiler}: {seen} of {len(code)} instructions of {len(names)} kernel functions ran")
@@ -103,7 +103,7 @@ def guarded(function, *arguments):
 
 
 def cases_of(case, only):
-    """Which groups with which sets. Long ones run with the largest set alone."""
+    """The cases of one program: groups combined with instruction sets. Long groups run with the largest set alone."""
     sets = command(case.program, "--sets").split()
     clean_groups, planted = groups(case.program)
     if only:
@@ -115,7 +115,7 @@ def cases_of(case, only):
             yield f"finds {group} with {which}", lambda g=group, s=which: guarded(leaks, case, g, s)
     for group in clean_groups:
         if group in ("handshake", "plain"):
-            continue  # one is made of the other groups, one of what valgrind runs as well, and in a tenth of the time
+            continue  # handshake uses only code of the other groups; memcheck.py runs plain ten times faster
         chosen = sets if group == "hashing" or not wide else wide if group != "agreement" else sets[-1:]
         for which in chosen:
             yield f"{group} with {which}", lambda g=group, s=which: guarded(clean, case, g, s)

@@ -16,7 +16,8 @@ NOT_SEEN = {"plant_division"}  # memcheck does not check divisors
 
 
 def check(program, group, which, leaks):
-    """valgrind needs most of its time to read debug information, so all groups that must be clean share one run."""
+    """Runs groups under valgrind. valgrind spends most of its time on debug information, so all clean groups share one
+    run."""
     done = subprocess.run([*VALGRIND, program, group, which], text=True, errors="replace", stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT)
     if done.returncode not in (0, FOUND) or "done" not in done.stdout.split():
@@ -44,7 +45,7 @@ def cases_of(compiler, flags, program, with_planted):
 def main():
     with temporary() as there:
         def built(number, compiler, flags):
-            """The cases of one build; of a build that fails or is skipped, one case that says so."""
+            """The cases of one build. A build that fails or is skipped gives one case that reports it."""
             folder = os.path.join(there, str(number))
             os.mkdir(folder)
             try:

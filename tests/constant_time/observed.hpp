@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// What is secret and what is public, said to whoever observes a run: valgrind's memcheck, to which a secret is memory
-// that was never written, and disassembly.py, which reads a recording of every instruction and sees these calls in it.
+// Marks memory as secret or public for the tool that observes a run. For valgrind's memcheck, a secret is uninitialised
+// memory. disassembly.py finds the calls of these functions in its recording.
 //
-// To be included before any header of the library, whose hook it defines.
+// Include this header before any header of the library: it defines WG_DECLASSIFY.
 #ifndef WG_TESTS_CONSTANT_TIME_OBSERVED_HPP
 #define WG_TESTS_CONSTANT_TIME_OBSERVED_HPP
 
@@ -16,7 +16,7 @@
 #define RUNNING_ON_VALGRIND 0
 #endif
 
-// disassembly.py knows these two by their names.
+// disassembly.py finds these two functions by name.
 extern "C" {
 [[gnu::noinline]] inline void wg_mark_secret(void* at, std::size_t size) {
     static_cast<void>(VALGRIND_MAKE_MEM_UNDEFINED(at, size));

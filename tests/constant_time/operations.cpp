@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
-// Every operation on secrets, with the secrets marked, for an observer to see that none decides a branch or an address.
+// Runs every operation on marked secrets. A tool observes the run and checks that no branch and no address depends on
+// a secret.
 //
-//     operations --sets                the instruction sets to observe here, one a line
-//     operations --groups              what there is to run
-//     operations GROUP,... SET         runs them
-//     operations GROUP,... SET FILE    and records every instruction in FILE, with fewer and smaller batches
+//     operations --sets                prints the combinations of instruction sets to observe here, one per line
+//     operations --groups              prints the groups of operations
+//     operations GROUP,... SET         runs the groups with this combination
+//     operations GROUP,... SET FILE    also records every instruction in FILE; runs fewer batches
 //
-// The groups named plant_... leak, so that an observer can be seen to observe.
+// The groups named plant_... leak a secret, to prove that the tool finds leaks.
 #include "observed.hpp"
 #include "recording.hpp"
 
@@ -39,7 +40,7 @@ void demand(bool good, char const* what) {
     std::exit(3);
 }
 
-/// In few instructions: they are recorded as well.
+/// Random bytes, made with few instructions: the run records these, too.
 buffer public_bytes(std::size_t size) {
     buffer out((size + 7) / 8 * 8);
     for (std::size_t i = 0; i < size; i += 8) wg::store_le64(&out[i], random_bytes.next());
@@ -73,10 +74,10 @@ template <class Aead> void seal_and_open(Aead const& aead, std::size_t size, std
     demand(aead.open(wg::bytes(place).first(size), place, aad, 7, key), "a genuine packet was refused in place");
     aead.seal(place, wg::bytes(place).first(size), aad, 7, key);
     make_public(place);
-    demand(place == sealed, "in place is another packet than apart");
+    demand(place == sealed, "the packet sealed in place differs from the packet sealed into another buffer");
 
     place.back() ^= 1;
-    demand(!aead.open(opened, place, aad, 7, key), "a forged packet was taken");
+    demand(!aead.open(opened, place, aad, 7, key), "a forged packet was accepted");
     make_public(opened);
 }
 
@@ -93,9 +94,9 @@ template <class Aead> void all_lengths(Aead const& aead) {
 
 void one_packet(cpu set) { all_lengths(backend_with<wg::bundled::aead>(set)); }
 
-// ---- many packets
+// ---- batches of packets
 
-/// `few` lengths, one after the other, and one of the keys for each; every fifth is forged.
+/// A batch with `few` different lengths in turn, and three keys unless `few` is 1. Every fifth packet is forged.
 template <class Aead> void batch(Aead const& aead, std::size_t count, std::size_t first_length, std::size_t few) {
     wg::secret<32> const keys[3] = {secret_key(), secret_key(), secret_key()};
     std::vector<buffer> plain, sealed, opened;
@@ -157,9 +158,9 @@ template <class Dh> void agree(Dh const& dh) {
 
 void agreement(cpu set) { agree(backend_with<wg::bundled::dh>(set)); }
 
-// ---- what other processors use
+// ---- code for other processors
 
-/// Words and limbs of any width; they do not ask for a set.
+/// Scalar code with limbs of each width, which does not depend on the instruction sets.
 void plain(cpu) {
     all_lengths(wg::bundled::aead_fixed<wg::bundled::plain_kernel<wg::bundled::limbs32>>{});
     all_lengths(wg::bundled::aead_fixed<wg::bundled::plain_kernel<wg::bundled::limbs64>>{});
@@ -263,29 +264,29 @@ void handshake(cpu set) {
     demand(i.send_key.equals(r.receive_key) && r.send_key.equals(i.receive_key), "the keys of the ends differ");
 }
 
-// ---- leaks
+// ---- planted leaks
 
 std::uint32_t table[256];
 std::uint32_t volatile sink = 1;
 
-/// A branch on the lowest bit of a secret. (A selection by it would be none.)
+/// A branch on the lowest bit of a secret. (A conditional move would be no leak.)
 void plant_branch(cpu) {
     buffer const secret = secret_bytes(16);
     if (secret[5] & 1) sink = 2;
     asm volatile("");
 }
-/// A load from where a secret says.
+/// A load from an address that depends on a secret.
 void plant_index(cpu) {
     buffer const secret = secret_bytes(16);
     sink = table[secret[5]];
 }
-/// A loop as long as the product of a secret that went through the stack.
+/// A loop whose length depends on a secret that was stored on the stack.
 void plant_length(cpu) {
     buffer const secret = secret_bytes(16);
     std::uint32_t volatile left = secret[3] * 3u;
     for (std::uint32_t i = left & 7; i > 0; --i) sink = i;
 }
-/// No branch and no address, but a division takes as long as its operands ask for. Memcheck does not look for it.
+/// A division, whose time depends on its operands. memcheck does not check divisions.
 void plant_division(cpu) {
     buffer const secret = secret_bytes(16);
     sink = 1000u / (secret[3] | 1u);
@@ -307,7 +308,7 @@ void plant_division(cpu) {
     __mmask16 const k = _mm512_cmpgt_epu32_mask(_mm512_maskz_rol_epi32(0xffff, x, 7), _mm512_set1_epi32(1 << 30));
     if (k & 1) sink = 4;
 }
-/// A vector permuted by secrets is as fast as any; an element of it that becomes an address is not.
+/// A permutation by secrets takes constant time. A load whose address is an element of the result leaks.
 [[gnu::target("avx512f,avx512bw"), gnu::noinline]] void leak_permuted_avx512(wg::byte const* from) {
     __m512i const x = _mm512_loadu_si512(from);
     __m512i const places = _mm512_and_si512(x, _mm512_set1_epi32(15));
@@ -347,7 +348,8 @@ struct {
     {"plant_mask", plant_mask},     {"plant_gather", plant_gather}, {"plant_division", plant_division},
 };
 
-/// Valgrind hides what it cannot run, and also ADX, which it can.
+/// The instruction sets that can be observed. valgrind's cpuid hides those that valgrind lacks, and also ADX, which it
+/// supports.
 cpu observable() {
     cpu const there = wg::bundled::detect_cpu();
     return RUNNING_ON_VALGRIND ? consistent(there | cpu::adx) : there;
@@ -369,13 +371,13 @@ int main(int count, char** arguments) {
     if (count > 3) recording::open(arguments[3]), batches = few_batches;
     cpu set = cpu::baseline;
     if (std::strcmp(arguments[2], "baseline") != 0 && !wg::bundled::parse_cpu(arguments[2], set))
-        return std::printf("no such set: %s\n", arguments[2]), 2;
-    if (!has(observable(), set)) return std::printf("not here: %s\n", arguments[2]), 2;
+        return std::printf("unknown instruction set: %s\n", arguments[2]), 2;
+    if (!has(observable(), set)) return std::printf("not supported by this processor: %s\n", arguments[2]), 2;
     for (std::size_t at = 0; at <= first.size();) {
         std::string const name = first.substr(at, first.find(',', at) - at);
         at += name.size() + 1;
         auto const found = std::find_if(std::begin(groups), std::end(groups), [&](auto& g) { return name == g.name; });
-        if (found == std::end(groups)) return std::printf("no such group: %s\n", name.c_str()), 2;
+        if (found == std::end(groups)) return std::printf("unknown group: %s\n", name.c_str()), 2;
         recording::start();
         found->run(set);
         recording::stop();

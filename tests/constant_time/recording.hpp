@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Writes down every instruction that the program executes between two calls: where it stands and what the general
-// registers and the mask registers of AVX-512 hold before it. The processor traps after each instruction while the trap
-// flag is set, so this works for whatever instructions there are. x86-64 Linux.
+// Records every instruction that the program executes between start() and stop(): its address, and the values of the
+// general registers and of the AVX-512 mask registers before it. While the trap flag is set, the processor traps after
+// each instruction, so the recording covers every instruction set. x86-64 Linux.
 #ifndef WG_TESTS_CONSTANT_TIME_RECORDING_HPP
 #define WG_TESTS_CONSTANT_TIME_RECORDING_HPP
 
@@ -39,7 +39,7 @@ inline void flush() {
     held = 0;
 }
 
-/// Where XSAVE puts the mask registers, which Linux does with each signal; 0: there are none.
+/// The offset of the mask registers in the XSAVE area of a signal frame; 0 if the processor has none.
 inline std::size_t masks_at = 0;
 
 inline void on_step(int, siginfo_t*, void* context) {
@@ -52,7 +52,7 @@ inline void on_step(int, siginfo_t*, void* context) {
     for (std::size_t i = 0; i < 16; ++i) s.registers[i] = static_cast<std::uint64_t>(now[order[i]]);
     auto const* const saved =
         reinterpret_cast<unsigned char const*>(static_cast<ucontext_t const*>(context)->uc_mcontext.fpregs);
-    std::uint64_t components = 0; // those that are not there are zero
+    std::uint64_t components = 0; // the components that the frame has; the others are zero
     std::memcpy(&components, saved + 512, sizeof components);
     std::memset(s.masks, 0, sizeof s.masks);
     if (masks_at != 0 && (components >> 5 & 1) != 0) std::memcpy(s.masks, saved + masks_at, sizeof s.masks);
@@ -63,7 +63,7 @@ inline void open(char const* path) {
     if (file < 0) std::abort();
     unsigned a = 0, b = 0, c = 0, d = 0;
     if (__get_cpuid_count(0xd, 5, &a, &b, &c, &d) && a == sizeof step::masks) masks_at = b;
-    static char stack[256 * 1024]; // the vector registers of a processor with AVX-512 are saved there as well
+    static char stack[256 * 1024]; // a signal frame includes the vector registers, with AVX-512 more than 2 KiB
     stack_t where{};
     where.ss_sp = stack;
     where.ss_size = sizeof stack;

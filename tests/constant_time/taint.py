@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: BSL-1.0
 """Follows secrets through the recorded run of an x86-64 program, instruction by instruction.
 
-What is secret is known byte by byte: of memory, of the sixteen general and thirty-two vector registers, and of each
-mask register and the groups of flags as a whole. A result is secret if anything that it was computed from is; which of
-its bytes are, is told exactly for moves and bitwise operations, and for everything else by elements, lanes or the whole
-register, so that nothing is thought public that is not. An instruction that this file does not know ends the run.
+The state has one bit for each byte of memory and of the 16 general and 32 vector registers, and one for each mask
+register and each group of flags. A result is secret if any of its sources is secret. Moves and bitwise operations track
+single bytes. All other instructions mark whole elements, lanes or registers, so that no secret byte counts as public.
+An unknown instruction ends the run.
 
-Reported is each instruction whose time or whose address depends on a secret: a branch on flags, a jump to a place, an
-address of memory (gathers too), a memory mask, a division, a repeated instruction's count.
+The analysis reports each instruction whose time or address depends on a secret: a branch on flags, an indirect jump, a
+memory address (also of gathers), a memory mask, a division, the count of a repeated instruction.
 """
 import re
 
 GENERAL = ["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi"] + [f"r{n}" for n in range(8, 16)]
 RAX, RCX, RDX, RSP, RBP, RSI, RDI = 0, 1, 2, 4, 5, 6, 7
 SIZES = {"BYTE": 1, "WORD": 2, "DWORD": 4, "QWORD": 8, "TBYTE": 10, "XMMWORD": 16, "YMMWORD": 32, "ZMMWORD": 64}
-STEP = 25  # numbers of a step: where, the general registers, the mask registers
+STEP = 25  # words of a step: the address, 16 general registers, 8 mask registers
 CF, OF, ZF = 1, 2, 4  # ZF: also SF, PF and AF
 CONDITIONS = {**dict.fromkeys(["b", "ae", "c", "nc", "nae", "nb"], CF),
               **dict.fromkeys(["a", "be", "na", "nbe"], CF | ZF),
@@ -23,11 +23,11 @@ CONDITIONS = {**dict.fromkeys(["b", "ae", "c", "nc", "nae", "nb"], CF),
 
 
 class Unknown(Exception):
-    """An instruction that is not known: the analysis would be worth nothing if it went on."""
+    """An unknown instruction. The analysis cannot continue, because its effect on secrets is unknown."""
 
 
 def register_names():
-    """name: (number, bytes, first byte) of a general register."""
+    """{name: (number, bytes, first byte)} of the general registers."""
     names = {}
     for number, name in enumerate(GENERAL):
         names[name] = (number, 8, 0)
@@ -50,7 +50,7 @@ def full(size):
 
 
 def widen(mask, size):
-    """Whole elements of `size` bytes where a byte of one is secret."""
+    """Marks every element of `size` bytes that has a secret byte as secret in whole."""
     if not mask:
         return 0
     out, element, at = 0, full(size), 0
@@ -62,7 +62,7 @@ def widen(mask, size):
 
 
 class Operand:
-    """As objdump prints it in Intel's syntax."""
+    """An operand in the Intel syntax of objdump."""
     MEMORY = re.compile(r"(?:(\w+) (PTR|BCST) )?(?:(\w\w):)?(?:\[([^]]*)\]|(0x[0-9a-f]+))$")
 
     def __init__(self, text, following):
@@ -120,11 +120,11 @@ class Operand:
 
 
 class Machine:
-    """What of a machine is secret."""
+    """The secret parts of the registers, flags and memory."""
 
     def __init__(self):
         self.general, self.vector, self.masks, self.flags = [0] * 16, [0] * 32, [0] * 8, 0
-        self.memory = {}  # number of a line of 64 bytes: which of them are secret
+        self.memory = {}  # {number of a line of 64 bytes: mask of its secret bytes}
 
     def load(self, address, size):
         line, at = address >> 6, address & 63
@@ -150,7 +150,7 @@ class Machine:
             address, size = address + now, size - now
 
 
-# ---- instructions, by what is to be known of them
+# ---- instructions, grouped by their effect on secrets
 
 MOVES = set("mov movabs movdqa movdqu movaps movups movapd movupd lddqu movntdq movntps movntdqa movnti vmovdqa "
             "vmovdqu vmovdqa32 vmovdqa64 vmovdqu8 vmovdqu16 vmovdqu32 vmovdqu64 vmovaps vmovups vmovapd vmovupd vlddqu "
@@ -187,7 +187,7 @@ PREFIXES = re.compile(r"^((?:rep|repz|repnz|lock|notrack|bnd|data16|cs|ds|es|add
 
 
 class Program:
-    """The instructions of a disassembly, each compiled to a function when it is met first."""
+    """The instructions of a disassembly. Each is compiled to a function when it is first executed."""
     LINE = re.compile(r"^\s*([0-9a-f]+):\t(.*?)\s*$")
     LABEL = re.compile(r"^([0-9a-f]+) <(.*)>:$")
 
@@ -208,7 +208,7 @@ class Program:
 
     def instruction(self, at):
         if at not in self.text:
-            raise Unknown(f"{at:x} is no instruction of the program")
+            raise Unknown(f"{at:x} is not an instruction of the program")
         try:
             return compile_instruction(self.text[at], self.after.get(at, at))
         except (Unknown, KeyError, IndexError, AttributeError) as why:
@@ -223,10 +223,10 @@ class Run:
         self.marks = {program.start.get("wg_mark_secret"): True, program.start.get("wg_mark_public"): False}
         self.marks.pop(None, None)
         if len(self.marks) != 2:
-            raise Unknown("the program marks nothing")
+            raise Unknown("the program lacks the functions that mark secrets")
 
     def follow(self, words):
-        """`words` holds steps: an address, and the registers before what is there."""
+        """`words` has the steps: the address of each instruction, and the registers before it."""
         machine, compiled, marks, found = self.machine, self.program.compiled, self.marks, self.found
         for at in range(0, len(words), STEP):
             where = words[at]
@@ -264,7 +264,7 @@ def address_registers(operand):
 
 
 def reader(operand, size=None):
-    """What of an operand is secret; of memory also if its address is, but that is told as a leak."""
+    """Returns a function for the mask of the operand's secret bytes. A secret address is reported as a leak instead."""
     size = size or operand.size
     number, first = operand.number, operand.first
     if operand.kind == "number":
@@ -275,7 +275,7 @@ def reader(operand, size=None):
         return lambda m, w, at: m.vector[number] & full(size)
     if operand.kind == "mask":
         return lambda m, w, at: full(size) if m.masks[number] else 0
-    if not operand.flat:  # thread-local: the C library's own
+    if not operand.flat:  # thread-local memory, which only the C library uses
         return lambda m, w, at: 0
     address = address_of(operand)
     if operand.broadcast:
@@ -318,14 +318,14 @@ def writer(operand, vex=True, size=None):
 
 
 def split(text):
-    """Mnemonic and operands; commas within brackets part nothing."""
+    """Splits an instruction into mnemonic and operands. Commas within brackets do not separate operands."""
     text = PREFIXES.sub("", text)
     mnemonic, _, rest = text.partition(" ")
     return mnemonic, [part.strip() for part in re.split(r",(?![^[]*\])", rest.strip()) if part.strip()]
 
 
 def with_addresses(function, operands):
-    """`function`, after a look at what the memory operands' addresses and masks are made of."""
+    """Wraps `function` to report memory addresses and memory masks that are secret."""
     registers = sorted({n for o in operands if o.kind == "memory" for n in address_registers(o)})
     vectors = [o.index_vector for o in operands if o.kind == "memory" and o.index_vector is not None]
     masks = [o.mask for o in operands if o.mask is not None] if any(o.kind == "memory" for o in operands) else []
@@ -347,7 +347,7 @@ def with_addresses(function, operands):
     if not vectors and not masks and len(registers) == 1:
         only, name = registers[0], f"an address from {GENERAL[registers[0]]}"
 
-        def step_of_one(m, w, at):  # looks first: the instruction may load over what its address was made of
+        def step_of_one(m, w, at):  # checks first: the instruction may overwrite its address register
             leak = name if m.general[only] else None
             return function(m, w, at) or leak
         return step_of_one
@@ -367,8 +367,8 @@ def compile_instruction(text, following):
     function = (compile_control(mnemonic, operands) or compile_general(mnemonic, operands) or
                 compile_vector(mnemonic, operands))
     if function is None:
-        raise Unknown("an instruction that taint.py does not know")
-    # lea computes an address and goes nowhere
+        raise Unknown("taint.py does not support this instruction")
+    # lea computes an address without a memory access
     return function if mnemonic == "lea" else with_addresses(function, operands)
 
 
@@ -378,7 +378,7 @@ def compile_jump(mnemonic, parts, following):
             return lambda m, w, at: None
         operand = Operand(parts[0], following)
         read = reader(operand)
-        return with_addresses(lambda m, w, at: "a jump to a place" if read(m, w, at) else None, [operand])
+        return with_addresses(lambda m, w, at: "an indirect jump" if read(m, w, at) else None, [operand])
     if mnemonic in ("jrcxz", "jecxz"):
         return lambda m, w, at: "a branch" if m.general[RCX] else None
     flags = CONDITIONS[mnemonic[1:]]
@@ -386,14 +386,14 @@ def compile_jump(mnemonic, parts, following):
 
 
 def compile_string(mnemonic, operands):
-    """One turn: the processor traps after each."""
+    """One iteration of a repeated instruction: the processor traps after each."""
     size = operands[0].size
 
     def step(m, w, at):
-        leak = "a repetition's count or place" if m.general[RCX] or m.general[RDI] else None
+        leak = "the count or destination of a repeated instruction" if m.general[RCX] or m.general[RDI] else None
         if mnemonic == "movs":
             if m.general[RSI]:
-                leak = "a repetition's place"
+                leak = "the source of a repeated instruction"
             if w[at + RCX]:
                 m.store(w[at + RDI], size, m.load(w[at + RSI], size))
         elif w[at + RCX]:
@@ -407,12 +407,12 @@ def compile_control(mnemonic, operands):
         read = reader(operands[0]) if operands else lambda m, w, at: 0
 
         def call(m, w, at):
-            leak = "a call of a place" if read(m, w, at) else None
+            leak = "an indirect call" if read(m, w, at) else None
             m.store(w[at + RSP] - 8, 8, 0)
             return leak
         return call
     if mnemonic == "ret":
-        return lambda m, w, at: "a return to a place" if m.load(w[at + RSP], 8) else None
+        return lambda m, w, at: "a return address" if m.load(w[at + RSP], 8) else None
     if mnemonic == "push":
         read = reader(operands[0])
 
@@ -520,7 +520,7 @@ def compile_general(mnemonic, operands):
 
 
 def compile_computation(mnemonic, operands):
-    """A destination, sources, and which flags come of them or go into them."""
+    """Compiles an instruction by its destination, its sources, and the flags that it reads and writes."""
     taken, made, certain = 0, CF | OF | ZF, True
     target, sources = operands[0] if operands else None, operands
     if mnemonic in ("adc", "sbb", "rcl", "rcr"):
@@ -681,7 +681,7 @@ def masked(mnemonic, target):
 
 
 def merged(combine, sources, target, vex, size=None, element=None):
-    """Writes what is combined of the sources, under the target's mask: what it leaves alone stays as it is."""
+    """Writes the combined sources to the target. Elements that the target's mask leaves out keep their state."""
     if target.mask is not None and element is None:
         raise Unknown("a mask")
     reads = [reader(o) for o in sources]
@@ -703,7 +703,7 @@ def merged(combine, sources, target, vex, size=None, element=None):
 
 
 def spread(mask, element, size):
-    """The bytes of the elements that a mask chooses."""
+    """The bytes of the elements that a mask selects."""
     out = 0
     for n in range(size // element):
         if mask >> n & 1:
@@ -712,7 +712,7 @@ def spread(mask, element, size):
 
 
 def element_bytes(mnemonic):
-    """Of the elements that a mask of this instruction chooses from."""
+    """The size of the elements that a mask of this instruction selects."""
     if found := re.search(r"(?:vmovdq[au]|[if])(8|16|32|64)(?:x\d)?$", mnemonic):
         return int(found[1]) // 8
     if mnemonic.endswith(("ps", "ss")):
@@ -723,7 +723,8 @@ def element_bytes(mnemonic):
 
 
 def compile_packing(mnemonic, operands):
-    """Compresses or expands: elements move to where the mask says. Whole registers; of memory what is touched."""
+    """Compresses or expands: the mask decides where each element moves. Marks whole registers, and the bytes of memory
+    that the instruction accesses."""
     target, source = operands
     mask, element = target.mask, element_bytes(mnemonic)
     if mask is None or target.kind == "memory" and "expand" in mnemonic:
@@ -742,7 +743,7 @@ def compile_packing(mnemonic, operands):
 
 
 def compile_gather(mnemonic, operands):
-    """Where it reads is not recorded: what it gets is taken for secret, so that gathering needs a closer look."""
+    """The recording lacks the addresses of a gather, so its result counts as secret."""
     if "scatter" in mnemonic:
         return lambda m, w, at: "a scatter, whose addresses are not recorded"
     write = writer(operands[0])

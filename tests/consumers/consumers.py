@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""Each way to use wg in another project builds a program and runs it; every installation is complete.
+"""Uses wg in another project in each supported way, builds a program and runs it. Checks that each installation is
+complete.
 
-vcpkg and Conan are not needed: their recipes run with replacements of the few functions that they call.
+vcpkg and Conan are not needed: their recipes run with stand-ins for the few functions that they call.
 """
 import fnmatch
 import os
@@ -32,13 +33,13 @@ def version():
 
 
 def whole(include):
-    """Every header of the tree is installed, and nothing else."""
+    """Checks that every header of the tree is installed, and no other file."""
     expect(sorted(str(p.relative_to(include)) for p in include.rglob("*") if p.is_file()),
            sorted(str(p.relative_to(HEADERS)) for p in HEADERS.rglob("*") if p.is_file()), "installed headers")
 
 
 def copy_for_meson(to):
-    """Copies what a subproject needs, which builds neither samples nor tests."""
+    """Copies the files of a subproject, which builds neither samples nor tests."""
     to.mkdir(parents=True)
     for name in ("meson.build", "meson_options.txt"):
         shutil.copy(ROOT / name, to)
@@ -59,7 +60,7 @@ def meson_subproject():
 
 
 def cmake(source, build, *arguments):
-    command("cmake", "-G", "Ninja", "-S", source, "-B", build, *arguments)  # make may not be there
+    command("cmake", "-G", "Ninja", "-S", source, "-B", build, *arguments)  # make may not be installed
     command("cmake", "--build", build)
 
 
@@ -140,7 +141,7 @@ def vcpkg_port():
 
 
 class ConanStandIn:
-    """What conanfile.py uses of Conan 2, with the same effect."""
+    """Stand-ins for the functions of Conan 2 that conanfile.py calls, with the same effect."""
 
     def __init__(self, checked):
         self.checked = checked

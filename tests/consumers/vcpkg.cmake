@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSL-1.0
-# Runs ports/wg/portfile.cmake without vcpkg: the few functions that the port calls, with their effect on this machine.
+# Runs ports/wg/portfile.cmake without vcpkg: defines the few functions that the port calls, with the same effect.
 #
 #     cmake -DPORT=PORTFILE -DCURRENT_BUILDTREES_DIR=DIR -DCURRENT_PACKAGES_DIR=DIR -P vcpkg.cmake
 set(PORT_NAME wg)
@@ -21,7 +21,7 @@ function(vcpkg_cmake_install)
     run("${CMAKE_COMMAND}" --build "${CURRENT_BUILDTREES_DIR}" --target install)
 endfunction()
 
-# Like vcpkg, moves the package's files for CMake to share/PACKAGE_NAME, and corrects how deep they lie.
+# Like vcpkg, moves the package's CMake files to share/PACKAGE_NAME and adapts the relative path to the prefix.
 function(vcpkg_cmake_config_fixup)
     cmake_parse_arguments(PARSE_ARGV 0 arg "" "PACKAGE_NAME;CONFIG_PATH" "")
     set(from "${CURRENT_PACKAGES_DIR}/${arg_CONFIG_PATH}")

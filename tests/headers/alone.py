@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""Each header compiles alone, included twice, without exceptions and RTTI, with g++ and the oldest clang++."""
+"""Each header compiles alone and included twice, without exceptions and RTTI, with g++ and the oldest clang++."""
 import pathlib
 import sys
 

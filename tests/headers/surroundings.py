@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""wg.hpp compiles beside the macros of other headers, with more warnings than the build has, and in every standard from
-C++20 on. Nothing is linked or run.
+"""wg.hpp compiles together with the macros of other headers, with more warnings than the build enables, and in every
+standard from C++20 on. Nothing is linked or run.
 
     surroundings.py            g++ and the oldest clang++
-    surroundings.py --full     every compiler of this machine, also those for other processors
+    surroundings.py --full     every compiler of this machine, including those for other processors
 """
 import os
 import pathlib
@@ -24,7 +24,7 @@ LIBRARY = "".join(sorted({f"#include <{name}>\n" for header in all_headers()
 PEDANTIC = ["-Wold-style-cast", "-pedantic", "-Wextra-semi", "-Wcast-align", "-Wnon-virtual-dtor",
             "-Woverloaded-virtual"]
 MINGW = "x86_64-w64-mingw32-g++-posix"
-# The headers that a program on Windows includes, and a macro that only Microsoft's windows.h has in C++.
+# The headers that a program on Windows includes. In C++ only Microsoft's windows.h defines the macro `small`.
 WINDOWS = """
 #include <winsock2.h>
 #include <windows.h>
@@ -48,14 +48,15 @@ def syntax(compiler, source, *flags):
 
 
 def pedantic(compiler, *flags):
-    """Not as a system header: -I, not -isystem. clang has no -Wuseless-cast."""
+    """Includes wg.hpp by -I, because compilers suppress warnings of headers from -isystem. clang has no
+    -Wuseless-cast."""
     name = compiler if isinstance(compiler, str) else compiler[0]
     useless = [] if "clang" in name else ["-Wuseless-cast"]
     syntax(compiler, WG, *PEDANTIC, *useless, *flags)
 
 
 def asio(compiler):
-    """After the standard library, because Boost 1.74 lacks an include of it."""
+    """Includes the standard library first, because Boost 1.74 lacks some of its includes."""
     need_header(compiler, "boost/asio.hpp")
     include = LIBRARY + "#include <boost/asio.hpp>\n"
     for source in include + WG, WG + include:
@@ -65,7 +66,7 @@ def asio(compiler):
 def need_header(compiler, header):
     if "here" not in command(compiler, "-E", "-P", "-x", "c++", "-",
                              source=f"#if __has_include(<{header}>)\nhere\n#endif\n"):
-        raise Skipped(f"no <{header}> here")
+        raise Skipped(f"<{header}> is not installed")
 
 
 def beside(compiler, header):
@@ -76,7 +77,8 @@ def beside(compiler, header):
 
 
 def windows(before):
-    """The headers that compile on Windows. wg.hpp includes further headers only on systems that have them."""
+    """Compiles the portable headers before or after those of Windows. wg.hpp includes further headers only on systems
+    that have them."""
     ours = "".join(f'#include "wg/{header}"\n' for header in portable_headers())
     syntax(MINGW, WINDOWS + LIBRARY + MIN_MAX + ours if before else ours + WINDOWS)
 
@@ -94,21 +96,21 @@ def older_standard(compiler):
 
 
 def newer_standard(compiler, *names):
-    """By the name of the standard, or by its name before it was published."""
+    """Compiles with the first name that the compiler accepts: a standard has another name before its publication."""
     for name in names:
         try:
             command(compiler, f"-std={name}", "-fsyntax-only", "-x", "c++", "-", source="")
         except Failed:
             continue
         return syntax(compiler, WG, f"-std={name}")
-    raise Skipped(f"{compiler} does not know {names[0]}")
+    raise Skipped(f"{compiler} does not support {names[0]}")
 
 
 def other_library(compiler):
     try:
         command(compiler, "-std=c++20", "-stdlib=libc++", "-fsyntax-only", "-x", "c++", "-", source="#include <span>\n")
     except Failed:
-        raise Skipped(f"{compiler} has no libc++ here") from None
+        raise Skipped(f"libc++ is not installed for {compiler}") from None
     syntax(compiler, WG, "-stdlib=libc++")
 
 
@@ -129,7 +131,7 @@ def cases(found):
 
 
 def full():
-    """Further compilers, and compilers for other processors."""
+    """The cases of further compilers and of compilers for other processors."""
     for c in every_compiler():
         yield f"c++26, {c}", lambda c=c: newer_standard(c, "c++26", "c++2c")
         yield f"unsigned char, {c}", lambda c=c: syntax(c, WG, "-funsigned-char")
@@ -142,7 +144,7 @@ def full():
 
 
 def no_notes(compiler, *flags):
-    """g++ prints notes, and no warning option turns them into errors."""
+    """Fails if g++ prints anything. No warning option turns its notes into errors."""
     need(compiler)
     said = command(compiler, *STRICT, "-I", ROOT / "include", *flags, "-S", ROOT / "samples" / "two_hosts.cpp",
                    "-o", os.devnull)

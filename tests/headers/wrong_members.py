@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""A policy that has an optional member with a wrong signature does not compile, and the error names the right one.
+"""A policy with an optional member of a wrong signature does not compile, and the error names the right signature.
 
-The wrong policies stand at the end of tests/archetypes.hpp.
+The wrong policies are at the end of tests/archetypes.hpp.
 """
 import collections
 import pathlib
@@ -11,7 +11,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from cases import FREESTANDING, ROOT, Failed, command, compilers, run_cases  # noqa: E402
 
-CHECKS = {  # the check of policy/check.hpp: a wrong policy, and what the error says
+CHECKS = {  # {check of policy/check.hpp: {wrong policy: text of the error}}
     "check_hash_backend": {"wrong_blake2s_batch": "hash_backend: not `void blake2s_batch(",
                            "wrong_hmac_blake2s": "hash_backend: not `void hmac_blake2s("},
     "check_dh_backend": {"wrong_dh_batch": "dh_backend: not `void dh_batch("},
@@ -35,14 +35,14 @@ CHECKS = {  # the check of policy/check.hpp: a wrong policy, and what the error 
                       "wrong_give_way": "threads: not `static void give_way()"},
     "check_observer": {"wrong_event": "observer: not `void event("},
 }
-BUNDLES = {  # what is instantiated: members of the bundle, and what the error says
+BUNDLES = {  # {instantiated class: (members of the bundle, text of the error)}
     "device": ("using dh = archetypes::wrong_dh_batch;", "dh_backend: not `void dh_batch("),
     "engine": ("using tun_device = archetypes::wrong_settle;", "tun_device: not `void settle()"),
 }
 
 
 def errors(compiler, source):
-    """What the compiler says of a source that it must refuse."""
+    """Returns the errors of a source that must not compile."""
     unlimited = ["-ferror-limit=0"] if "clang" in compiler else []
     try:
         command(compiler, "-std=c++20", *FREESTANDING, "-fsyntax-only", *unlimited, "-I", ROOT / "include",
@@ -53,7 +53,7 @@ def errors(compiler, source):
 
 
 def refuses(compiler, source, expected):
-    """With these errors and no other."""
+    """Fails unless the source gives exactly these errors."""
     found = errors(compiler, source)
     for text, count in collections.Counter(expected).items():
         if sum(text in line for line in found) != count:
@@ -63,7 +63,7 @@ def refuses(compiler, source, expected):
 
 
 def policies(compiler):
-    """All wrong policies in one unit, which takes half a second; one each would take a minute."""
+    """Checks all wrong policies in one translation unit: half a second instead of a minute."""
     wrong = [(f"template struct wg::{check}<archetypes::{name}>;\n", expected)
              for check, wrongs in CHECKS.items() for name, expected in wrongs.items()]
     refuses(compiler, "".join(line for line, _ in wrong), [expected for _, expected in wrong])

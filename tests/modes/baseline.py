@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""Code compiled for the baseline has instructions of the baseline alone, except in functions that have the instruction
-set in their names. The assembler decides whether an instruction belongs to the baseline. Units that were compiled for
+"""Code compiled for the baseline uses only baseline instructions, except in functions whose names include an
+instruction set. The assembler decides whether an instruction belongs to the baseline. Translation units compiled for
 different processors share no function in one program."""
 import pathlib
 import platform
@@ -14,7 +14,7 @@ from cases import (FREESTANDING, ROOT, STRICT, Failed, Skipped, command, compile
                    temporary)
 
 SOURCE = ROOT / "tests" / "modes" / "everything.cpp"
-# A kernel has its instruction set in the name of its namespace or class; the ABI's namespace does not count.
+# The namespace or class of a kernel is named by its instruction set. The ABI's namespace does not count.
 KERNEL = re.compile(r"avx512|avx2|ssse3|adx|bmi2|ifma")
 ABI = re.compile(r"abi1_[a-z0-9]+")
 # Compilers write `rep bsf` for any processor, and objdump shows it as tzcnt. detect_cpu uses xgetbv.
@@ -33,7 +33,7 @@ int main() {
 """
 
 
-# An instruction beyond the baseline in a function whose name does not say so.
+# An instruction beyond the baseline, in a function without an instruction set in its name.
 PLANTED = """
 typedef unsigned char wide __attribute__((vector_size(32)));
 [[gnu::target("avx2")]] void planted(wide* out) { *out += 1; }
@@ -58,7 +58,7 @@ class Objects:
 
 
 def functions(made):
-    """{function: its instructions, without the symbols that objdump adds to addresses}"""
+    """Returns {function: its instructions, without the symbols that objdump adds to addresses}."""
     found, current = {}, None
     for line in command("objdump", "-dw", "--no-show-raw-insn", made).splitlines():
         if label := re.match(r"[0-9a-f]+ <(.*)>:$", line):
@@ -69,11 +69,11 @@ def functions(made):
 
 
 def beyond(code, there):
-    """The instructions of `code` that the assembler refuses for the plainest x86-64."""
+    """Returns the instructions of `code` that the assembler refuses for generic x86-64."""
     texts = sorted({text for body in code.values() for text in body if "nop" not in text.split("%")[0]
                     and not re.match(r"((notrack|bnd) )*(j\w+|call|loop\w*|xbegin) +[^*]", text)})
     if any("(bad)" in text for text in texts):
-        raise Failed("objdump does not know an instruction of the object")
+        raise Failed("objdump cannot decode an instruction of the object")
     source, made = pathlib.Path(there) / "all.s", pathlib.Path(there) / "all.o"
     source.write_text("\n".join(texts) + "\n")
     try:
@@ -83,7 +83,7 @@ def beyond(code, there):
         lines = [int(n) for n in re.findall(r"all\.s:(\d+): Error: .* is not supported on", str(refused))]
         others = [line for line in str(refused).splitlines() if "Error:" in line and "not supported on" not in line]
         if others or not lines:
-            raise Failed("the assembler does not read what objdump writes:\n" + "\n".join(others[:20])) from None
+            raise Failed("the assembler cannot read the output of objdump:\n" + "\n".join(others[:20])) from None
         return {texts[n - 1] for n in lines if texts[n - 1].split()[0] not in HARMLESS}
 
 
@@ -113,14 +113,15 @@ def finds_planted(compiler):
         command(compiler, "-O2", "-x", "c++", "-c", "-", "-o", made, source=PLANTED)
         _, foreign, wrong = leaks(made, there)
         if not any("planted" in name for name in wrong):
-            raise Failed(f"the planted instructions were not found; of all only {sorted(foreign)[:10]} are beyond")
+            raise Failed(f"the planted instructions were not found; found only {sorted(foreign)[:10]}")
 
 
 def shares_nothing(objects, compiler, level):
-    """One program of a unit for any processor and one for AVX2: functions in both units have the same code."""
+    """Links a unit for any processor and a unit for AVX2. They share no function of wg, and other shared functions use
+    baseline code."""
     need_x86()
     with temporary() as there:
-        wide = objects.compiled(compiler, "avx2", level, "-mavx2")  # while another case compiles the baseline
+        wide = objects.compiled(compiler, "avx2", level, "-mavx2")  # first: another case compiles the baseline
         plain = objects.compiled(compiler, "baseline", level)
         code, wide_code = functions(plain), functions(wide)
         foreign = beyond(wide_code, there)
@@ -128,23 +129,23 @@ def shares_nothing(objects, compiler, level):
         weak = {line.split()[-1] for line in command("nm", plain).splitlines() if line.split()[-2] in "WVTui"}
         ours = sorted(name for name in shared & weak if re.search(r"\d*2wg\d*17?abi1|N2wg", name))
         if ours:
-            raise Failed("shared by both units: " + ", ".join(ours[:10]))
+            raise Failed("defined in both units: " + ", ".join(ours[:10]))
         taken = sorted(name for name in shared & weak if any(text in foreign for text in wide_code[name]))
         if taken:
-            raise Failed("the linker may take these for AVX2 in a program for any: " + ", ".join(taken[:10]))
+            raise Failed("the linker may choose the AVX2 code of these functions: " + ", ".join(taken[:10]))
         main = pathlib.Path(there) / "main.cpp"
         main.write_text(MAIN)
         program = pathlib.Path(there) / "program"
         command(compiler, main, plain, wide, "-o", program)
         if "avx2" not in pathlib.Path("/proc/cpuinfo").read_text().split():
-            raise Skipped("this processor has no AVX2 to run it with")
+            raise Skipped("this processor has no AVX2")
         if (said := command(program)) != "same\n":
             raise Failed(said)
 
 
 def need_x86():
     if platform.machine() != "x86_64":
-        raise Skipped("for x86-64")
+        raise Skipped("this test needs x86-64")
     need("objdump")
 
 

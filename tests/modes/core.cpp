@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Every template of the core in full, for compilers whose machines have no sockets, no heap and no operating system.
+// Instantiates every template of the core. Compiles for machines without sockets, heap and operating system.
 #include "smallest.hpp"
 
 #include "wg/wg.hpp"
@@ -17,7 +17,7 @@ template struct wg::keypair<64>;
 template class wg::replay_window<64>;
 template class wg::device<tests::smallest>;
 
-// A board, and a whole node on it.
+// A board, and a complete node on it.
 struct silent_board {
     wg::instant now() noexcept { return {}; }
     void tai64n(std::span<wg::byte, wg::timestamp_bytes> label) noexcept { wg::bare::store_boot_label(label, 1, {}); }

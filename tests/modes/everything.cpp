@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// A unit that uses all of the library. baseline.py reads its machine code. `ENTRY` is the name of its one function.
+// A translation unit that uses the whole library. baseline.py checks its machine code. `ENTRY` is the name of its only
+// exported function.
 #include "wg/wg.hpp"
 
 template class wg::device<wg::default_policies>;
@@ -10,12 +11,13 @@ namespace {
 using wg::byte;
 using wg::bundled::cpu;
 
-/// A digest of what every primitive answers, with this set of instruction sets where it can be told.
+/// The backend restricted to `set`, if it can be restricted.
 template <class Backend> Backend with(cpu set) {
     if constexpr (std::is_constructible_v<Backend, cpu>) return Backend(set);
     else return Backend{};
 }
 
+/// Runs every primitive and hashes the results into `digest`.
 template <class Aead, class Dh, class Hash>
 void use(Aead const& aead, Dh const& dh, Hash const& hash, wg::byte_array<32>& digest) {
     wg::secret<32> key(digest), other, subkey;

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""What must build, beside the unit tests: no exceptions, no RTTI, no operating system, other processors.
+"""Builds without exceptions, without RTTI, without an operating system and for other processors.
 
-    modes.py            the modes, and the compilers for Windows and Cortex-M
-    modes.py --matrix   the smoke test, the samples and the unit tests on other processors, emulated
+    modes.py            the build modes, and the compilers for Windows and Cortex-M
+    modes.py --matrix   the smoke test, the samples and the unit tests on emulated processors
 """
 import pathlib
 import platform
@@ -22,7 +22,8 @@ CROSS = {  # target: compiler and flags
     "Windows": ["x86_64-w64-mingw32-g++-posix"],
     "Cortex-M3": ["arm-none-eabi-g++", "-mcpu=cortex-m3", "-mthumb", "-DWG_SMALL"],
 }
-# What an object of the core may ask a bare machine for: the four functions that any compiler may call, and arithmetic.
+# The symbols that an object of the core may need on a bare machine: the four functions to which any compiler may emit
+# calls, and arithmetic.
 BARE = re.compile(r"mem(cpy|set|move|cmp)|__aeabi_(mem\w+|u?idiv(mod)?|u?ldivmod|l(lsl|lsr|asr|mul|cmp)|ulcmp)")
 
 EMULATED = {  # processor: (compiler, emulator)
@@ -33,7 +34,7 @@ EMULATED = {  # processor: (compiler, emulator)
     "riscv64": ("riscv64-linux-gnu-g++", "qemu-riscv64-static"),
     "s390x (big endian)": ("s390x-linux-gnu-g++", "qemu-s390x-static"),
 }
-# Programs of their own; and what says something of optimised code alone.
+# Separate programs, and a test that is meaningful for optimised code only.
 APART = {"lwip", "kernels", "x25519_million", "bundled_traces"}
 
 
@@ -66,11 +67,11 @@ def core(target):
         symbols = command("arm-none-eabi-nm", "-C", "--undefined-only", made).split()
         wanted = [name for name in symbols if name != "U" and not BARE.fullmatch(name)]
         if wanted:
-            raise Failed(f"wants of a bare machine: {' '.join(wanted)}")
+            raise Failed(f"needs symbols that a bare machine lacks: {' '.join(wanted)}")
 
 
 def lwip_node(v4, v6):
-    """The adapter of lwIP for a Cortex-M4, with lwIP's own headers and a board's configuration of it."""
+    """Compiles the lwIP adapter for a Cortex-M4, with lwIP's headers and the lwIP configuration of a board."""
     compiler = "arm-none-eabi-g++"
     need(compiler)
     with temporary() as there:
@@ -80,11 +81,11 @@ def lwip_node(v4, v6):
 
 
 def runner_of(processor):
-    """What comes before a program of this processor: an emulator, unless the machine runs it by itself."""
+    """Returns the command prefix that runs a program of this processor: an emulator, or nothing."""
     emulator = EMULATED[processor][1]
     if emulator is None:
         if platform.machine() not in ("x86_64", "i686"):
-            raise Skipped(f"this machine runs no programs for {processor}")
+            raise Skipped(f"this machine cannot run programs for {processor}")
         return []
     need(emulator)
     return [emulator]
@@ -95,7 +96,7 @@ def emulated(processor):
 
 
 def unit_tests(processor):
-    """The whole unit suite, linked with the framework's own text: no library of Boost is there."""
+    """Runs all unit tests, with Boost.Test as a header: there is no Boost library for this processor."""
     compiler = EMULATED[processor][0]
     runner = runner_of(processor)
     need(compiler)
@@ -112,9 +113,9 @@ def unit_tests(processor):
             objects.append(there / f"{source.stem}.o")
             command(compiler, "-std=c++20", "-O1", "-DWG_TESTS_WITHOUT_LIBRARY", "-isystem", there, "-I",
                     ROOT / "include", "-c", source, "-o", objects[-1])
-        command(compiler, "-static", *objects, "-latomic", "-o", program)  # 64 bits on processors of 32
-        # An emulator's system calls are its own: they differ in what they say of memory and of messages to sockets.
-        # There the daemon as a whole is tested (tests/system/routers.py).
+        command(compiler, "-static", *objects, "-latomic", "-o", program)  # 64-bit atomics on 32-bit processors
+        # The system calls of an emulator report memory and socket messages differently from those of a kernel.
+        # tests/system/routers.py tests the whole daemon on these processors.
         chosen = ["--run_test=!os_linux_*"] if runner else []
         printed = command(*runner, program, "--color_output=no", *chosen)
         if not re.search(r"^[1-9]\d* passed, 0 failed, \d+ skipped$", printed, re.MULTILINE):
@@ -122,7 +123,7 @@ def unit_tests(processor):
 
 
 def cross_build(path):
-    """The samples by this cross file; the one that needs no network runs, in an emulator where one is needed."""
+    """Builds the samples with this cross file. Runs the sample that needs no network, if necessary in an emulator."""
     text = path.read_text()
     compiler = re.search(r"^cpp = \[?'([^']+)'", text, re.MULTILINE)[1]
     emulator = re.search(r"^exe_wrapper = '(.*)'", text, re.MULTILINE)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Policies for a machine with nothing: no heap, no threads, no clock, no randomness. For tests of what compiles and
-// runs anywhere; a device must not be run with these.
+// Policies for a machine without heap, threads, clock and randomness, for tests that compile and run anywhere. They are
+// not secure.
 #ifndef TESTS_MODES_SMALLEST_HPP
 #define TESTS_MODES_SMALLEST_HPP
 
@@ -18,7 +18,7 @@ struct still_clock {
     void tai64n(std::span<byte, timestamp_bytes> label) noexcept { fill_zero(label); }
 };
 
-/// Not random at all: the same program prints the same, wherever it runs.
+/// Deterministic bytes, so that a program prints the same output on every machine.
 struct counting_random {
     std::uint32_t state = 1;
     bool fill(bytes out) noexcept {

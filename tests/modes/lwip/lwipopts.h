@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSL-1.0
- * lwIP as a board without an operating system has it: the raw API alone. A test picks the families of addresses. */
+ * The lwIP configuration of a board without an operating system: the raw API only. The test selects the address
+ * families. */
 #ifndef LWIPOPTS_H
 #define LWIPOPTS_H
 #define NO_SYS 1

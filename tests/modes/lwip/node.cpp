@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
-// A whole node on lwIP's raw API, for a processor without an operating system: what the adapter of lwIP is for.
+// A complete node on lwIP's raw API, for a processor without an operating system.
 #include "wg/wg.hpp"
 
 #ifndef WG_BARE
-#error "this is the test of a bare node"
+#error "compile this file for a bare machine"
 #endif
 
 namespace {

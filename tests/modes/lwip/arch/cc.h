@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSL-1.0
- * What lwIP asks of a compiler. Its own defaults do. */
+ * The compiler-specific definitions of lwIP. lwIP's defaults suffice. */
 #ifndef LWIP_ARCH_CC_H
 #define LWIP_ARCH_CC_H
 #endif
