@@ -107,7 +107,7 @@ def cases_of(case, only):
     sets = command(case.program, "--sets").split()
     clean_groups, planted = groups(case.program)
     if only:
-        yield f"{only[0]} with {only[1]}", lambda: guarded(clean, case, *only)
+        yield f"no leak in {only[0]} with {only[1]}", lambda: guarded(clean, case, *only)
         return
     wide = [s for s in sets if "avx512" in s]
     for group in planted:
@@ -118,7 +118,7 @@ def cases_of(case, only):
             continue  # handshake uses only code of the other groups; memcheck.py runs plain ten times faster
         chosen = sets if group == "hashing" or not wide else wide if group != "agreement" else sets[-1:]
         for which in chosen:
-            yield f"{group} with {which}", lambda g=group, s=which: guarded(clean, case, g, s)
+            yield f"no leak in {group} with {which}", lambda g=group, s=which: guarded(clean, case, g, s)
     if wide:
         yield "every kernel ran", lambda: guarded(all_ran, case)
 

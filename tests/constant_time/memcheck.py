@@ -31,10 +31,10 @@ def check(program, group, which, leaks):
 def cases_of(compiler, flags, program, with_planted):
     clean, planted = groups(program)
     clean.remove("plain")
-    yield f"plain, {compiler} {flags}", lambda: check(program, "plain", "baseline", False)
+    yield f"no leak in plain, {compiler} {flags}", lambda: check(program, "plain", "baseline", False)
     sets = command(*VALGRIND, program, "--sets").split()
     for which in sets:
-        yield (f"{', '.join(clean)} with {which}, {compiler} {flags}",
+        yield (f"no leak in {', '.join(clean)} with {which}, {compiler} {flags}",
                lambda w=which: check(program, ",".join(clean), w, False))
     for group in planted if with_planted else []:
         if group not in NOT_SEEN:

@@ -192,8 +192,9 @@ def conan_recipe():
     expect(sorted(exported), ["LICENSE", "include"], "exported files")
 
 
-run_cases([("meson subproject", meson_subproject), ("cmake add_subdirectory", cmake_subdirectory),
-           ("cmake find_package after an installation", cmake_package),
-           ("pkg-config after an installation", pkg_config), ("meson wrap file", meson_wrap),
-           ("vcpkg port, with replacements of vcpkg's functions", vcpkg_port),
-           ("Conan recipe, with replacements of Conan's functions", conan_recipe)])
+run_cases([("builds as a meson subproject", meson_subproject),
+           ("builds by add_subdirectory of CMake", cmake_subdirectory),
+           ("builds by find_package of CMake after an installation", cmake_package),
+           ("builds by pkg-config after an installation", pkg_config), ("builds by a meson wrap file", meson_wrap),
+           ("vcpkg port installs a complete package", vcpkg_port),
+           ("Conan recipe packages all headers", conan_recipe)])

@@ -116,31 +116,32 @@ def other_library(compiler):
 
 def cases(found):
     for c in found:
-        yield f"macros of others before all headers, {c}", lambda c=c: syntax(c, MACROS + WG)
-        yield f"macros of others after the system's headers, {c}", lambda c=c: syntax(c, LIBRARY + AFTER + MACROS + WG)
-        yield f"strict warnings, not a system header, {c}", lambda c=c: pedantic(c)
-        yield f"an older standard, {c}", lambda c=c: older_standard(c)
+        yield f"compiles after macros of other headers, {c}", lambda c=c: syntax(c, MACROS + WG)
+        yield f"compiles after the system's headers and then macros of other headers, {c}", \
+            lambda c=c: syntax(c, LIBRARY + AFTER + MACROS + WG)
+        yield f"gives no strict warnings if included by -I, {c}", lambda c=c: pedantic(c)
+        yield f"gives one error in C++17, {c}", lambda c=c: older_standard(c)
         for names in ("gnu++20",), ("c++23", "c++2b"):
-            yield f"{names[0]}, {c}", lambda c=c, n=names: newer_standard(c, *n)
+            yield f"compiles in {names[0]}, {c}", lambda c=c, n=names: newer_standard(c, *n)
         for header in "linux/if.h", "complex.h", "X11/Xlib.h":
-            yield f"before and after <{header}>, {c}", lambda c=c, h=header: beside(c, h)
-    yield f"before and after <boost/asio.hpp>, {found[0]}", lambda: asio(found[0])
-    yield "after windows.h", lambda: windows(True)
-    yield "before windows.h", lambda: windows(False)
-    yield "strict warnings for Cortex-M4", lambda: pedantic(CORTEX_M4, *FREESTANDING)
+            yield f"compiles before and after <{header}>, {c}", lambda c=c, h=header: beside(c, h)
+    yield f"compiles before and after <boost/asio.hpp>, {found[0]}", lambda: asio(found[0])
+    yield "compiles after windows.h", lambda: windows(True)
+    yield "compiles before windows.h", lambda: windows(False)
+    yield "gives no strict warnings for Cortex-M4", lambda: pedantic(CORTEX_M4, *FREESTANDING)
 
 
 def full():
     """The cases of further compilers and of compilers for other processors."""
     for c in every_compiler():
-        yield f"c++26, {c}", lambda c=c: newer_standard(c, "c++26", "c++2c")
-        yield f"unsigned char, {c}", lambda c=c: syntax(c, WG, "-funsigned-char")
+        yield f"compiles in c++26, {c}", lambda c=c: newer_standard(c, "c++26", "c++2c")
+        yield f"compiles with unsigned char, {c}", lambda c=c: syntax(c, WG, "-funsigned-char")
         if "clang" in c:
-            yield f"libc++, {c}", lambda c=c: other_library(c)
+            yield f"compiles with libc++, {c}", lambda c=c: other_library(c)
     for c in OTHERS:
-        yield f"strict warnings, {c}", lambda c=c: pedantic(c)
+        yield f"gives no strict warnings, {c}", lambda c=c: pedantic(c)
     for flags in (["-O0"], ["-O2"]):
-        yield f"no notes about calling conventions {flags[0]}, arm", lambda f=flags: no_notes(OTHERS[1], *f)
+        yield f"gives no notes about calling conventions at {flags[0]}, arm", lambda f=flags: no_notes(OTHERS[1], *f)
 
 
 def no_notes(compiler, *flags):

@@ -74,7 +74,7 @@ def bundle(compiler, what, members, expected):
             f"static_assert(sizeof(wg::{what}<wrong>) != 0);\n", [expected])
 
 
-run_cases([(f"wrong members, {c}", lambda c=c: policies(c)) for c in compilers()] +
-          [(f"a wrong member in the bundle of {what}, {c}",
+run_cases([(f"policies with wrong members do not compile, {c}", lambda c=c: policies(c)) for c in compilers()] +
+          [(f"a bundle of {what} with a wrong member does not compile, {c}",
             lambda c=c, w=what, m=members, e=expected: bundle(c, w, m, e))
            for c in compilers() for what, (members, expected) in BUNDLES.items()])

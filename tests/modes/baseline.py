@@ -152,8 +152,10 @@ def need_x86():
 def cases(objects):
     for c in compilers():
         for level in "-O0", "-O2":
-            yield f"baseline at {level}, {c}", lambda c=c, o=level: keeps_to_baseline(objects, c, o)
-            yield f"units for two processors at {level}, {c}", lambda c=c, o=level: shares_nothing(objects, c, o)
+            yield f"uses only baseline instructions at {level}, {c}", \
+                lambda c=c, o=level: keeps_to_baseline(objects, c, o)
+            yield f"units for two processors share no function at {level}, {c}", \
+                lambda c=c, o=level: shares_nothing(objects, c, o)
         yield f"finds planted instructions, {c}", lambda c=c: finds_planted(c)
 
 

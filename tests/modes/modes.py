@@ -144,15 +144,15 @@ def modes():
         yield f"smoke test for small machines, {compiler}", lambda c=compiler: smoke(c, "-DWG_SMALL")
         yield f"smoke test without assertions, {compiler}", lambda c=compiler: smoke(c, "-DNDEBUG", "-O3")
         for size in ("COMPACT", "SMALL"):
-            yield f"smoke test for small machines, undefined behaviour traps, {size}, {compiler}", \
+            yield f"smoke test with WG_{size} has no undefined behaviour, {compiler}", \
                 lambda c=compiler, s=size: smoke(c, f"-DWG_{s}", "-fsanitize=undefined", "-fno-sanitize-recover=all")
         for path in sorted((ROOT / "samples").glob("*.cpp")):
             yield f"{path.name}, {compiler}", lambda c=compiler, p=path: sample(c, p)
     for target in CROSS:
-        yield f"portable headers for {target}", lambda t=target: portable(t)
-        yield f"the core for {target}", lambda t=target: core(t)
+        yield f"portable headers compile for {target}", lambda t=target: portable(t)
+        yield f"the core compiles for {target}", lambda t=target: core(t)
     for families, v4, v6 in ("IPv4 and IPv6", 1, 1), ("IPv4 alone", 1, 0), ("IPv6 alone", 0, 1):
-        yield f"a node on lwIP with {families} for Cortex-M4", lambda a=v4, b=v6: lwip_node(a, b)
+        yield f"a node on lwIP with {families} compiles for Cortex-M4", lambda a=v4, b=v6: lwip_node(a, b)
 
 
 if sys.argv[1:] == ["--matrix"]:

@@ -223,7 +223,7 @@ struct host_under_load : basic_pair<policies_with<wg::growing_storage<wg::heap_r
     }
 };
 
-/// Under load a message without a cookie is refused before it is queued.
+/// Under load a message without a cookie that exceeds the rate of its source is refused before it is queued.
 BOOST_AUTO_TEST_CASE(under_load_a_rate_limited_message_is_not_queued) {
     host_under_load p;
     BOOST_TEST(p.b.take(p.junk) == status::rate_limited);
