@@ -103,7 +103,7 @@ struct siege {
         BOOST_TEST(victim.count(event_id::session_started) == 1u);
         BOOST_TEST_REQUIRE(victim.outbox.size() == 1u);
         BOOST_TEST(called.receive(victim.take_datagram()) == status::ok);
-        BOOST_TEST(called.received.size() == 1u); // the victim's packet that was staged first
+        BOOST_TEST(called.received.size() == 1u); // the packet that the victim staged before the handshake
         victim.receive(initiation);
         BOOST_TEST_REQUIRE(victim.outbox.size() == 1u);
         caller.receive(victim.take_datagram());

@@ -158,7 +158,7 @@ BOOST_AUTO_TEST_CASE(comparison_detects_every_flipped_bit) {
 static_assert(!std::is_copy_constructible_v<wg::secret<32>> && !std::is_copy_assignable_v<wg::secret<32>>);
 static_assert(std::is_nothrow_move_constructible_v<wg::secret<32>>);
 
-BOOST_AUTO_TEST_CASE(a_change_takes_its_key_with_it) {
+BOOST_AUTO_TEST_CASE(a_moved_or_destroyed_change_leaves_no_key) {
     grave<wg::change> g;
     auto& c = g.make(wg::change::private_key(fixed<32>(key)));
     BOOST_TEST(std::equal(key.begin(), key.end(), c.key().begin()));

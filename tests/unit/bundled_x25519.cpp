@@ -314,7 +314,7 @@ BOOST_AUTO_TEST_CASE(every_selection_rejects_points_of_low_order) {
             }
 }
 
-BOOST_AUTO_TEST_CASE_TEMPLATE(scalar_is_clamped_and_high_bit_of_point_ignored, Limbs, all_limbs) {
+BOOST_AUTO_TEST_CASE_TEMPLATE(clamps_the_scalar_and_ignores_the_high_bit_of_the_point, Limbs, all_limbs) {
     noise random(32);
     buffer const scalar = random.take(32), point = random.take(32);
     buffer const expected = multiply<Limbs>(scalar, point);

@@ -328,7 +328,7 @@ BOOST_AUTO_TEST_CASE(zones_are_numbers_or_names_that_the_resolver_finds) {
     BOOST_TEST(reprint_endpoint("[fe80::1%" + longest + "1]:1", any) == "invalid");
 }
 
-BOOST_AUTO_TEST_CASE(works_at_compile_time) {
+BOOST_AUTO_TEST_CASE(text_conversions_work_at_compile_time) {
     static_assert(text::print(*text::parse_prefix("2001:DB8::1/32")).view() == "2001:db8::/32");
     static_assert(text::parse_decimal<std::uint16_t>("65536").why() == wg::status::invalid);
     constexpr auto roundtrip = [] {

@@ -85,8 +85,8 @@ BOOST_AUTO_TEST_CASE(copies_congestion_mark_of_outer_header_to_inner_packet) {
     }
 }
 
-/// For a network that marks every datagram. Linux's WireGuard ignores the result of the combination, too.
-BOOST_AUTO_TEST_CASE(passes_packet_that_takes_no_marks_if_congestion_drop_is_off) {
+/// The option is for networks that mark every datagram. Linux's WireGuard ignores the result of the combination, too.
+BOOST_AUTO_TEST_CASE(delivers_congested_not_ect_packet_if_congestion_drop_is_off) {
     pair p;
     p.connect();
     auto const marked = [&](bool six) {
@@ -107,7 +107,7 @@ BOOST_AUTO_TEST_CASE(passes_packet_that_takes_no_marks_if_congestion_drop_is_off
     BOOST_TEST(marked(false) == status::congestion_lost);
 }
 
-BOOST_AUTO_TEST_CASE(reports_only_the_first_congested_packet_that_takes_no_marks) {
+BOOST_AUTO_TEST_CASE(reports_only_the_first_congested_not_ect_packet) {
     for (bool const drop : {true, false}) {
         pair p;
         p.connect();

@@ -474,7 +474,7 @@ BOOST_AUTO_TEST_CASE(rejects_misplaced_and_out_of_range_changes) {
     BOOST_TEST(check(change::replace_allowed_ips()) == status::invalid);
     BOOST_TEST(check(change::allowed_ip(prefix)) == status::invalid);
     BOOST_TEST(check(change::remove_allowed_ip(prefix)) == status::invalid);
-    // values out of range
+    // values in and out of range
     BOOST_TEST(check(change::peer(key), change::endpoint(where)) == status::ok);
     BOOST_TEST(check(change::peer(key), change::endpoint({where.address, 0, 0})) == status::invalid);
     BOOST_TEST(check(change::peer(key), change::endpoint({})) == status::invalid);

@@ -260,7 +260,7 @@ BOOST_AUTO_TEST_CASE(retransmission_ends_after_90_s) {
 }
 
 //= linux: two initiations that cross end in a session, by their jitters
-BOOST_AUTO_TEST_CASE(a_crossed_initiation_delays_our_initiation_if_there_is_one) {
+BOOST_AUTO_TEST_CASE(a_crossed_initiation_delays_a_pending_initiation) {
     wg::peer_timers t;
     t.initiation_crossed(start, false, true, 5000);
     BOOST_TEST((t.next_deadline() == instant::never()));
