@@ -71,7 +71,7 @@ struct bundled_policies : test_policies {
 
 BOOST_AUTO_TEST_SUITE(backends)
 
-BOOST_AUTO_TEST_CASE(seals_and_opens_as_published) {
+BOOST_AUTO_TEST_CASE(seals_and_opens_the_vectors_of_rfc_8439) {
     key const k(fixed<32>(published_key));
     BOOST_TEST(seal(published_text, published_aad, published_counter, k) == published_sealed);
     buffer opened(published_text.size());
@@ -80,7 +80,7 @@ BOOST_AUTO_TEST_CASE(seals_and_opens_as_published) {
 }
 
 // draft-irtf-cfrg-xchacha-03, appendix A.3.1: the nonce's first 16 bytes make a key, its last 8 are the counter
-BOOST_AUTO_TEST_CASE(seals_xchacha20_poly1305_as_published) {
+BOOST_AUTO_TEST_CASE(seals_the_xchacha20_poly1305_vector_of_the_draft) {
     key const k(fixed<32>(hex("808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9f")));
     key subkey;
     aead{}.hchacha20(subkey, k, fixed<16>(hex("404142434445464748494a4b4c4d4e4f")));
