@@ -1775,7 +1775,7 @@ inline void hchacha20(std::span<byte, key_bytes> out, key_view key, std::span<by
 // Which instruction sets the bundled kernels may use beyond those that the program was compiled for.
 // Folder: backends/bundled; any thread.
 //
-// Each object chooses its kernel; there is no global switch. `bundled::aead{detect_cpu() & ~cpu::avx512}` is an AEAD
+// The kernel is a property of an object, not a global setting: `bundled::aead{detect_cpu() & ~cpu::avx512}` is an AEAD
 // without AVX-512, and other objects may use AVX-512 at the same time. The default is `chosen_cpu()`.
 #ifndef WG_BACKENDS_BUNDLED_CPU_HPP
 #define WG_BACKENDS_BUNDLED_CPU_HPP
@@ -1796,8 +1796,8 @@ inline void hchacha20(std::span<byte, key_bytes> out, key_view key, std::span<by
 #include <cpuid.h>
 #endif
 
-// Sanitizers multiply the code size of a kernel, and its compilation takes minutes. So functions for a vector unit are
-// not sanitized; instead, tests put guard pages around the memory that these functions read and write.
+// Sanitizers multiply the code size of a kernel, and then a kernel compiles for minutes. So functions for a vector unit
+// are not sanitized; instead, tests put guard pages around the memory that these functions read and write.
 #define WG_UNSANITIZED
 #ifdef __clang__
 #if __has_feature(address_sanitizer) || __has_feature(undefined_behavior_sanitizer)
@@ -2220,8 +2220,7 @@ namespace wg { inline namespace WG_ABI { namespace bundled {
 struct packet_nonce {
     std::uint32_t words[3]; ///< the nonce's bytes 0-3, 4-7 and 8-11, little-endian
 
-    /// The nonce of the transport message with this counter: four zero bytes and `counter`, little-endian (whitepaper,
-    /// section 5.4).
+    /// The nonce of a message counter: four zero bytes and `counter`, little-endian (whitepaper, section 5.4).
     static packet_nonce of(std::uint64_t counter) noexcept {
         return {{0, static_cast<std::uint32_t>(counter), static_cast<std::uint32_t>(counter >> 32)}};
     }
@@ -2817,7 +2816,7 @@ public:
         absorb_padded(aad.data(), aad.size());
     }
 
-    /// Authenticates whole blocks of ciphertext, of which the caller has written the first `available` bytes.
+    /// Authenticates the whole blocks in the first `available` bytes of ciphertext, which the caller has written.
     WG_TARGET void absorb(std::size_t available) noexcept {
         std::size_t const blocks = (available - done_) / poly1305_block_bytes;
         state_.absorb(message_ + done_, blocks, 1);
@@ -3083,8 +3082,8 @@ public:
         has_many_ = static_cast<std::size_t>(vectors) > poly_merge_vectors;
     }
 
-    /// Authenticates whole groups of four vectors of ciphertext, of which the caller has written the first `available`
-    /// bytes. Does nothing for a message with few vectors.
+    /// Authenticates the groups of four whole vectors in the first `available` bytes of ciphertext, which the caller
+    /// has written. Does nothing for a message with few vectors.
     WG_TARGET void absorb(std::size_t available) noexcept {
         std::ptrdiff_t const end = static_cast<std::ptrdiff_t>(available / poly1305_block_bytes);
         if (has_many_) absorb_blocks(end < total_ - lanes ? end : total_ - lanes);
@@ -4659,7 +4658,7 @@ public:
         absorb_padded(aad.data(), aad.size());
     }
 
-    /// Authenticates whole blocks of ciphertext, of which the caller has written the first `available` bytes.
+    /// Authenticates the whole blocks in the first `available` bytes of ciphertext, which the caller has written.
     WG_TARGET void absorb(std::size_t available) noexcept {
         std::size_t const blocks = (available - done_) / poly1305_block_bytes;
         state_.absorb(message_ + done_, blocks, 1);
@@ -4924,8 +4923,8 @@ public:
         has_many_ = static_cast<std::size_t>(vectors) > poly_merge_vectors;
     }
 
-    /// Authenticates whole groups of four vectors of ciphertext, of which the caller has written the first `available`
-    /// bytes. Does nothing for a message with few vectors.
+    /// Authenticates the groups of four whole vectors in the first `available` bytes of ciphertext, which the caller
+    /// has written. Does nothing for a message with few vectors.
     WG_TARGET void absorb(std::size_t available) noexcept {
         std::ptrdiff_t const end = static_cast<std::ptrdiff_t>(available / poly1305_block_bytes);
         if (has_many_) absorb_blocks(end < total_ - lanes ? end : total_ - lanes);
@@ -5763,7 +5762,7 @@ public:
         absorb_padded(aad.data(), aad.size());
     }
 
-    /// Authenticates whole blocks of ciphertext, of which the caller has written the first `available` bytes.
+    /// Authenticates the whole blocks in the first `available` bytes of ciphertext, which the caller has written.
     WG_TARGET void absorb(std::size_t available) noexcept {
         std::size_t const blocks = (available - done_) / poly1305_block_bytes;
         state_.absorb(message_ + done_, blocks, 1);
@@ -6421,7 +6420,7 @@ public:
         absorb_padded(aad.data(), aad.size());
     }
 
-    /// Authenticates whole blocks of ciphertext, of which the caller has written the first `available` bytes.
+    /// Authenticates the whole blocks in the first `available` bytes of ciphertext, which the caller has written.
     WG_TARGET void absorb(std::size_t available) noexcept {
         std::size_t const blocks = (available - done_) / poly1305_block_bytes;
         state_.absorb(message_ + done_, blocks, 1);
@@ -6686,8 +6685,8 @@ public:
         has_many_ = static_cast<std::size_t>(vectors) > poly_merge_vectors;
     }
 
-    /// Authenticates whole groups of four vectors of ciphertext, of which the caller has written the first `available`
-    /// bytes. Does nothing for a message with few vectors.
+    /// Authenticates the groups of four whole vectors in the first `available` bytes of ciphertext, which the caller
+    /// has written. Does nothing for a message with few vectors.
     WG_TARGET void absorb(std::size_t available) noexcept {
         std::ptrdiff_t const end = static_cast<std::ptrdiff_t>(available / poly1305_block_bytes);
         if (has_many_) absorb_blocks(end < total_ - lanes ? end : total_ - lanes);
@@ -7002,7 +7001,7 @@ public:
         absorb_padded(aad.data(), aad.size());
     }
 
-    /// Authenticates whole blocks of ciphertext, of which the caller has written the first `available` bytes.
+    /// Authenticates the whole blocks in the first `available` bytes of ciphertext, which the caller has written.
     WG_TARGET void absorb(std::size_t available) noexcept {
         std::size_t const blocks = (available - done_) / poly1305_block_bytes;
         state_.absorb(message_ + done_, blocks, 1);
@@ -7285,8 +7284,8 @@ public:
         has_many_ = static_cast<std::size_t>(vectors) > poly_merge_vectors;
     }
 
-    /// Authenticates whole groups of four vectors of ciphertext, of which the caller has written the first `available`
-    /// bytes. Does nothing for a message with few vectors.
+    /// Authenticates the groups of four whole vectors in the first `available` bytes of ciphertext, which the caller
+    /// has written. Does nothing for a message with few vectors.
     WG_TARGET void absorb(std::size_t available) noexcept {
         std::ptrdiff_t const end = static_cast<std::ptrdiff_t>(available / poly1305_block_bytes);
         if (has_many_) absorb_blocks(end < total_ - lanes ? end : total_ - lanes);
@@ -7429,7 +7428,7 @@ public:
         h_ = reduce(p);
     }
 
-    /// Absorbs the block `block`, which some messages have. The other lanes keep their accumulator.
+    /// Absorbs the block `block` of each message that has it. The lanes of the other messages keep their accumulator.
     WG_TARGET void absorb_one(std::size_t block) noexcept {
         byte const* at[8];
         __mmask8 there = 0;

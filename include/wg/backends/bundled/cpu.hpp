@@ -2,7 +2,7 @@
 // Which instruction sets the bundled kernels may use beyond those that the program was compiled for.
 // Folder: backends/bundled; any thread.
 //
-// Each object chooses its kernel; there is no global switch. `bundled::aead{detect_cpu() & ~cpu::avx512}` is an AEAD
+// The kernel is a property of an object, not a global setting: `bundled::aead{detect_cpu() & ~cpu::avx512}` is an AEAD
 // without AVX-512, and other objects may use AVX-512 at the same time. The default is `chosen_cpu()`.
 #ifndef WG_BACKENDS_BUNDLED_CPU_HPP
 #define WG_BACKENDS_BUNDLED_CPU_HPP
@@ -24,8 +24,8 @@
 #include <cpuid.h>
 #endif
 
-// Sanitizers multiply the code size of a kernel, and its compilation takes minutes. So functions for a vector unit are
-// not sanitized; instead, tests put guard pages around the memory that these functions read and write.
+// Sanitizers multiply the code size of a kernel, and then a kernel compiles for minutes. So functions for a vector unit
+// are not sanitized; instead, tests put guard pages around the memory that these functions read and write.
 #define WG_UNSANITIZED
 #ifdef __clang__
 #if __has_feature(address_sanitizer) || __has_feature(undefined_behavior_sanitizer)

@@ -27,8 +27,7 @@ namespace wg { inline namespace WG_ABI { namespace bundled {
 struct packet_nonce {
     std::uint32_t words[3]; ///< the nonce's bytes 0-3, 4-7 and 8-11, little-endian
 
-    /// The nonce of the transport message with this counter: four zero bytes and `counter`, little-endian (whitepaper,
-    /// section 5.4).
+    /// The nonce of a message counter: four zero bytes and `counter`, little-endian (whitepaper, section 5.4).
     static packet_nonce of(std::uint64_t counter) noexcept {
         return {{0, static_cast<std::uint32_t>(counter), static_cast<std::uint32_t>(counter >> 32)}};
     }

@@ -57,8 +57,8 @@ public:
         has_many_ = static_cast<std::size_t>(vectors) > poly_merge_vectors;
     }
 
-    /// Authenticates whole groups of four vectors of ciphertext, of which the caller has written the first `available`
-    /// bytes. Does nothing for a message with few vectors.
+    /// Authenticates the groups of four whole vectors in the first `available` bytes of ciphertext, which the caller
+    /// has written. Does nothing for a message with few vectors.
     WG_TARGET void absorb(std::size_t available) noexcept {
         std::ptrdiff_t const end = static_cast<std::ptrdiff_t>(available / poly1305_block_bytes);
         if (has_many_) absorb_blocks(end < total_ - lanes ? end : total_ - lanes);

@@ -39,7 +39,7 @@ public:
         h_ = reduce(p);
     }
 
-    /// Absorbs the block `block`, which some messages have. The other lanes keep their accumulator.
+    /// Absorbs the block `block` of each message that has it. The lanes of the other messages keep their accumulator.
     WG_TARGET void absorb_one(std::size_t block) noexcept {
         byte const* at[8];
         __mmask8 there = 0;

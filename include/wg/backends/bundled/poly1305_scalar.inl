@@ -18,7 +18,7 @@ public:
         absorb_padded(aad.data(), aad.size());
     }
 
-    /// Authenticates whole blocks of ciphertext, of which the caller has written the first `available` bytes.
+    /// Authenticates the whole blocks in the first `available` bytes of ciphertext, which the caller has written.
     WG_TARGET void absorb(std::size_t available) noexcept {
         std::size_t const blocks = (available - done_) / poly1305_block_bytes;
         state_.absorb(message_ + done_, blocks, 1);
