@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// The formally verified primitives of HACL* as policies, from whatever C tree of HACL* is in the include path.
-// Folder: backends; any thread. Optional: wg.hpp includes this file where WG_WITH_HACL is defined; build and link the
-// tree's sources.
+// The formally verified primitives of HACL* as policies, from any C tree of HACL* in the include path.
+// Folder: backends; any thread. Optional: wg.hpp includes this file if WG_WITH_HACL is defined. Compile and link the
+// sources of the tree.
 //
 //     struct my_policies : wg::default_policies {
 //         using hash = wg::hacl::hash;
@@ -9,16 +9,16 @@
 //         using aead = wg::hacl::aead;
 //     };
 //
-// Distributions of HACL* differ in names and in what they have, so each primitive is chosen by the headers that are
-// there; what a tree lacks, the bundled code supplies. The objects that a program needs follow from the same headers:
+// Distributions of HACL* differ in names and in content. So the headers that exist select the code of each primitive,
+// and the bundled code replaces a primitive that a tree lacks. The same headers tell which objects to link:
 //
-// | primitive | headers, the first that is there                                                                   |
+// | primitive | headers; the first one that exists is used                                                         |
 // |-----------|----------------------------------------------------------------------------------------------------|
-// | aead      | Hacl_AEAD_Chacha20Poly1305.h, or Hacl_Chacha20Poly1305_32.h of before 2024; beside the former       |
-// |           | _Simd256.h on x86-64 and _Simd128.h on x86-64 and aarch64, beside the latter _256.h and _128.h      |
-// | dh        | Hacl_Curve25519_51.h, on processors with 128-bit products; and where curve25519-inline.h is there   |
-// |           | too, Hacl_Curve25519_64.h on x86-64                                                                 |
-// | hash      | Hacl_Hash_Blake2s.h; Hacl_Hash_Blake2.h or Hacl_Blake2s_32.h, of before 2024                        |
+// | aead      | Hacl_AEAD_Chacha20Poly1305.h, with _Simd256.h on x86-64 and _Simd128.h on x86-64 and aarch64;      |
+// |           | before 2024: Hacl_Chacha20Poly1305_32.h, with _256.h and _128.h on the same processors             |
+// | dh        | Hacl_Curve25519_51.h, on processors with 128-bit products; on x86-64 also Hacl_Curve25519_64.h, if |
+// |           | curve25519-inline.h exists                                                                         |
+// | hash      | Hacl_Hash_Blake2s.h; before 2024: Hacl_Hash_Blake2.h or Hacl_Blake2s_32.h                          |
 #ifndef WG_BACKENDS_HACL_HPP
 #define WG_BACKENDS_HACL_HPP
 
@@ -30,7 +30,7 @@
 
 #include <cstring>
 
-// Old trees say nothing of C++, and newer ones are not hurt by it.
+// Headers of old trees have no `extern "C"` of their own. A second one around newer headers changes nothing.
 extern "C" {
 #if __has_include(<Hacl_AEAD_Chacha20Poly1305.h>)
 #include <Hacl_AEAD_Chacha20Poly1305.h>
@@ -90,35 +90,41 @@ extern "C" {
 namespace wg { inline namespace WG_ABI { namespace hacl {
 namespace detail {
 
-/// HACL* promises to leave its inputs alone, by proof if not by type.
+/// An input for HACL*, whose functions take inputs as pointers to non-const. The proofs of HACL* show that inputs are
+/// not written.
 inline byte* input(byte const* data) noexcept { return const_cast<byte*>(data); }
+/// A size for HACL*, which counts in 32 bits.
 inline std::uint32_t size_of(bytes_view data) noexcept { return static_cast<std::uint32_t>(data.size()); }
 
-// What its code leaves below the caller's frame, which it does not wipe. About 2600, 800 and 400 in g++ 12.
+// Stack below the caller's frame that HACL* uses and does not wipe, in bytes: about 2600, 800 and 400 with g++ 12.
 inline constexpr std::size_t aead_stack_bytes = 3072, dh_stack_bytes = 2048, hash_stack_bytes = 1024;
 
+/// The arguments of one AEAD operation.
 struct message {
     bytes dst;      ///< without the tag
-    bytes_view src; ///< likewise
+    bytes_view src; ///< without the tag
     byte* tag;
     bytes_view aad;
     byte* key;
     byte* nonce;
 };
 
-// The order of arguments changed with the names; which one a distribution has, the type of its sealing says.
+// In 2024 the order of arguments changed with the names. The type of a tree's function tells which order it has, and
+// selects the overload below.
 using seal_before_2024 = void(byte* key, byte* nonce, std::uint32_t, byte* aad, std::uint32_t, byte* plain,
                               byte* cipher, byte* tag);
 using seal_since_2024 = void(byte* cipher, byte* tag, byte* plain, std::uint32_t, byte* aad, std::uint32_t, byte* key,
                              byte* nonce);
 using open_function = std::uint32_t(byte*, byte*, std::uint32_t, byte*, std::uint32_t, byte*, byte*, byte*);
 
+/// One implementation of ChaCha20-Poly1305 in a tree.
 template <class Seal> struct aead_code {
     Seal* seal;
     open_function* open;
 };
 template <class Seal> aead_code(Seal*, open_function*) -> aead_code<Seal>;
 
+/// Encrypts a message and writes its tag.
 inline void seal(aead_code<seal_before_2024> by, message const& m) noexcept {
     by.seal(m.key, m.nonce, size_of(m.aad), input(m.aad.data()), size_of(m.src), input(m.src.data()), m.dst.data(),
             m.tag);
@@ -127,6 +133,7 @@ inline void seal(aead_code<seal_since_2024> by, message const& m) noexcept {
     by.seal(m.dst.data(), m.tag, input(m.src.data()), size_of(m.src), input(m.aad.data()), size_of(m.aad), m.key,
             m.nonce);
 }
+/// Checks the tag and decrypts. Returns: whether the tag is right.
 inline bool open(aead_code<seal_before_2024> by, message const& m) noexcept {
     return by.open(m.key, m.nonce, size_of(m.aad), input(m.aad.data()), size_of(m.src), m.dst.data(),
                    input(m.src.data()), m.tag) == 0;
@@ -139,6 +146,7 @@ inline bool open(aead_code<seal_since_2024> by, message const& m) noexcept {
 using digest_before_2024 = void(std::uint32_t, byte* out, std::uint32_t, byte* message, std::uint32_t, byte* key);
 using digest_since_2024 = void(byte* out, std::uint32_t, byte* message, std::uint32_t, byte* key, std::uint32_t);
 
+/// BLAKE2s of one message.
 inline void digest(digest_before_2024* by, bytes out, bytes_view key, bytes_view message) noexcept {
     by(size_of(out), out.data(), size_of(message), input(message.data()), size_of(key), input(key.data()));
 }
@@ -149,10 +157,15 @@ inline void digest(digest_since_2024* by, bytes out, bytes_view key, bytes_view 
 } // namespace detail
 
 #ifdef WG_HACL_AEAD
+/// ChaCha20-Poly1305 of HACL*, as a model of aead_backend. Any thread.
 class aead {
 public:
+    /// Uses no more than `set`, which the processor must have.
     explicit aead(bundled::cpu set = bundled::chosen_cpu()) noexcept : set_(set) {}
 
+    /// Encrypts `src` into `dst` and appends the tag: `dst.size() == src.size() + 16`. The nonce is four zero bytes and
+    /// `counter`, little-endian. `dst` and `src` start at the same byte or do not overlap. A message is shorter
+    /// than 4 GiB.
     void seal(bytes dst, bytes_view src, bytes_view aad, std::uint64_t counter,
               secret<key_bytes> const& key) const noexcept {
         WG_ASSERT(dst.size() == src.size() + tag_bytes && src.size() <= largest);
@@ -161,6 +174,8 @@ public:
                              detail::input(key.expose().data()), nonce.data()});
         bundled::wipe_stack<detail::aead_stack_bytes>();
     }
+    /// Checks the tag at the end of `src` and decrypts: `src.size() == dst.size() + 16`. The nonce is that of `seal`.
+    /// Returns: whether the tag is right. If not, `dst` is zero.
     [[nodiscard]] bool open(bytes dst, bytes_view src, bytes_view aad, std::uint64_t counter,
                             secret<key_bytes> const& key) const noexcept {
         WG_ASSERT(src.size() == dst.size() + tag_bytes && dst.size() <= largest);
@@ -171,7 +186,8 @@ public:
         if (!genuine) fill_zero(dst);
         return genuine;
     }
-    /// Bundled: no tree has it.
+    /// Derives the subkey of `key` for the first 16 bytes of an XChaCha20 nonce.
+    /// This is the bundled code, because HACL* has no HChaCha20.
     void hchacha20(secret<key_bytes>& out, secret<key_bytes> const& key,
                    std::span<byte const, 16> nonce) const noexcept {
         bundled::aead{}.hchacha20(out, key, nonce);
@@ -186,7 +202,8 @@ private:
         return nonce;
     }
 
-    // On x86-64 both vectors want AVX at least, which whoever has AVX2 has; NEON belongs to aarch64.
+    /// Whether the processor runs the vector code. On x86-64 the 128-bit code needs AVX, which every processor with
+    /// AVX2 has. On aarch64 NEON is always there.
     bool vectors() const noexcept {
 #ifdef __x86_64__
         return bundled::has(set_, bundled::cpu::avx2);
@@ -215,22 +232,29 @@ private:
     bundled::cpu set_;
 };
 #else
+/// ChaCha20-Poly1305 of HACL*, or the bundled one if the tree has none.
 using aead = bundled::aead;
 #endif
 
 #ifdef WG_HACL_DH
+/// X25519 of HACL*, as a model of dh_backend. Any thread. The class cannot be named `dh`, because its member function
+/// is.
 class x25519_dh {
 public:
+    /// Uses no more than `set`, which the processor must have.
     explicit x25519_dh(bundled::cpu set = bundled::chosen_cpu()) noexcept : set_(set) {}
 
+    /// Multiplies `point` by the scalar, which is clamped here.
+    /// Returns: false if the result is zero; then `point` has a low order.
     [[nodiscard]] bool dh(secret<key_bytes>& out, secret<key_bytes> const& scalar, key_view point) const noexcept {
         byte* const k = detail::input(scalar.expose().data());
-        secret<key_bytes> product; // HACL* wants out apart from its inputs
+        secret<key_bytes> product; // HACL* needs a result that does not overlap its inputs
         bool const good = multiply(product.expose().data(), k, detail::input(point.data()));
         bundled::wipe_stack<detail::dh_stack_bytes>();
         out.assign(product);
         return good;
     }
+    /// Multiplies the base point: the public key of a private key.
     void dh_public(public_key& out, secret<key_bytes> const& scalar) const noexcept {
         byte* const k = detail::input(scalar.expose().data());
 #ifdef WG_HACL_DH_64
@@ -251,20 +275,24 @@ private:
 
     [[maybe_unused]] bundled::cpu set_;
 };
-using dh = x25519_dh; // a type cannot be named as its member
+/// `x25519_dh` by the name that bundles of policies use.
+using dh = x25519_dh;
 #else
+/// X25519 of HACL*, or the bundled one if the tree has none.
 using dh = bundled::dh;
 #endif
 
 #ifdef WG_HACL_HASH
+/// BLAKE2s of HACL*, as a model of hash_backend. Any thread.
 class hash {
 public:
+    /// Hashes `a` and then `b`. `out` has 1-32 bytes, `key` 0-32.
     void blake2s(bytes out, bytes_view key, bytes_view a, bytes_view b) const noexcept {
         WG_ASSERT(!out.empty() && out.size() <= 32 && key.size() <= 32);
         if (a.empty() || b.empty()) {
             detail::digest(WG_HACL_HASH, out, key, a.empty() ? b : a);
         } else if (a.size() + b.size() <= joined_bytes) {
-            byte joined[joined_bytes]; // its streaming functions want a heap
+            byte joined[joined_bytes]; // one buffer, because the streaming functions of HACL* allocate memory
             std::memcpy(joined, a.data(), a.size());
             std::memcpy(joined + a.size(), b.data(), b.size());
             detail::digest(WG_HACL_HASH, out, key, bytes_view(joined, a.size() + b.size()));
@@ -279,6 +307,7 @@ private:
     static constexpr std::size_t joined_bytes = 256; ///< more than the protocol ever joins
 };
 #else
+/// BLAKE2s of HACL*, or the bundled one if the tree has none.
 using hash = bundled::hash;
 #endif
 

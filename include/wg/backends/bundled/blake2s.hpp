@@ -53,8 +53,8 @@ constexpr std::uint32_t parameters(std::size_t digest_bytes, std::size_t key_byt
     return 0x01010000u ^ converted<std::uint32_t>(key_bytes << 8) ^ converted<std::uint32_t>(digest_bytes);
 }
 
-/// Copies less than a block. Not by a call of memcpy, except in the compact build: its vector code leaves copies of
-/// secrets in registers that no kernel clears.
+/// Copies less than a block. Does not call memcpy, except in compact builds: vector code in memcpy leaves copies of
+/// secrets in registers that no kernel clears, and the call takes time.
 inline void copy_short(byte* to, byte const* from, std::size_t size) noexcept {
 #ifdef WG_COMPACT
     if (size != 0) std::memcpy(to, from, size); // memcpy of a null pointer is undefined even for size 0
@@ -153,7 +153,7 @@ struct words {
         if (last) v[14] = ~v[14];
 #ifdef WG_COMPACT
         std::uint32_t* all = v;
-        asm("" : "+r"(all)); // makes the compiler address words by their index, which takes less code
+        asm("" : "+r"(all)); // words are addressed by index then, and not by their distance to the frame's end
         unsigned turn = 0;   // 0: the columns, 1: the diagonals
         for (std::uint32_t p : packed_sigma) {
 #pragma GCC unroll 1
