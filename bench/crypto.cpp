@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
-// What the primitives cost, ours beside those of other libraries; key set-up is in every figure.
+// Measures the processor time of the primitives, beside that of other libraries. Every figure includes the key set-up.
 //
-// Method: for each bench and size the implementations take turns in one process, a slice of some milliseconds each,
-// and of the rounds the median of the processor time counts. What is compared is then equally disturbed, which a
-// framework that measures one benchmark after the other cannot give. Before it is timed an implementation must give
-// the results of the bundled portable code, and refuse a wrong tag. Figures of two runs do not compare; ratios of one
-// run do.
+// Method: for each bench and size, the implementations run alternately in one process, in slices of some milliseconds
+// each. The figure is the median of the rounds. So other load on the machine disturbs all implementations equally; a
+// framework that finishes one benchmark before the next cannot achieve this. Before an implementation is timed, it must
+// give the results of the bundled portable code and reject a wrong tag. Compare ratios within one run, and not figures
+// of two runs.
 #include "peers.hpp"
 
 #include <algorithm>
@@ -34,28 +34,29 @@ constexpr std::size_t batch_packets = 16, batch_keys = 8;
 
 struct options {
     bool json = false;
-    bool served = false; ///< this is a process that measures openssl:avx2 for another
+    bool served = false; ///< this process measures openssl:avx2 for its parent process
     std::size_t rounds = 15;
     std::vector<std::string> only, sizes, implementations;
 };
 
-/// Times `count` calls together; ns. Negative: something went wrong.
+/// Runs `count` calls. Returns: their processor time together in ns; negative if a call failed.
 using timed = std::function<double(std::uint64_t count)>;
 
+/// An implementation in a contest.
 struct candidate {
     std::string name;
     timed run;
-    std::uint64_t count = 1; ///< calls in a slice
-    std::vector<double> rounds;
+    std::uint64_t count = 1;    ///< calls in a slice
+    std::vector<double> rounds; ///< ns per result, one element a round
 };
 
-/// A bench of a size, and who takes part.
+/// A bench at one size, and the implementations that are compared.
 struct contest {
     std::string bench;
     std::size_t size = 0;
     std::vector<candidate> candidates;
 
-    /// Results of one call.
+    /// The number of results of one call.
     double results() const {
         return bench.ends_with("_batch16") ? batch_packets : bench.ends_with("_batch8") ? batch_keys : 1;
     }
@@ -65,8 +66,8 @@ struct result {
     std::string bench;
     std::size_t size;
     std::string implementation;
-    std::vector<double> rounds; ///< ns each
-    double ns;                  ///< the median
+    std::vector<double> rounds; ///< ns per result, one element a round
+    double ns;                  ///< the median of `rounds`
 };
 
 double median(std::vector<double> of) {
@@ -79,14 +80,14 @@ double median(std::vector<double> of) {
     std::exit(EXIT_FAILURE);
 }
 
-/// Of the processor, for this thread: what other programs take meanwhile does not count.
+/// The processor time of this thread in ns. It does not include the time of other programs.
 double now_ns() {
     std::timespec t;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return static_cast<double>(t.tv_sec) * 1e9 + static_cast<double>(t.tv_nsec);
 }
 
-/// A timed loop around `call`, which gets the number of the call and says whether all is well.
+/// A timed loop around `call`, which takes the number of the call and returns whether it succeeded.
 template <class Call> timed loop(Call call) {
     return [call](std::uint64_t count) mutable {
         bool good = true;
@@ -97,9 +98,9 @@ template <class Call> timed loop(Call call) {
     };
 }
 
-// ------------------------------------------------------------------------------------------------- what is worked on
+// --------------------------------------------------------------------------------------------------------- test data
 
-/// Packets with room for a message header before each, as a datagram has it.
+/// Packets, each with room for a message header before it, as in a datagram.
 class packets {
 public:
     explicit packets(std::size_t size) : size_(size), memory_(batch_packets * stride() + line) {}
@@ -128,7 +129,7 @@ bundled_peer& reference() {
     return portable;
 }
 
-/// Plain packets, and what the bundled portable code makes of them.
+/// Plain packets, and the results of the bundled portable code for them.
 struct aead_data {
     explicit aead_data(std::size_t size)
         : key(example_key(1)), plain(size), sealed(size + wg::tag_bytes), out(size + wg::tag_bytes), opened(size) {
@@ -168,7 +169,8 @@ struct dh_data {
     std::vector<wg::dh_item> items;
 };
 
-/// Messages as mac1 of an initiation takes them; or, for who takes no key, the key's block and the message.
+/// Messages of the size that mac1 of a handshake initiation covers. `unkeyed`: for a library without keyed BLAKE2s, a
+/// message is a block in place of the key and then the message.
 struct hash_data {
     static constexpr std::size_t message_bytes = 116, block_bytes = 64;
     explicit hash_data(bool unkeyed) {
@@ -191,9 +193,10 @@ struct hash_data {
     std::vector<wg::hash_item> items;
 };
 
-// -------------------------------------------------------------------------------------------------- taking part
+// -------------------------------------------------------------------------------------------- timed implementations
 
-/// Whether sealing and opening give what they should; clears what they write first.
+/// Whether `operation` gives the expected results. Clears its output first. `opens` also checks that a wrong tag is
+/// rejected.
 template <class Operation> bool seals(aead_data& d, Operation operation) {
     for (auto& i : d.sealing) std::ranges::fill(i.dst, byte{0});
     if (!operation()) return false;
@@ -213,7 +216,7 @@ template <class Operation> bool opens(aead_data& d, Operation operation) {
     return !fooled;
 }
 
-/// One packet at a time. Sealing has a counter that goes on; of what is opened there are two packets, by turns.
+/// One packet in each call. Sealing increments the counter; opening alternates between two packets.
 template <class Peer> timed aead_one(Peer& peer, std::shared_ptr<aead_data> d, bool open) {
     auto const all = [&](auto& items, auto one) {
         bool good = true;
@@ -301,7 +304,7 @@ template <class Peer> timed blake2s_mac1(Peer& peer, bool batch) {
     return loop([&peer, d](std::uint64_t n) { return peer.mac(d->items[n % batch_packets]); });
 }
 
-/// Adds `peer`, which lives on, to the contest if it can do what is asked and `name` is wanted.
+/// Adds `peer` to the contest if it has the operation of the bench. `peer` must outlive the contest.
 template <class Peer>
 void join(contest& c, std::shared_ptr<aead_data> const& data, std::string const& name, Peer& peer) {
     timed run;
@@ -324,14 +327,14 @@ void join(contest& c, std::shared_ptr<aead_data> const& data, std::string const&
     c.candidates.push_back({name, run, 1, {}});
 }
 
-// ------------------------------------------------------------------------------------------------- another process
+// ------------------------------------------------------------------------------------------ the process for OpenSSL
 
 #ifdef WG_BENCH_OPENSSL
-/// What OPENSSL_ia32cap takes to be without AVX-512: of CPUID 7, EBX, the bits F, DQ, IFMA, CD, BW and VL.
+/// The value of OPENSSL_ia32cap that turns AVX-512 off: it clears the bits F, DQ, IFMA, CD, BW and VL of CPUID 7, EBX.
 constexpr char openssl_without_avx512[] = ":~0xd0230000";
 
-/// OpenSSL reads once, when it is loaded, which instruction sets to use. So openssl:avx2 is measured by a process of
-/// its own, which times a slice when it is told to: the turns stay the same.
+/// OpenSSL decides once, when it is loaded, which instruction sets it uses. So a second process measures openssl:avx2.
+/// It times a slice on request, so that the order of the slices stays the same.
 class server {
 public:
     explicit server(char const* program) {
@@ -371,6 +374,7 @@ private:
     std::FILE *to_ = nullptr, *from_ = nullptr;
 };
 
+/// The main function of the second process: times a slice for each line "BENCH SIZE COUNT" of standard input.
 int serve() {
     openssl_peer peer;
     contest c;
@@ -389,7 +393,7 @@ int serve() {
 }
 #endif
 
-// -------------------------------------------------------------------------------------------------------- the turns
+// ------------------------------------------------------------------------------------------------------- the rounds
 
 class arena {
 public:
@@ -480,15 +484,15 @@ private:
 
     void take_turns(contest& c) const {
         constexpr double slice_ns = 3e6;
-        for (auto& who : c.candidates) { // twice as many until it can be seen how many make a slice
+        for (auto& who : c.candidates) { // doubles the calls until their time tells how many fill a slice
             double took = slice(c, who);
             for (; took < slice_ns / 8; took = slice(c, who)) who.count *= 2;
             who.count = std::max<std::uint64_t>(1, static_cast<std::uint64_t>(slice_ns / took * double(who.count)));
         }
         for (std::size_t round = 0; round < options_.rounds; ++round)
             for (auto& who : c.candidates) {
-                // A millisecond first that does not count: for wide multiplications a processor lowers its clock, and
-                // takes that long to settle.
+                // A millisecond of warm-up does not count: processors lower their clock for wide multiplications, and
+                // take about that long to settle.
                 static_cast<void>(slice(c, {who.name, who.run, who.count / 3 + 1, {}}));
                 who.rounds.push_back(slice(c, who) / (static_cast<double>(who.count) * c.results()));
             }
@@ -500,7 +504,7 @@ private:
         return took;
     }
 
-    /// One line a size; a heading where the bench or who takes part changes.
+    /// Prints one line for each size, and a heading when the bench or the implementations change.
     void print(contest const& c, std::vector<result> const& all) {
         std::string heading = "\n" + c.bench + std::string(22 - c.bench.size(), ' ');
         for (auto const& who : c.candidates) heading += std::string(16 - who.name.size(), ' ') + who.name;
@@ -537,12 +541,13 @@ private:
 
 // -------------------------------------------------------------------------------------------------------- the goals
 
-/// `ours` is to be at least `times` as fast as `theirs`, which does what it has no batches for one after the other.
+/// A goal of the project: `ours` is at least `times` as fast as `theirs`. A library without batches does the items of a
+/// batch one after the other.
 struct goal {
     char const *bench, *ours, *theirs;
     std::size_t size;
     double times;
-    double floor = 0; ///< how many times as fast the processor's own limits allow, where that was estimated
+    double floor = 0; ///< the estimate of the ratio that the processor's limits allow; 0: none
 };
 
 std::vector<goal> goals() {
@@ -566,7 +571,7 @@ std::vector<goal> goals() {
     return all;
 }
 
-/// The median of the rounds' ratios: what disturbs a round disturbs both.
+/// The median of the ratios of the rounds. Other load in a round disturbs both implementations alike.
 double times_as_fast(result const& ours, result const& theirs) {
     std::vector<double> ratios;
     for (std::size_t i = 0; i < ours.rounds.size(); ++i) ratios.push_back(theirs.rounds[i] / ours.rounds[i]);

@@ -1,21 +1,22 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""Which sources and include folders of a HACL* C tree wg/backends/hacl.hpp needs, found by the files' own includes.
+"""Finds the sources and include folders of a HACL* C tree that wg/backends/hacl.hpp needs, by following includes.
 
     tree.py TREE CPU_FAMILY
 
-Prints a line for each: `folder FOLDER`, `scalar FILE`, `vec128 FILE`, `vec256 FILE`. Distributions of HACL* lay out
-their trees in their own ways; here a header is found wherever it is, and a source belongs to what includes its header.
+Prints a line for each: `folder FOLDER`, `scalar FILE`, `vec128 FILE`, `vec256 FILE`. Each distribution of HACL* has its
+own layout. So a header is found in any folder, and a source is needed if its header is included.
 """
 import pathlib
 import re
 import sys
 
-# Where what hacl.hpp uses begins, newest names first. Of one primitive there is one generation, and all its widths.
+# The headers that hacl.hpp includes, by generations of names, the newest first. A primitive takes the first generation
+# that the tree has, with all its widths of vectors.
 AEAD = [["Hacl_AEAD_Chacha20Poly1305", "Hacl_AEAD_Chacha20Poly1305_Simd128", "Hacl_AEAD_Chacha20Poly1305_Simd256"],
         ["Hacl_Chacha20Poly1305_32", "Hacl_Chacha20Poly1305_128", "Hacl_Chacha20Poly1305_256"]]
 HASH = [["Hacl_Hash_Blake2s"], ["Hacl_Hash_Blake2"], ["Hacl_Blake2s_32"]]
-# Other editions of the same files for other compilers and languages, and what is not the library.
+# Paths to ignore: editions of the same files for other compilers and languages, and files outside the library.
 OTHERS = re.compile(r"msvc|c89|wasm|rust|portable|js|ocaml|test|bench|example|doc|universal2", re.IGNORECASE)
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', re.MULTILINE)
 
@@ -29,7 +30,7 @@ class Tree:
         self.folders = []
 
     def named(self, name):
-        """Files that an include of `name` may mean; those of a folder `internal` are always included with it."""
+        """Files that an include of `name` may refer to. Files in a folder `internal` match only with that folder."""
         wanted = pathlib.PurePath(name).parts
         return [path for path in self.by_name.get(wanted[-1].lower(), [])
                 if path.parts[-len(wanted):] == wanted and (len(wanted) > 1 or path.parent.name != "internal")]
@@ -38,7 +39,7 @@ class Tree:
         return bool(self.named(name))
 
     def find(self, name, beside=None):
-        """The file that an include of `name` in a file of the folder `beside` means; None: not of this tree."""
+        """The file that an include of `name` in a file of the folder `beside` refers to; None if not in this tree."""
         if beside and (beside / name).is_file():
             return (beside / name).resolve()
         for path in self.named(name):
@@ -49,7 +50,7 @@ class Tree:
         return None
 
     def source_of(self, header):
-        """The source of a header's name; some trees write Lib_Memzero0.c for lib_memzero0.h."""
+        """The source with a header's name, in any case: some trees have Lib_Memzero0.c for lib_memzero0.h."""
         return next(iter(self.by_name.get(header.stem.lower() + ".c", [])), None)
 
 

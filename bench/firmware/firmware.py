@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""What a whole WireGuard node costs on a microcontroller: flash, memory, stack and instructions.
+"""Measures a whole WireGuard node on a microcontroller: flash, memory, stack and instructions.
 
     firmware.py                     prints a table
-    firmware.py --json              one object a line: {"bench":"flash","profile":"small","value":...}
-    firmware.py --profile small     of one profile only
-    firmware.py --record            writes docs/footprint.md, the part of this compiler's version
-    firmware.py --check             the test: as recorded, and links nothing that a bare machine lacks
+    firmware.py --json              prints one object a line: {"bench":"flash","profile":"small","value":...}
+    firmware.py --profile small     measures one profile only
+    firmware.py --record            writes the part of docs/footprint.md for this version of the compiler
+    firmware.py --check             tests that sizes are as recorded, and that nothing needs a hosted system
 
-Needs arm-none-eabi-g++ and qemu-system-arm. All is compiled with -Os; `small` has WG_SMALL defined, `fast` not, both
-for Cortex-M3; `fast_m4` is `fast` for Cortex-M4. Instructions are the emulator's count, which is the same at every run;
-how many cycles they take is a matter of the core and of its flash.
+Needs arm-none-eabi-g++ and qemu-system-arm. The compiler optimises with -Os. The profiles `small`, with WG_SMALL
+defined, and `fast`, without it, are for Cortex-M3; `fast_m4` is `fast` for Cortex-M4. The emulator counts instructions,
+with the same result in every run. The cycles they take depend on the core and on its flash.
 """
 import argparse
 import json
@@ -30,12 +30,12 @@ FLAGS = [*STRICT, *FREESTANDING, "-mthumb", "-DNDEBUG", "-ffunction-sections", "
          "-fno-asynchronous-unwind-tables", "-fno-unwind-tables", "-fno-threadsafe-statics", "-I", ROOT / "include"]
 LINK = ["--specs=nano.specs", "-nostartfiles", "-Wl,--gc-sections", "-T", HERE / "firmware.ld"]
 
-PROFILES = {  # flags, the machine that has this core
+PROFILES = {  # the flags, and qemu's machine with this core
     "small": (["-Os", "-DWG_SMALL", "-mcpu=cortex-m3"], "mps2-an385"),
     "fast": (["-Os", "-mcpu=cortex-m3"], "mps2-an385"),
     "fast_m4": (["-Os", "-mcpu=cortex-m4"], "mps2-an386"),
 }
-BENCHES = {  # in the order in which they are printed; a size, which the test watches, or not
+BENCHES = {  # in printed order: what it is, and whether it is a size, which the test compares with the record
     "flash": ("flash of a whole node, bytes", True),
     "ram_device1": ("memory of a device with one peer, bytes", True),
     "ram_peer": ("memory of a further peer, bytes", True),
@@ -54,7 +54,7 @@ BENCHES = {  # in the order in which they are printed; a size, which the test wa
     "aead64_insn": ("of sealing 64 bytes", False),
     "blake2s_64_insn": ("of BLAKE2s of a block", False),
 }
-GROWTH = 1.02  # what is not recorded may grow by so much
+GROWTH = 1.02  # a size may exceed the recorded one by this factor
 HEAP = re.compile(r"_?(malloc|calloc|realloc|free|sbrk)(_r)?|_Zn[wa]\w*|_Zd[la]\w*")
 EXCEPTIONS = re.compile(r"__gxx_personality\w*|__aeabi_unwind\w*|_Unwind_\w+|__cxa_(throw|begin_catch|allocate)\w*")
 
@@ -65,11 +65,12 @@ def version():
 
 
 def linked(there, flags, name):
-    """The program of one source and the startup code."""
+    """Compiles and links one source with the startup code; returns the program."""
     objects = []
     for source in ("startup", "memory", name):
         objects.append(there / f"{source}.o")
-        # Of the image one unit is made, but for what compilers call by name; in it, memset would call memset.
+        # Every source except memory.cpp is optimised as one unit. Compilers call the functions of memory.cpp by name;
+        # there the first flag keeps the compiler from replacing the loop in memset by a call of memset.
         how = ["-fno-tree-loop-distribute-patterns", "-fno-strict-aliasing"] if source == "memory" else ["-flto"]
         command(COMPILER, *FLAGS, *flags, *how, "-c", HERE / f"{source}.cpp", "-o", objects[-1])
     program = there / f"{name}.elf"
@@ -78,19 +79,19 @@ def linked(there, flags, name):
 
 
 def sections(program):
-    """name: bytes."""
+    """The sizes of the program's sections, {name: bytes}."""
     lines = command("arm-none-eabi-size", "-A", program).splitlines()
     return {found[1]: int(found[2]) for line in lines if (found := re.match(r"(\.\S+)\s+(\d+)", line))}
 
 
 def flash(program):
-    """Code, constants and what is copied to memory at the start."""
+    """The bytes of code, constants and initial values of variables."""
     return sum(bytes_ for name, bytes_ in sections(program).items()
                if name in (".text", ".ARM.extab", ".ARM.exidx", ".init_array", ".data"))
 
 
 def measured(profile):
-    """bench: number, of a profile."""
+    """The results of a profile, {bench: number}."""
     flags, machine = PROFILES[profile]
     need(COMPILER)
     need(EMULATOR)
@@ -107,7 +108,7 @@ def measured(profile):
 # --- the record
 
 def recorded():
-    """(compiler's version, profile, bench): number."""
+    """The figures of docs/footprint.md, {(version of the compiler, profile, bench): number}."""
     found, compiler, profiles = {}, None, []
     for line in RECORD.read_text().splitlines() if RECORD.exists() else []:
         if heading := re.match(r"## arm-none-eabi-g\+\+ (\S+)", line):
@@ -128,7 +129,7 @@ def table(results):
 
 
 def record(results):
-    """Replaces the part of this compiler; the text before the first part, and other compilers' parts, stay."""
+    """Replaces the part of this compiler in docs/footprint.md. The introduction and other parts stay as they are."""
     head, *parts = re.split(r"^(?=## arm-none-eabi-g\+\+ )", RECORD.read_text(), flags=re.MULTILINE)
     title = f"## arm-none-eabi-g++ {version()}\n"
     parts = [part.strip() + "\n" for part in parts if not part.startswith(title)]
@@ -164,7 +165,7 @@ def links_nothing_hosted(profile):
 
 
 def finds_what_it_looks_for():
-    """The patterns above against a program that has all of it."""
+    """The patterns above match in a program with a heap, exceptions and static constructors."""
     source = """
         struct made { made(); ~made(); } m;
         made::made() { throw 1; }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// The program whose size is the node's: configured at build time, over a board that does nothing.
+// The program that measures the size of a node. The node is configured at build time; its board does nothing.
 #include "node.hpp"
 
 namespace {
@@ -18,11 +18,11 @@ constexpr wg::peer_settings peer = {
 
 extern "C" {
 
-// Volatile, or the compiler would find that nothing ever comes in.
+// Volatile, so that the compiler cannot conclude that no packet ever arrives.
 std::size_t volatile board_register;
 
-// As far as the compiler knows, what `to` points to is written. Else it would find that each random index is zero, and
-// leave out all that needs one.
+// The asm tells the compiler that the memory at `to` is written. Otherwise it would conclude that each random index is
+// zero, and remove the code that uses one.
 static std::size_t board_read(void* to) {
     asm volatile("" : : "r"(to) : "memory");
     return board_register;

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: BSL-1.0
-// What cannot be read from an object file: instructions, by the emulator's clock, and the depth of the stack, by what
-// of a painted stack is overwritten. Two nodes on one machine, each the other's network. Prints lines "NAME NUMBER".
+// Measures what an object file does not show: instructions, by the emulator's clock, and the depth of the stack, by the
+// overwritten part of a painted stack. Two nodes on one machine send their datagrams to each other. Prints lines
+// "NAME NUMBER".
 #include "node.hpp"
 
 namespace {
 
 using namespace wg;
 
-// --- semihosting, the emulator's door to the outside
+// --- semihosting: calls from the program to the emulator
 
 int semihosting(int operation, void const* argument) {
     register int r0 asm("r0") = operation;
@@ -17,7 +18,7 @@ int semihosting(int operation, void const* argument) {
 }
 void print(char const* text) { semihosting(4, text); }
 [[noreturn]] void leave(bool good) {
-    std::uint32_t const why[2] = {0x20026, good ? 0u : 1u}; // an application's exit, and its status
+    std::uint32_t const why[2] = {0x20026, good ? 0u : 1u}; // the reason "application exit", and the exit status
     semihosting(0x20, why);
     for (;;) {}
 }
@@ -41,7 +42,7 @@ void check(bool good, char const* what) {
 
 // --- instructions
 
-// Timer 0 of Arm's CMSDK counts down at 25 MHz; with `-icount shift=6` an instruction takes 64 ns, 1.6 of its ticks.
+// Timer 0 of Arm's CMSDK counts down at 25 MHz. With `-icount shift=6` an instruction takes 64 ns, which is 1.6 ticks.
 struct timer {
     std::uint32_t volatile control, value, reload;
 };
@@ -53,7 +54,7 @@ template <class Work> std::uint32_t ticks(Work&& work) {
     return before - clock.value;
 }
 
-/// Instructions of a call, without those of the measurement.
+/// The instructions of a call, without those of the measurement itself.
 template <class Work> std::uint32_t instructions(Work&& work) {
     std::uint32_t const nothing = ticks([] { asm volatile(""); });
     return (ticks(work) - nothing) * 5 / 8;
@@ -64,9 +65,9 @@ template <class Work> std::uint32_t instructions(Work&& work) {
 constexpr std::uint32_t paint = 0x5ca1ab1e;
 constexpr std::size_t painted_words = 2048;
 
-bool deepest_are_zero; ///< all that the last call left, but for the frames of its outermost functions
+bool deepest_are_zero; ///< the last call left only zeros below the frames of its outermost functions
 
-/// How deep below the caller's frame a call writes.
+/// The depth below the caller's frame to which a call writes, in bytes.
 template <class Work> [[gnu::noinline]] std::uint32_t depth(Work&& work) {
     std::uint32_t* top;
     asm volatile("mov %0, sp" : "=r"(top));
@@ -78,11 +79,11 @@ template <class Work> [[gnu::noinline]] std::uint32_t depth(Work&& work) {
     std::uint32_t const found = static_cast<std::uint32_t>(top - at) * 4;
     constexpr std::size_t outermost_words = 48;
     deepest_are_zero = true;
-    for (; at < top - outermost_words; ++at) deepest_are_zero &= *at == 0 || *at == paint; // or nothing was there
+    for (; at < top - outermost_words; ++at) deepest_are_zero &= *at == 0 || *at == paint; // paint: never written
     return found;
 }
 
-/// The same of a primitive, which is to have wiped all of it.
+/// The depth of a call that must wipe its stack.
 template <class Work> std::uint32_t wiped_depth(Work&& work, char const* what) {
     std::uint32_t const found = depth(work);
     check(deepest_are_zero, what);
@@ -97,12 +98,12 @@ struct board {
     byte datagram[node::buffer_bytes];
     std::size_t datagram_bytes = 0;
     byte packet[node::mtu];
-    std::size_t packet_bytes = 0; ///< for the node
-    std::size_t received = 0;     ///< from the node
+    std::size_t packet_bytes = 0; ///< size of `packet`, which the node sends next; 0: none
+    std::size_t received = 0;     ///< size of the last packet that the node delivered
     endpoint address{};
 };
 board boards[2];
-std::size_t here; ///< whose turn it is
+std::size_t here; ///< the index of the board whose node runs
 std::int64_t now_ns = 1'000'000'000;
 std::uint32_t random_state = 1;
 
@@ -172,14 +173,14 @@ void conversation() {
                 }
                 check(boards[1 - from].received == size, "a packet arrives");
             }
-    // A new session, begun by the other end, after the first has aged.
+    // The other node starts a new session when the first is too old.
     now_ns += 121'000'000'000;
     for (std::size_t from = 2; from-- > 0;) {
         boards[from].packet_bytes = 100;
         copy(boards[from].packet, packet_between(from, 1 - from, 100, false));
         for (int i = 0; i < 6; ++i) turn(from, "deeper_stack_rekey"), turn(1 - from, "deeper_stack_rekey");
     }
-    // A packet for nobody.
+    // A packet to an address of no peer.
     for (bool const v6 : {false, true}) {
         copy(boards[0].packet, packet_between(0, 7, 1000, v6));
         boards[0].packet_bytes = 1000;
@@ -261,7 +262,7 @@ int main() {
     using one = firmware::policies<1>;
     print("ram_device_whole", sizeof(device1));
     print("ram_peer", sizeof(device2) - sizeof(device1));
-    // What is configured by capacity, apart from what a device and its peers are.
+    // The parts whose sizes the capacity sets, apart from those of a device and its peers.
     print("ram_staging", sizeof(staging<one::storage>));
     print("ram_queue", sizeof(handshake_queue<one::storage>));
     print("ram_limiter", sizeof(rate_limiter<one::storage>));

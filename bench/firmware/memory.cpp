@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The four functions that any compiler may call. The library's are made for speed, and take 700 bytes.
+// The four functions that a compiler may call in any program. Those of the C library are optimised for speed and take
+// 700 bytes.
 #include <cstddef>
 #include <cstdint>
 
@@ -15,7 +16,7 @@ void* memmove(void* to, void const* from, std::size_t size) {
     return to;
 }
 void* memcpy(void* to, void const* from, std::size_t size) { return memmove(to, from, size); }
-/// By words where it can: it wipes the stack after each operation on a key.
+/// Writes whole words where `to` is aligned, because every operation on a key wipes the stack with it.
 void* memset(void* to, int value, std::size_t size) {
     auto* out = static_cast<unsigned char*>(to);
     std::uint32_t const word = static_cast<unsigned char>(value) * std::uint32_t{0x01010101};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// A whole WireGuard node over a board of seven functions: what the size of a node is measured with.
+// A whole WireGuard node over a board of seven functions. It measures the size of a node.
 #ifndef BENCH_FIRMWARE_NODE_HPP
 #define BENCH_FIRMWARE_NODE_HPP
 
@@ -9,14 +9,14 @@
 #include "wg/backends/storage.hpp"
 #include "wg/device/device.hpp"
 
-/// What a board supplies.
+/// The functions of a board.
 extern "C" {
-std::int64_t board_now_ns();                       // since start, never back
-bool board_random(wg::byte* to, std::size_t size); // from a true source; false: it failed
-void board_tai64n(wg::byte* label);                // 12 bytes, greater at each start
-std::size_t board_datagram_in(wg::byte* to, std::size_t room, wg::endpoint* from); // 0: none
+std::int64_t board_now_ns();                       // time since the start; it never decreases
+bool board_random(wg::byte* to, std::size_t size); // from a true random source; false: it failed
+void board_tai64n(wg::byte* label);                // 12 bytes, greater than before the last restart
+std::size_t board_datagram_in(wg::byte* to, std::size_t room, wg::endpoint* from); // size; 0: none
 void board_datagram_out(wg::byte const* from, std::size_t size, wg::endpoint const* to, std::uint8_t tos);
-std::size_t board_packet_in(wg::byte* to, std::size_t room); // of the tunnel's own IP stack; 0: none
+std::size_t board_packet_in(wg::byte* to, std::size_t room); // from the IP stack of the tunnel: size; 0: none
 void board_packet_out(wg::byte const* from, std::size_t size);
 }
 
@@ -31,7 +31,7 @@ struct board_random_source {
     bool fill(wg::bytes out) noexcept { return board_random(out.data(), out.size()); }
 };
 
-/// One allowed IP of each family for each peer.
+/// One allowed IP of each family for each of `Peers` peers.
 template <std::size_t Peers> struct capacity : wg::small_capacity {
     static constexpr std::size_t max_peers = Peers;
     static constexpr std::size_t max_allowed_ips = Peers;
@@ -48,7 +48,7 @@ template <std::size_t Peers> struct policies {
     using observer = wg::no_observer;
 };
 
-/// One buffer for what comes in and one for what the device says by itself.
+/// A device with one packet buffer, which serves received packets and the messages that the device sends itself.
 template <std::size_t Peers> class node {
 public:
     using device_type = wg::device<policies<Peers>>;
@@ -59,7 +59,7 @@ public:
         return device_.add_peer(peer);
     }
 
-    /// One packet of each direction, and what is due.
+    /// Handles one packet of each direction, the timers that are due, and the messages that the device has to send.
     void step() noexcept {
         inbound();
         outbound();
@@ -87,7 +87,7 @@ public:
         crypt_and_hand_over(j, now);
     }
 
-    /// Answers to handshakes, then all else that the device has to say.
+    /// Sends answers to handshakes, then all other messages of the device.
     [[gnu::noinline]] void speak() noexcept {
         job j;
         for (bool handshakes = true;; handshakes = false) {

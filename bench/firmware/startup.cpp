@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// From reset to main: memory as C++ expects it, and nothing else. There are no static constructors to be run.
+// The code from reset to main: initialises memory as C++ expects it. There are no static constructors to run.
 #include <cstdint>
 
 extern "C" {
@@ -23,7 +23,8 @@ int main();
 
 } // extern "C"
 
-// NMI, hard fault and what else the core has: nothing here uses interrupts.
+// The stack pointer, then the vectors of reset, NMI, hard fault and the other exceptions of the core. There are no
+// interrupts.
 [[gnu::section(".vectors"), gnu::used]] static void const* const vectors[16] = {
     stack_end, reinterpret_cast<void const*>(&reset), reinterpret_cast<void const*>(&fault),
     reinterpret_cast<void const*>(&fault)};
