@@ -8642,7 +8642,7 @@ struct group {
 };
 
 /// `wipe_stack` for the frames of `digest`. Compilers that do not reuse the memory of objects with separate lifetimes
-/// need more than twice the size of `group`.
+/// need twice the size of `group` and more.
 WG_LANES_TARGET [[gnu::noinline]] static inline void wipe_frames() noexcept {
     alignas(4 * WG_LANES) byte frame[2 * sizeof(group) + 512];
     wipe_lanes<sizeof frame>(frame);
@@ -8918,7 +8918,7 @@ struct group {
 };
 
 /// `wipe_stack` for the frames of `digest`. Compilers that do not reuse the memory of objects with separate lifetimes
-/// need more than twice the size of `group`.
+/// need twice the size of `group` and more.
 WG_LANES_TARGET [[gnu::noinline]] static inline void wipe_frames() noexcept {
     alignas(4 * WG_LANES) byte frame[2 * sizeof(group) + 512];
     wipe_lanes<sizeof frame>(frame);
@@ -9202,7 +9202,7 @@ struct group {
 };
 
 /// `wipe_stack` for the frames of `digest`. Compilers that do not reuse the memory of objects with separate lifetimes
-/// need more than twice the size of `group`.
+/// need twice the size of `group` and more.
 WG_LANES_TARGET [[gnu::noinline]] static inline void wipe_frames() noexcept {
     alignas(4 * WG_LANES) byte frame[2 * sizeof(group) + 512];
     wipe_lanes<sizeof frame>(frame);
@@ -9575,8 +9575,8 @@ static_assert(hash_backend<hash>);
 #define WG_BACKENDS_BUNDLED_FIELD25519_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// The product of field25519<limbs32> for 32-bit Arm, in assembly: compiled from the portable code it takes twice as
-// long. Folder: backends/bundled; pure.
+// The product of field25519<limbs32> for 32-bit Arm, in assembly: the compiled portable code takes twice the time.
+// Folder: backends/bundled; pure.
 //
 // The product is computed row by row. Eight words of the sum stay in registers. The lowest word of a row is final and
 // goes to the stack; its register becomes the carry of the next row. `umaal` (Arm from version 6 on; Cortex-M with the
@@ -10304,7 +10304,7 @@ private:
     wipe(text);
     wipe(words);
 }
-/// The same. It needs no scratch memory, and leaves it alone.
+/// `invert` for callers that have scratch memory. It does not use that memory.
 inline void invert(field25519<limbs64>& z, field25519_scratch<field25519<limbs64>>&) noexcept { invert(z); }
 
 #endif
@@ -12087,7 +12087,7 @@ public:
     [[nodiscard]] bool dh(secret<key_bytes>& out, secret<key_bytes> const& scalar, key_view point) const noexcept;
     /// Multiplies the base point: the public key of a private key.
     void dh_public(public_key& out, secret<key_bytes> const& scalar) const noexcept;
-    /// `dh` for each item, whose `good` is the result. Items of one batch share the lanes of vectors.
+    /// Does `dh` for each item and stores the result in its `good`. Items of one batch share the lanes of vectors.
     void dh_batch(std::span<dh_item> items) const noexcept;
 
 private:

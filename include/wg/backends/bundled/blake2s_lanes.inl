@@ -147,7 +147,7 @@ struct group {
 };
 
 /// `wipe_stack` for the frames of `digest`. Compilers that do not reuse the memory of objects with separate lifetimes
-/// need more than twice the size of `group`.
+/// need twice the size of `group` and more.
 WG_LANES_TARGET [[gnu::noinline]] static inline void wipe_frames() noexcept {
     alignas(4 * WG_LANES) byte frame[2 * sizeof(group) + 512];
     wipe_lanes<sizeof frame>(frame);

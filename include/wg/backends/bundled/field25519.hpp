@@ -593,7 +593,7 @@ private:
     wipe(text);
     wipe(words);
 }
-/// The same. It needs no scratch memory, and leaves it alone.
+/// `invert` for callers that have scratch memory. It does not use that memory.
 inline void invert(field25519<limbs64>& z, field25519_scratch<field25519<limbs64>>&) noexcept { invert(z); }
 
 #endif

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The product of field25519<limbs32> for 32-bit Arm, in assembly: compiled from the portable code it takes twice as
-// long. Folder: backends/bundled; pure.
+// The product of field25519<limbs32> for 32-bit Arm, in assembly: the compiled portable code takes twice the time.
+// Folder: backends/bundled; pure.
 //
 // The product is computed row by row. Eight words of the sum stay in registers. The lowest word of a row is final and
 // goes to the stack; its register becomes the carry of the next row. `umaal` (Arm from version 6 on; Cortex-M with the

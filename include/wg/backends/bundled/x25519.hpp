@@ -147,7 +147,7 @@ public:
     [[nodiscard]] bool dh(secret<key_bytes>& out, secret<key_bytes> const& scalar, key_view point) const noexcept;
     /// Multiplies the base point: the public key of a private key.
     void dh_public(public_key& out, secret<key_bytes> const& scalar) const noexcept;
-    /// `dh` for each item, whose `good` is the result. Items of one batch share the lanes of vectors.
+    /// Does `dh` for each item and stores the result in its `good`. Items of one batch share the lanes of vectors.
     void dh_batch(std::span<dh_item> items) const noexcept;
 
 private:
