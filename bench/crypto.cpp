@@ -407,9 +407,9 @@ public:
                 if (sizes.size() > 1 && !wanted(options_.sizes, std::to_string(size))) continue;
                 contest c{bench, size, {}};
                 enter_all(c);
-                take_turns(c);
-                for (auto const& who : c.candidates)
-                    all.push_back({bench, size, who.name, who.rounds, median(who.rounds)});
+                measure_in_turn(c);
+                for (auto const& entry : c.candidates)
+                    all.push_back({bench, size, entry.name, entry.rounds, median(entry.rounds)});
                 if (!options_.json) print(c, all);
             }
         return all;
@@ -482,32 +482,32 @@ private:
 #endif
     }
 
-    void take_turns(contest& c) const {
+    void measure_in_turn(contest& c) const {
         constexpr double slice_ns = 3e6;
-        for (auto& who : c.candidates) { // doubles the calls until their time tells how many fill a slice
-            double took = slice(c, who);
-            for (; took < slice_ns / 8; took = slice(c, who)) who.count *= 2;
-            who.count = std::max<std::uint64_t>(1, static_cast<std::uint64_t>(slice_ns / took * double(who.count)));
+        for (auto& entry : c.candidates) { // doubles the calls until their time tells how many fill a slice
+            double took = slice(c, entry);
+            for (; took < slice_ns / 8; took = slice(c, entry)) entry.count *= 2;
+            entry.count = std::max<std::uint64_t>(1, static_cast<std::uint64_t>(slice_ns / took * double(entry.count)));
         }
         for (std::size_t round = 0; round < options_.rounds; ++round)
-            for (auto& who : c.candidates) {
+            for (auto& entry : c.candidates) {
                 // A millisecond of warm-up does not count: processors lower their clock for wide multiplications, and
                 // take about that long to settle.
-                static_cast<void>(slice(c, {who.name, who.run, who.count / 3 + 1, {}}));
-                who.rounds.push_back(slice(c, who) / (static_cast<double>(who.count) * c.results()));
+                static_cast<void>(slice(c, {entry.name, entry.run, entry.count / 3 + 1, {}}));
+                entry.rounds.push_back(slice(c, entry) / (static_cast<double>(entry.count) * c.results()));
             }
     }
 
-    static double slice(contest const& c, candidate const& who) {
-        double const took = who.run(who.count);
-        if (took < 0) fail(who.name + " fails in " + c.bench);
+    static double slice(contest const& c, candidate const& entry) {
+        double const took = entry.run(entry.count);
+        if (took < 0) fail(entry.name + " fails in " + c.bench);
         return took;
     }
 
     /// Prints one line for each size, and a heading when the bench or the implementations change.
     void print(contest const& c, std::vector<result> const& all) {
         std::string heading = "\n" + c.bench + std::string(22 - c.bench.size(), ' ');
-        for (auto const& who : c.candidates) heading += std::string(16 - who.name.size(), ' ') + who.name;
+        for (auto const& entry : c.candidates) heading += std::string(16 - entry.name.size(), ' ') + entry.name;
         if (heading != heading_) std::puts((heading_ = heading).c_str());
         std::printf("%20zu B", c.size);
         for (std::size_t i = all.size() - c.candidates.size(); i < all.size(); ++i) std::printf("%16.1f", all[i].ns);
@@ -579,9 +579,9 @@ double times_as_fast(result const& ours, result const& theirs) {
 }
 
 void print_goals(std::vector<result> const& all) {
-    auto const find = [&](std::string_view bench, std::size_t size, std::string_view who) {
+    auto const find = [&](std::string_view bench, std::size_t size, std::string_view entry) {
         return std::ranges::find_if(
-            all, [&](result const& r) { return r.bench == bench && r.size == size && r.implementation == who; });
+            all, [&](result const& r) { return r.bench == bench && r.size == size && r.implementation == entry; });
     };
     std::printf("\n%-22s%8s  %-12s%-14s%14s%10s%8s\n", "goal", "size", "ours", "against", "times as fast", "at least",
                 "floor");

@@ -103,7 +103,7 @@ struct board {
     endpoint address{};
 };
 board boards[2];
-std::size_t here; ///< the index of the board whose node runs
+std::size_t active_board; ///< the index of the board whose node runs
 std::int64_t now_ns = 1'000'000'000;
 std::uint32_t random_state = 1;
 
@@ -142,8 +142,8 @@ void configure(std::size_t me, byte_array<32> const& mine, byte_array<32> const&
 }
 
 std::uint32_t deepest;
-void turn(std::size_t me, char const* name) {
-    here = me;
+void run_board(std::size_t me, char const* name) {
+    active_board = me;
     std::uint32_t const d = depth([me] { at(me).step(); });
     if (d > deepest) {
         deepest = d;
@@ -168,8 +168,8 @@ void conversation() {
                 boards[from].packet_bytes = size;
                 boards[1 - from].received = 0;
                 for (int i = 0; i < 4; ++i) {
-                    turn(from, "deeper_stack_sender");
-                    turn(1 - from, "deeper_stack_receiver");
+                    run_board(from, "deeper_stack_sender");
+                    run_board(1 - from, "deeper_stack_receiver");
                 }
                 check(boards[1 - from].received == size, "a packet arrives");
             }
@@ -178,13 +178,13 @@ void conversation() {
     for (std::size_t from = 2; from-- > 0;) {
         boards[from].packet_bytes = 100;
         copy(boards[from].packet, packet_between(from, 1 - from, 100, false));
-        for (int i = 0; i < 6; ++i) turn(from, "deeper_stack_rekey"), turn(1 - from, "deeper_stack_rekey");
+        for (int i = 0; i < 6; ++i) run_board(from, "deeper_stack_rekey"), run_board(1 - from, "deeper_stack_rekey");
     }
     // A packet to an address of no peer.
     for (bool const v6 : {false, true}) {
         copy(boards[0].packet, packet_between(0, 7, 1000, v6));
         boards[0].packet_bytes = 1000;
-        turn(0, "deeper_stack_unroutable");
+        run_board(0, "deeper_stack_unroutable");
     }
     print("stack", deepest);
 }
@@ -203,22 +203,22 @@ void board_tai64n(byte* label) {
     store_be32(label + 8, 0);
 }
 std::size_t board_datagram_in(byte* to, std::size_t, endpoint* from) {
-    board& b = boards[here];
+    board& b = boards[active_board];
     std::memcpy(to, b.datagram, b.datagram_bytes);
-    *from = boards[1 - here].address;
+    *from = boards[1 - active_board].address;
     return std::exchange(b.datagram_bytes, 0u);
 }
 void board_datagram_out(byte const* from, std::size_t size, endpoint const*, std::uint8_t) {
-    board& b = boards[1 - here];
+    board& b = boards[1 - active_board];
     std::memcpy(b.datagram, from, size);
     b.datagram_bytes = size;
 }
 std::size_t board_packet_in(byte* to, std::size_t) {
-    board& b = boards[here];
+    board& b = boards[active_board];
     std::memcpy(to, b.packet, b.packet_bytes);
     return std::exchange(b.packet_bytes, 0u);
 }
-void board_packet_out(byte const*, std::size_t size) { boards[here].received = size; }
+void board_packet_out(byte const*, std::size_t size) { boards[active_board].received = size; }
 
 } // extern "C"
 

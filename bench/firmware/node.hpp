@@ -64,7 +64,7 @@ public:
         inbound();
         outbound();
         device_.on_deadline(device_.clock().now());
-        speak();
+        transmit_pending();
     }
 
     [[gnu::noinline]] void inbound() noexcept {
@@ -88,7 +88,7 @@ public:
     }
 
     /// Sends answers to handshakes, then all other messages of the device.
-    [[gnu::noinline]] void speak() noexcept {
+    [[gnu::noinline]] void transmit_pending() noexcept {
         job j;
         for (bool handshakes = true;; handshakes = false) {
             j.data = wg::packet(buffer_, 0);

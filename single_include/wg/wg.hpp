@@ -2305,7 +2305,7 @@ template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
     x = (x << Bits) | (x >> (32 - Bits));
 }
 /// Rotates the four words of each row by `By` places to the left.
-template <int By> WG_TARGET void turn(vector& x) noexcept {
+template <int By> WG_TARGET void rotate_words(vector& x) noexcept {
     x = __builtin_shufflevector(x, x, By, (By + 1) % 4, (By + 2) % 4, (By + 3) % 4);
 }
 
@@ -2544,10 +2544,10 @@ template <int Lanes, int Rows> struct chacha20_groups {
         mix_all<Diagonal, 7, 2, 3, 1>();
     }
     /// Rotates the words of rows 1, 2 and 3 by B, C and D places, so that diagonals become columns or the reverse.
-    template <int B, int C, int D> WG_TARGET void turn_rows() noexcept {
-        if constexpr (Rows > 0) turn<B>(y[0][1]), turn<C>(y[0][2]), turn<D>(y[0][3]);
-        if constexpr (Rows > 1) turn<B>(y[1][1]), turn<C>(y[1][2]), turn<D>(y[1][3]);
-        if constexpr (Rows > 2) turn<B>(y[2][1]), turn<C>(y[2][2]), turn<D>(y[2][3]);
+    template <int B, int C, int D> WG_TARGET void rotate_rows() noexcept {
+        if constexpr (Rows > 0) rotate_words<B>(y[0][1]), rotate_words<C>(y[0][2]), rotate_words<D>(y[0][3]);
+        if constexpr (Rows > 1) rotate_words<B>(y[1][1]), rotate_words<C>(y[1][2]), rotate_words<D>(y[1][3]);
+        if constexpr (Rows > 2) rotate_words<B>(y[2][1]), rotate_words<C>(y[2][2]), rotate_words<D>(y[2][3]);
     }
     /// The twenty rounds, without the final addition.
     WG_TARGET void permute() noexcept {
@@ -2555,9 +2555,9 @@ template <int Lanes, int Rows> struct chacha20_groups {
 #pragma GCC unroll 1 // ten times the code would only take more of the instruction cache
         for (int i = 0; i < 10; ++i) {
             quarter_rounds<0>();
-            turn_rows<1, 2, 3>();
+            rotate_rows<1, 2, 3>();
             quarter_rounds<1>();
-            turn_rows<3, 2, 1>();
+            rotate_rows<3, 2, 1>();
         }
     }
 };
@@ -3311,11 +3311,11 @@ WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items, tag_maker* make
     for (aead_item const& item : items)
         if (!item.good) fill_zero(item.dst);
 }
-namespace few = kernel_vector128;
+namespace short_packets = kernel_vector128;
 // SPDX-License-Identifier: BSL-1.0
 // The functions of a kernel that code outside its namespace calls. Included inside the namespace of a kernel, after all
-// its other .inl files. `few` is the namespace of the code that is fastest for packets of few blocks; packets with
-// additional data use that code, too.
+// its other .inl files. `short_packets` is the namespace of the code that is fastest for packets of few blocks. Packets
+// with additional data use it as well.
 
 /// `wipe_registers` as a function to call, because its callers are not compiled for this instruction set.
 WG_TARGET_FUNCTION void wipe_all_registers() noexcept { wipe_registers(); }
@@ -3326,8 +3326,8 @@ struct kernel {
     static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
-            few::seal_packet<few::scalar_authenticator>(dst, src, size, aad, nonce, key);
-            leave_nothing<few_stack_bytes>();
+            short_packets::seal_packet<short_packets::scalar_authenticator>(dst, src, size, aad, nonce, key);
+            leave_nothing<short_stack_bytes>();
         } else {
             seal_packet<lanes_authenticator>(dst, src, size, aad, nonce, key);
             leave_nothing<lanes_authenticator::stack_bytes + step_stack_bytes>();
@@ -3339,8 +3339,9 @@ struct kernel {
                      byte const* key) noexcept {
         bool genuine;
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
-            genuine = few::open_packet<few::scalar_authenticator, few::most_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<few_stack_bytes + few::most_blocks * chacha20_block_bytes>();
+            genuine = short_packets::open_packet<short_packets::scalar_authenticator, short_packets::most_blocks>(
+                dst, src, size, aad, nonce, key);
+            leave_nothing<short_stack_bytes + short_packets::most_blocks * chacha20_block_bytes>();
         } else {
             genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
             leave_nothing<lanes_authenticator::stack_bytes + most_blocks * chacha20_block_bytes + step_stack_bytes>();
@@ -3372,7 +3373,8 @@ struct kernel {
     }
 
 private:
-    static constexpr std::size_t few_stack_bytes = few::scalar_authenticator::stack_bytes + few::step_stack_bytes;
+    static constexpr std::size_t short_stack_bytes =
+        short_packets::scalar_authenticator::stack_bytes + short_packets::step_stack_bytes;
     static constexpr std::size_t batch_stack_bytes =
         sizeof(batch_secrets) + (std::max)(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 2048;
 
@@ -3439,7 +3441,7 @@ template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
     x = (x << Bits) | (x >> (32 - Bits));
 }
 /// Rotates the four words of each row by `By` places to the left.
-template <int By> WG_TARGET void turn(vector& x) noexcept {
+template <int By> WG_TARGET void rotate_words(vector& x) noexcept {
     x = __builtin_shufflevector(x, x, By, (By + 1) % 4, (By + 2) % 4, (By + 3) % 4);
 }
 
@@ -3678,10 +3680,10 @@ template <int Lanes, int Rows> struct chacha20_groups {
         mix_all<Diagonal, 7, 2, 3, 1>();
     }
     /// Rotates the words of rows 1, 2 and 3 by B, C and D places, so that diagonals become columns or the reverse.
-    template <int B, int C, int D> WG_TARGET void turn_rows() noexcept {
-        if constexpr (Rows > 0) turn<B>(y[0][1]), turn<C>(y[0][2]), turn<D>(y[0][3]);
-        if constexpr (Rows > 1) turn<B>(y[1][1]), turn<C>(y[1][2]), turn<D>(y[1][3]);
-        if constexpr (Rows > 2) turn<B>(y[2][1]), turn<C>(y[2][2]), turn<D>(y[2][3]);
+    template <int B, int C, int D> WG_TARGET void rotate_rows() noexcept {
+        if constexpr (Rows > 0) rotate_words<B>(y[0][1]), rotate_words<C>(y[0][2]), rotate_words<D>(y[0][3]);
+        if constexpr (Rows > 1) rotate_words<B>(y[1][1]), rotate_words<C>(y[1][2]), rotate_words<D>(y[1][3]);
+        if constexpr (Rows > 2) rotate_words<B>(y[2][1]), rotate_words<C>(y[2][2]), rotate_words<D>(y[2][3]);
     }
     /// The twenty rounds, without the final addition.
     WG_TARGET void permute() noexcept {
@@ -3689,9 +3691,9 @@ template <int Lanes, int Rows> struct chacha20_groups {
 #pragma GCC unroll 1 // ten times the code would only take more of the instruction cache
         for (int i = 0; i < 10; ++i) {
             quarter_rounds<0>();
-            turn_rows<1, 2, 3>();
+            rotate_rows<1, 2, 3>();
             quarter_rounds<1>();
-            turn_rows<3, 2, 1>();
+            rotate_rows<3, 2, 1>();
         }
     }
 };
@@ -4039,11 +4041,11 @@ WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items, tag_maker* make
     for (aead_item const& item : items)
         if (!item.good) fill_zero(item.dst);
 }
-namespace few = kernel_ssse3;
+namespace short_packets = kernel_ssse3;
 // SPDX-License-Identifier: BSL-1.0
 // The functions of a kernel that code outside its namespace calls. Included inside the namespace of a kernel, after all
-// its other .inl files. `few` is the namespace of the code that is fastest for packets of few blocks; packets with
-// additional data use that code, too.
+// its other .inl files. `short_packets` is the namespace of the code that is fastest for packets of few blocks. Packets
+// with additional data use it as well.
 
 /// `wipe_registers` as a function to call, because its callers are not compiled for this instruction set.
 WG_TARGET_FUNCTION void wipe_all_registers() noexcept { wipe_registers(); }
@@ -4054,8 +4056,8 @@ struct kernel {
     static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
-            few::seal_packet<few::scalar_authenticator>(dst, src, size, aad, nonce, key);
-            leave_nothing<few_stack_bytes>();
+            short_packets::seal_packet<short_packets::scalar_authenticator>(dst, src, size, aad, nonce, key);
+            leave_nothing<short_stack_bytes>();
         } else {
             seal_packet<lanes_authenticator>(dst, src, size, aad, nonce, key);
             leave_nothing<lanes_authenticator::stack_bytes + step_stack_bytes>();
@@ -4067,8 +4069,9 @@ struct kernel {
                      byte const* key) noexcept {
         bool genuine;
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
-            genuine = few::open_packet<few::scalar_authenticator, few::most_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<few_stack_bytes + few::most_blocks * chacha20_block_bytes>();
+            genuine = short_packets::open_packet<short_packets::scalar_authenticator, short_packets::most_blocks>(
+                dst, src, size, aad, nonce, key);
+            leave_nothing<short_stack_bytes + short_packets::most_blocks * chacha20_block_bytes>();
         } else {
             genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
             leave_nothing<lanes_authenticator::stack_bytes + most_blocks * chacha20_block_bytes + step_stack_bytes>();
@@ -4100,7 +4103,8 @@ struct kernel {
     }
 
 private:
-    static constexpr std::size_t few_stack_bytes = few::scalar_authenticator::stack_bytes + few::step_stack_bytes;
+    static constexpr std::size_t short_stack_bytes =
+        short_packets::scalar_authenticator::stack_bytes + short_packets::step_stack_bytes;
     static constexpr std::size_t batch_stack_bytes =
         sizeof(batch_secrets) + (std::max)(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 2048;
 
@@ -4154,7 +4158,7 @@ template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
 }
 #endif
 /// Rotates the four words of each row by `By` places to the left.
-template <int By> WG_TARGET void turn(vector& x) noexcept {
+template <int By> WG_TARGET void rotate_words(vector& x) noexcept {
     x = vector(_mm256_shuffle_epi32(__m256i(x), By | (By + 1) % 4 << 2 | (By + 2) % 4 << 4 | (By + 3) % 4 << 6));
 }
 
@@ -4386,10 +4390,10 @@ template <int Lanes, int Rows> struct chacha20_groups {
         mix_all<Diagonal, 7, 2, 3, 1>();
     }
     /// Rotates the words of rows 1, 2 and 3 by B, C and D places, so that diagonals become columns or the reverse.
-    template <int B, int C, int D> WG_TARGET void turn_rows() noexcept {
-        if constexpr (Rows > 0) turn<B>(y[0][1]), turn<C>(y[0][2]), turn<D>(y[0][3]);
-        if constexpr (Rows > 1) turn<B>(y[1][1]), turn<C>(y[1][2]), turn<D>(y[1][3]);
-        if constexpr (Rows > 2) turn<B>(y[2][1]), turn<C>(y[2][2]), turn<D>(y[2][3]);
+    template <int B, int C, int D> WG_TARGET void rotate_rows() noexcept {
+        if constexpr (Rows > 0) rotate_words<B>(y[0][1]), rotate_words<C>(y[0][2]), rotate_words<D>(y[0][3]);
+        if constexpr (Rows > 1) rotate_words<B>(y[1][1]), rotate_words<C>(y[1][2]), rotate_words<D>(y[1][3]);
+        if constexpr (Rows > 2) rotate_words<B>(y[2][1]), rotate_words<C>(y[2][2]), rotate_words<D>(y[2][3]);
     }
     /// The twenty rounds, without the final addition.
     WG_TARGET void permute() noexcept {
@@ -4397,9 +4401,9 @@ template <int Lanes, int Rows> struct chacha20_groups {
 #pragma GCC unroll 1 // ten times the code would only take more of the instruction cache
         for (int i = 0; i < 10; ++i) {
             quarter_rounds<0>();
-            turn_rows<1, 2, 3>();
+            rotate_rows<1, 2, 3>();
             quarter_rounds<1>();
-            turn_rows<3, 2, 1>();
+            rotate_rows<3, 2, 1>();
         }
     }
 };
@@ -5141,11 +5145,11 @@ WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items, tag_maker* make
     for (aead_item const& item : items)
         if (!item.good) fill_zero(item.dst);
 }
-namespace few = kernel_avx2;
+namespace short_packets = kernel_avx2;
 // SPDX-License-Identifier: BSL-1.0
 // The functions of a kernel that code outside its namespace calls. Included inside the namespace of a kernel, after all
-// its other .inl files. `few` is the namespace of the code that is fastest for packets of few blocks; packets with
-// additional data use that code, too.
+// its other .inl files. `short_packets` is the namespace of the code that is fastest for packets of few blocks. Packets
+// with additional data use it as well.
 
 /// `wipe_registers` as a function to call, because its callers are not compiled for this instruction set.
 WG_TARGET_FUNCTION void wipe_all_registers() noexcept { wipe_registers(); }
@@ -5156,8 +5160,8 @@ struct kernel {
     static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
-            few::seal_packet<few::scalar_authenticator>(dst, src, size, aad, nonce, key);
-            leave_nothing<few_stack_bytes>();
+            short_packets::seal_packet<short_packets::scalar_authenticator>(dst, src, size, aad, nonce, key);
+            leave_nothing<short_stack_bytes>();
         } else {
             seal_packet<lanes_authenticator>(dst, src, size, aad, nonce, key);
             leave_nothing<lanes_authenticator::stack_bytes + step_stack_bytes>();
@@ -5169,8 +5173,9 @@ struct kernel {
                      byte const* key) noexcept {
         bool genuine;
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
-            genuine = few::open_packet<few::scalar_authenticator, few::most_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<few_stack_bytes + few::most_blocks * chacha20_block_bytes>();
+            genuine = short_packets::open_packet<short_packets::scalar_authenticator, short_packets::most_blocks>(
+                dst, src, size, aad, nonce, key);
+            leave_nothing<short_stack_bytes + short_packets::most_blocks * chacha20_block_bytes>();
         } else {
             genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
             leave_nothing<lanes_authenticator::stack_bytes + most_blocks * chacha20_block_bytes + step_stack_bytes>();
@@ -5202,7 +5207,8 @@ struct kernel {
     }
 
 private:
-    static constexpr std::size_t few_stack_bytes = few::scalar_authenticator::stack_bytes + few::step_stack_bytes;
+    static constexpr std::size_t short_stack_bytes =
+        short_packets::scalar_authenticator::stack_bytes + short_packets::step_stack_bytes;
     static constexpr std::size_t batch_stack_bytes =
         sizeof(batch_secrets) + (std::max)(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 2048;
 
@@ -5258,7 +5264,7 @@ template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
 }
 #endif
 /// Rotates the four words of each row by `By` places to the left.
-template <int By> WG_TARGET void turn(vector& x) noexcept {
+template <int By> WG_TARGET void rotate_words(vector& x) noexcept {
     x = vector(_mm256_shuffle_epi32(__m256i(x), By | (By + 1) % 4 << 2 | (By + 2) % 4 << 4 | (By + 3) % 4 << 6));
 }
 
@@ -5490,10 +5496,10 @@ template <int Lanes, int Rows> struct chacha20_groups {
         mix_all<Diagonal, 7, 2, 3, 1>();
     }
     /// Rotates the words of rows 1, 2 and 3 by B, C and D places, so that diagonals become columns or the reverse.
-    template <int B, int C, int D> WG_TARGET void turn_rows() noexcept {
-        if constexpr (Rows > 0) turn<B>(y[0][1]), turn<C>(y[0][2]), turn<D>(y[0][3]);
-        if constexpr (Rows > 1) turn<B>(y[1][1]), turn<C>(y[1][2]), turn<D>(y[1][3]);
-        if constexpr (Rows > 2) turn<B>(y[2][1]), turn<C>(y[2][2]), turn<D>(y[2][3]);
+    template <int B, int C, int D> WG_TARGET void rotate_rows() noexcept {
+        if constexpr (Rows > 0) rotate_words<B>(y[0][1]), rotate_words<C>(y[0][2]), rotate_words<D>(y[0][3]);
+        if constexpr (Rows > 1) rotate_words<B>(y[1][1]), rotate_words<C>(y[1][2]), rotate_words<D>(y[1][3]);
+        if constexpr (Rows > 2) rotate_words<B>(y[2][1]), rotate_words<C>(y[2][2]), rotate_words<D>(y[2][3]);
     }
     /// The twenty rounds, without the final addition.
     WG_TARGET void permute() noexcept {
@@ -5501,9 +5507,9 @@ template <int Lanes, int Rows> struct chacha20_groups {
 #pragma GCC unroll 1 // ten times the code would only take more of the instruction cache
         for (int i = 0; i < 10; ++i) {
             quarter_rounds<0>();
-            turn_rows<1, 2, 3>();
+            rotate_rows<1, 2, 3>();
             quarter_rounds<1>();
-            turn_rows<3, 2, 1>();
+            rotate_rows<3, 2, 1>();
         }
     }
 };
@@ -5879,7 +5885,7 @@ inline constexpr std::size_t step_stack_bytes = 1536; ///< most stack of a step
 template <int Bits> WG_TARGET void rotate(vector& x) noexcept { x = (x << Bits) | (x >> (32 - Bits)); }
 
 /// Rotates the four words of each row by `By` places to the left.
-template <int By> WG_TARGET void turn(vector& x) noexcept {
+template <int By> WG_TARGET void rotate_words(vector& x) noexcept {
     constexpr int a = By, b = (By + 1) % 4, c = (By + 2) % 4, d = (By + 3) % 4;
     x = __builtin_shufflevector(x, x, a, b, c, d, 4 + a, 4 + b, 4 + c, 4 + d, 8 + a, 8 + b, 8 + c, 8 + d, 12 + a,
                                 12 + b, 12 + c, 12 + d);
@@ -6148,10 +6154,10 @@ template <int Lanes, int Rows> struct chacha20_groups {
         mix_all<Diagonal, 7, 2, 3, 1>();
     }
     /// Rotates the words of rows 1, 2 and 3 by B, C and D places, so that diagonals become columns or the reverse.
-    template <int B, int C, int D> WG_TARGET void turn_rows() noexcept {
-        if constexpr (Rows > 0) turn<B>(y[0][1]), turn<C>(y[0][2]), turn<D>(y[0][3]);
-        if constexpr (Rows > 1) turn<B>(y[1][1]), turn<C>(y[1][2]), turn<D>(y[1][3]);
-        if constexpr (Rows > 2) turn<B>(y[2][1]), turn<C>(y[2][2]), turn<D>(y[2][3]);
+    template <int B, int C, int D> WG_TARGET void rotate_rows() noexcept {
+        if constexpr (Rows > 0) rotate_words<B>(y[0][1]), rotate_words<C>(y[0][2]), rotate_words<D>(y[0][3]);
+        if constexpr (Rows > 1) rotate_words<B>(y[1][1]), rotate_words<C>(y[1][2]), rotate_words<D>(y[1][3]);
+        if constexpr (Rows > 2) rotate_words<B>(y[2][1]), rotate_words<C>(y[2][2]), rotate_words<D>(y[2][3]);
     }
     /// The twenty rounds, without the final addition.
     WG_TARGET void permute() noexcept {
@@ -6159,9 +6165,9 @@ template <int Lanes, int Rows> struct chacha20_groups {
 #pragma GCC unroll 1 // ten times the code would only take more of the instruction cache
         for (int i = 0; i < 10; ++i) {
             quarter_rounds<0>();
-            turn_rows<1, 2, 3>();
+            rotate_rows<1, 2, 3>();
             quarter_rounds<1>();
-            turn_rows<3, 2, 1>();
+            rotate_rows<3, 2, 1>();
         }
     }
 };
@@ -6903,11 +6909,11 @@ WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items, tag_maker* make
     for (aead_item const& item : items)
         if (!item.good) fill_zero(item.dst);
 }
-namespace few = kernel_avx512vl;
+namespace short_packets = kernel_avx512vl;
 // SPDX-License-Identifier: BSL-1.0
 // The functions of a kernel that code outside its namespace calls. Included inside the namespace of a kernel, after all
-// its other .inl files. `few` is the namespace of the code that is fastest for packets of few blocks; packets with
-// additional data use that code, too.
+// its other .inl files. `short_packets` is the namespace of the code that is fastest for packets of few blocks. Packets
+// with additional data use it as well.
 
 /// `wipe_registers` as a function to call, because its callers are not compiled for this instruction set.
 WG_TARGET_FUNCTION void wipe_all_registers() noexcept { wipe_registers(); }
@@ -6918,8 +6924,8 @@ struct kernel {
     static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
-            few::seal_packet<few::scalar_authenticator>(dst, src, size, aad, nonce, key);
-            leave_nothing<few_stack_bytes>();
+            short_packets::seal_packet<short_packets::scalar_authenticator>(dst, src, size, aad, nonce, key);
+            leave_nothing<short_stack_bytes>();
         } else {
             seal_packet<lanes_authenticator>(dst, src, size, aad, nonce, key);
             leave_nothing<lanes_authenticator::stack_bytes + step_stack_bytes>();
@@ -6931,8 +6937,9 @@ struct kernel {
                      byte const* key) noexcept {
         bool genuine;
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
-            genuine = few::open_packet<few::scalar_authenticator, few::most_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<few_stack_bytes + few::most_blocks * chacha20_block_bytes>();
+            genuine = short_packets::open_packet<short_packets::scalar_authenticator, short_packets::most_blocks>(
+                dst, src, size, aad, nonce, key);
+            leave_nothing<short_stack_bytes + short_packets::most_blocks * chacha20_block_bytes>();
         } else {
             genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
             leave_nothing<lanes_authenticator::stack_bytes + most_blocks * chacha20_block_bytes + step_stack_bytes>();
@@ -6964,7 +6971,8 @@ struct kernel {
     }
 
 private:
-    static constexpr std::size_t few_stack_bytes = few::scalar_authenticator::stack_bytes + few::step_stack_bytes;
+    static constexpr std::size_t short_stack_bytes =
+        short_packets::scalar_authenticator::stack_bytes + short_packets::step_stack_bytes;
     static constexpr std::size_t batch_stack_bytes =
         sizeof(batch_secrets) + (std::max)(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 2048;
 
@@ -7614,11 +7622,11 @@ WG_TARGET_FUNCTION bool open_packet(byte* dst, byte const* src, std::size_t size
     }
     return true;
 }
-namespace few = kernel_avx512vl;
+namespace short_packets = kernel_avx512vl;
 // SPDX-License-Identifier: BSL-1.0
 // The functions of a kernel that code outside its namespace calls. Included inside the namespace of a kernel, after all
-// its other .inl files. `few` is the namespace of the code that is fastest for packets of few blocks; packets with
-// additional data use that code, too.
+// its other .inl files. `short_packets` is the namespace of the code that is fastest for packets of few blocks. Packets
+// with additional data use it as well.
 
 /// `wipe_registers` as a function to call, because its callers are not compiled for this instruction set.
 WG_TARGET_FUNCTION void wipe_all_registers() noexcept { wipe_registers(); }
@@ -7629,8 +7637,8 @@ struct kernel {
     static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
-            few::seal_packet<few::scalar_authenticator>(dst, src, size, aad, nonce, key);
-            leave_nothing<few_stack_bytes>();
+            short_packets::seal_packet<short_packets::scalar_authenticator>(dst, src, size, aad, nonce, key);
+            leave_nothing<short_stack_bytes>();
         } else {
             seal_packet<lanes_authenticator>(dst, src, size, aad, nonce, key);
             leave_nothing<lanes_authenticator::stack_bytes + step_stack_bytes>();
@@ -7642,8 +7650,9 @@ struct kernel {
                      byte const* key) noexcept {
         bool genuine;
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
-            genuine = few::open_packet<few::scalar_authenticator, few::most_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<few_stack_bytes + few::most_blocks * chacha20_block_bytes>();
+            genuine = short_packets::open_packet<short_packets::scalar_authenticator, short_packets::most_blocks>(
+                dst, src, size, aad, nonce, key);
+            leave_nothing<short_stack_bytes + short_packets::most_blocks * chacha20_block_bytes>();
         } else {
             genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
             leave_nothing<lanes_authenticator::stack_bytes + most_blocks * chacha20_block_bytes + step_stack_bytes>();
@@ -7675,7 +7684,8 @@ struct kernel {
     }
 
 private:
-    static constexpr std::size_t few_stack_bytes = few::scalar_authenticator::stack_bytes + few::step_stack_bytes;
+    static constexpr std::size_t short_stack_bytes =
+        short_packets::scalar_authenticator::stack_bytes + short_packets::step_stack_bytes;
     static constexpr std::size_t batch_stack_bytes =
         sizeof(batch_secrets) + (std::max)(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 2048;
 
@@ -8173,18 +8183,18 @@ struct words {
         if (last) v[14] = ~v[14];
 #ifdef WG_COMPACT
         std::uint32_t* all = v;
-        asm("" : "+r"(all)); // words are addressed by index then, and not by their distance to the frame's end
-        unsigned turn = 0;   // 0: the columns, 1: the diagonals
+        asm("" : "+r"(all));   // words are addressed by index then, and not by their distance to the frame's end
+        unsigned diagonal = 0; // 0: the columns, 1: the diagonals
         for (std::uint32_t p : packed_sigma) {
 #pragma GCC unroll 1
             for (unsigned i = 0; i < 4; ++i, p >>= 8) {
-                unsigned const second = 4 + (i + turn) % 4, third = 8 + (i + 2 * turn) % 4,
-                               fourth = 12 + (i + 3 * turn) % 4;
+                unsigned const second = 4 + (i + diagonal) % 4, third = 8 + (i + 2 * diagonal) % 4,
+                               fourth = 12 + (i + 3 * diagonal) % 4;
                 std::uint32_t a = all[i], b = all[second], c = all[third], d = all[fourth];
                 mix(a, b, c, d, m(p % 16), m(p / 16 % 16));
                 all[i] = a, all[second] = b, all[third] = c, all[fourth] = d;
             }
-            turn ^= 1;
+            diagonal ^= 1;
         }
 #else
 #pragma GCC unroll 10
@@ -8607,7 +8617,7 @@ load_row(lanes& row, byte const* const* from, std::size_t first, std::size_t at,
 }
 
 /// Transposes the 4 by 4 words in each 16 bytes of four rows.
-WG_LANES_TARGET [[gnu::always_inline]] static inline void turn(lanes (&r)[4]) noexcept {
+WG_LANES_TARGET [[gnu::always_inline]] static inline void transpose(lanes (&r)[4]) noexcept {
     using each_pair = std::make_index_sequence<WG_LANES / 2>;
     lanes low01, low23, high01, high23;
     zip<0>(low01, r[0], r[1], each_lane{});
@@ -8681,7 +8691,7 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void load_block(group& g, h
         load_row(r[1], from, 1, 4 * i, each_lane{});
         load_row(r[2], from, 2, 4 * i, each_lane{});
         load_row(r[3], from, 3, 4 * i, each_lane{});
-        turn(r);
+        transpose(r);
         g.m[i] = r[0], g.m[i + 1] = r[1], g.m[i + 2] = r[2], g.m[i + 3] = r[3];
     }
 }
@@ -8692,7 +8702,7 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void store_digests(group& g
     for (std::size_t part = 0; part < 8; part += 4) {
         lanes r[4];
         for (std::size_t j = 0; j < 4; ++j) r[j] = g.h[part + j];
-        turn(r);
+        transpose(r);
         for (std::size_t j = 0; j < 4; ++j) g.h[part + j] = r[j];
     }
     for (std::size_t i = 0; i < count; ++i) { // words 0-3 of message i are in row i % 4, and 4-7 in row 4 + i % 4
@@ -8883,7 +8893,7 @@ load_row(lanes& row, byte const* const* from, std::size_t first, std::size_t at,
 }
 
 /// Transposes the 4 by 4 words in each 16 bytes of four rows.
-WG_LANES_TARGET [[gnu::always_inline]] static inline void turn(lanes (&r)[4]) noexcept {
+WG_LANES_TARGET [[gnu::always_inline]] static inline void transpose(lanes (&r)[4]) noexcept {
     using each_pair = std::make_index_sequence<WG_LANES / 2>;
     lanes low01, low23, high01, high23;
     zip<0>(low01, r[0], r[1], each_lane{});
@@ -8957,7 +8967,7 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void load_block(group& g, h
         load_row(r[1], from, 1, 4 * i, each_lane{});
         load_row(r[2], from, 2, 4 * i, each_lane{});
         load_row(r[3], from, 3, 4 * i, each_lane{});
-        turn(r);
+        transpose(r);
         g.m[i] = r[0], g.m[i + 1] = r[1], g.m[i + 2] = r[2], g.m[i + 3] = r[3];
     }
 }
@@ -8968,7 +8978,7 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void store_digests(group& g
     for (std::size_t part = 0; part < 8; part += 4) {
         lanes r[4];
         for (std::size_t j = 0; j < 4; ++j) r[j] = g.h[part + j];
-        turn(r);
+        transpose(r);
         for (std::size_t j = 0; j < 4; ++j) g.h[part + j] = r[j];
     }
     for (std::size_t i = 0; i < count; ++i) { // words 0-3 of message i are in row i % 4, and 4-7 in row 4 + i % 4
@@ -9167,7 +9177,7 @@ load_row(lanes& row, byte const* const* from, std::size_t first, std::size_t at,
 }
 
 /// Transposes the 4 by 4 words in each 16 bytes of four rows.
-WG_LANES_TARGET [[gnu::always_inline]] static inline void turn(lanes (&r)[4]) noexcept {
+WG_LANES_TARGET [[gnu::always_inline]] static inline void transpose(lanes (&r)[4]) noexcept {
     using each_pair = std::make_index_sequence<WG_LANES / 2>;
     lanes low01, low23, high01, high23;
     zip<0>(low01, r[0], r[1], each_lane{});
@@ -9241,7 +9251,7 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void load_block(group& g, h
         load_row(r[1], from, 1, 4 * i, each_lane{});
         load_row(r[2], from, 2, 4 * i, each_lane{});
         load_row(r[3], from, 3, 4 * i, each_lane{});
-        turn(r);
+        transpose(r);
         g.m[i] = r[0], g.m[i + 1] = r[1], g.m[i + 2] = r[2], g.m[i + 3] = r[3];
     }
 }
@@ -9252,7 +9262,7 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void store_digests(group& g
     for (std::size_t part = 0; part < 8; part += 4) {
         lanes r[4];
         for (std::size_t j = 0; j < 4; ++j) r[j] = g.h[part + j];
-        turn(r);
+        transpose(r);
         for (std::size_t j = 0; j < 4; ++j) g.h[part + j] = r[j];
     }
     for (std::size_t i = 0; i < count; ++i) { // words 0-3 of message i are in row i % 4, and 4-7 in row 4 + i % 4
@@ -19655,15 +19665,15 @@ public:
         entry& e = at(address);
         e.used = now;
         bool const doubtful = !e.known || now - e.learned > fresh_time;
-        bool const ask = doubtful && (e.asks == 0 || now - e.asked >= ask_interval);
+        bool const ask = doubtful && (e.requests == 0 || now - e.asked >= ask_interval);
         if (ask) {
-            if (e.asks == max_asks) {
+            if (e.requests == max_asks) {
                 e = {};
                 e.address = address;
                 e.used = now;
             }
             e.asked = now;
-            ++e.asks;
+            ++e.requests;
         }
         return {e.known ? &e.station : nullptr, ask};
     }
@@ -19675,7 +19685,7 @@ public:
         entry& e = at(address);
         e.station = station;
         e.learned = now;
-        e.asks = 0;
+        e.requests = 0;
         e.known = true;
     }
 
@@ -19684,7 +19694,7 @@ private:
         ip_address address{};
         mac_address station{};
         instant used{}, learned{}, asked{};
-        std::uint8_t asks = 0; ///< requests since it was learned
+        std::uint8_t requests = 0; ///< requests since it was learned
         bool known = false;
     };
 
@@ -19917,7 +19927,7 @@ private:
         std::size_t const message_bytes = udp_header_bytes + payload.size();
         if (ip_bytes + message_bytes > ethernet_mtu_bytes) return status::no_room;
         auto const n = neighbours_.find(way.next_hop, board_.now());
-        if (n.ask) ask_for(way.next_hop, n.station);
+        if (n.ask) request_address(way.next_hop, n.station);
         if (n.station == nullptr) return hold(to, tos, payload, way.next_hop);
         byte head[ethernet_header_bytes + max_ip_header_bytes + udp_header_bytes];
         begin_frame(head, *n.station, to.address.kind == family::v4 ? type_ipv4 : type_ipv6);
@@ -19936,7 +19946,7 @@ private:
         held_.to = to;
         held_.tos = tos;
         held_.next_hop = next_hop;
-        held_.asks = 1;
+        held_.requests = 1;
         return status::ok;
     }
 
@@ -19945,8 +19955,8 @@ private:
         if (held_.size == 0) return;
         auto const n = neighbours_.find(held_.next_hop, board_.now());
         if (!n.ask) return;
-        if (held_.asks++ == neighbours<Neighbours>::max_asks) held_.size = 0;
-        else ask_for(held_.next_hop, nullptr);
+        if (held_.requests++ == neighbours<Neighbours>::max_asks) held_.size = 0;
+        else request_address(held_.next_hop, nullptr);
     }
 
     void begin_frame(byte* at, mac_address const& to, std::uint16_t type) const noexcept {
@@ -19956,7 +19966,7 @@ private:
     }
 
     /// Asks for the MAC address of `address`: the station that had it last, or all stations if that is not known.
-    void ask_for(ip_address const& address, mac_address const* station) noexcept {
+    void request_address(ip_address const& address, mac_address const* station) noexcept {
         if (address.kind == family::v4) send_arp(1, station != nullptr ? *station : broadcast, mac_address{}, address);
         else solicit(address, station);
     }
@@ -20024,7 +20034,7 @@ private:
         endpoint to{};                ///< its destination
         ip_address next_hop{};        ///< the neighbour whose MAC address is not known yet
         std::size_t size = 0;         ///< 0: no datagram waits
-        unsigned asks = 0;            ///< how often the MAC address of `next_hop` was requested
+        unsigned requests = 0;        ///< how often the MAC address of `next_hop` was requested
         std::uint8_t tos = 0;         ///< DSCP and ECN
         byte_array<HeldBytes> data{}; ///< its UDP payload
     } held_;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // The functions of a kernel that code outside its namespace calls. Included inside the namespace of a kernel, after all
-// its other .inl files. `few` is the namespace of the code that is fastest for packets of few blocks; packets with
-// additional data use that code, too.
+// its other .inl files. `short_packets` is the namespace of the code that is fastest for packets of few blocks. Packets
+// with additional data use it as well.
 
 /// `wipe_registers` as a function to call, because its callers are not compiled for this instruction set.
 WG_TARGET_FUNCTION void wipe_all_registers() noexcept { wipe_registers(); }
@@ -12,8 +12,8 @@ struct kernel {
     static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
-            few::seal_packet<few::scalar_authenticator>(dst, src, size, aad, nonce, key);
-            leave_nothing<few_stack_bytes>();
+            short_packets::seal_packet<short_packets::scalar_authenticator>(dst, src, size, aad, nonce, key);
+            leave_nothing<short_stack_bytes>();
         } else {
             seal_packet<lanes_authenticator>(dst, src, size, aad, nonce, key);
             leave_nothing<lanes_authenticator::stack_bytes + step_stack_bytes>();
@@ -25,8 +25,9 @@ struct kernel {
                      byte const* key) noexcept {
         bool genuine;
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
-            genuine = few::open_packet<few::scalar_authenticator, few::most_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<few_stack_bytes + few::most_blocks * chacha20_block_bytes>();
+            genuine = short_packets::open_packet<short_packets::scalar_authenticator, short_packets::most_blocks>(
+                dst, src, size, aad, nonce, key);
+            leave_nothing<short_stack_bytes + short_packets::most_blocks * chacha20_block_bytes>();
         } else {
             genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
             leave_nothing<lanes_authenticator::stack_bytes + most_blocks * chacha20_block_bytes + step_stack_bytes>();
@@ -58,7 +59,8 @@ struct kernel {
     }
 
 private:
-    static constexpr std::size_t few_stack_bytes = few::scalar_authenticator::stack_bytes + few::step_stack_bytes;
+    static constexpr std::size_t short_stack_bytes =
+        short_packets::scalar_authenticator::stack_bytes + short_packets::step_stack_bytes;
     static constexpr std::size_t batch_stack_bytes =
         sizeof(batch_secrets) + (std::max)(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 2048;
 

@@ -153,18 +153,18 @@ struct words {
         if (last) v[14] = ~v[14];
 #ifdef WG_COMPACT
         std::uint32_t* all = v;
-        asm("" : "+r"(all)); // words are addressed by index then, and not by their distance to the frame's end
-        unsigned turn = 0;   // 0: the columns, 1: the diagonals
+        asm("" : "+r"(all));   // words are addressed by index then, and not by their distance to the frame's end
+        unsigned diagonal = 0; // 0: the columns, 1: the diagonals
         for (std::uint32_t p : packed_sigma) {
 #pragma GCC unroll 1
             for (unsigned i = 0; i < 4; ++i, p >>= 8) {
-                unsigned const second = 4 + (i + turn) % 4, third = 8 + (i + 2 * turn) % 4,
-                               fourth = 12 + (i + 3 * turn) % 4;
+                unsigned const second = 4 + (i + diagonal) % 4, third = 8 + (i + 2 * diagonal) % 4,
+                               fourth = 12 + (i + 3 * diagonal) % 4;
                 std::uint32_t a = all[i], b = all[second], c = all[third], d = all[fourth];
                 mix(a, b, c, d, m(p % 16), m(p / 16 % 16));
                 all[i] = a, all[second] = b, all[third] = c, all[fourth] = d;
             }
-            turn ^= 1;
+            diagonal ^= 1;
         }
 #else
 #pragma GCC unroll 10

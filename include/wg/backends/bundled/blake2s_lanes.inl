@@ -112,7 +112,7 @@ load_row(lanes& row, byte const* const* from, std::size_t first, std::size_t at,
 }
 
 /// Transposes the 4 by 4 words in each 16 bytes of four rows.
-WG_LANES_TARGET [[gnu::always_inline]] static inline void turn(lanes (&r)[4]) noexcept {
+WG_LANES_TARGET [[gnu::always_inline]] static inline void transpose(lanes (&r)[4]) noexcept {
     using each_pair = std::make_index_sequence<WG_LANES / 2>;
     lanes low01, low23, high01, high23;
     zip<0>(low01, r[0], r[1], each_lane{});
@@ -186,7 +186,7 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void load_block(group& g, h
         load_row(r[1], from, 1, 4 * i, each_lane{});
         load_row(r[2], from, 2, 4 * i, each_lane{});
         load_row(r[3], from, 3, 4 * i, each_lane{});
-        turn(r);
+        transpose(r);
         g.m[i] = r[0], g.m[i + 1] = r[1], g.m[i + 2] = r[2], g.m[i + 3] = r[3];
     }
 }
@@ -197,7 +197,7 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void store_digests(group& g
     for (std::size_t part = 0; part < 8; part += 4) {
         lanes r[4];
         for (std::size_t j = 0; j < 4; ++j) r[j] = g.h[part + j];
-        turn(r);
+        transpose(r);
         for (std::size_t j = 0; j < 4; ++j) g.h[part + j] = r[j];
     }
     for (std::size_t i = 0; i < count; ++i) { // words 0-3 of message i are in row i % 4, and 4-7 in row 4 + i % 4

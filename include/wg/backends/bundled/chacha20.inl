@@ -86,10 +86,10 @@ template <int Lanes, int Rows> struct chacha20_groups {
         mix_all<Diagonal, 7, 2, 3, 1>();
     }
     /// Rotates the words of rows 1, 2 and 3 by B, C and D places, so that diagonals become columns or the reverse.
-    template <int B, int C, int D> WG_TARGET void turn_rows() noexcept {
-        if constexpr (Rows > 0) turn<B>(y[0][1]), turn<C>(y[0][2]), turn<D>(y[0][3]);
-        if constexpr (Rows > 1) turn<B>(y[1][1]), turn<C>(y[1][2]), turn<D>(y[1][3]);
-        if constexpr (Rows > 2) turn<B>(y[2][1]), turn<C>(y[2][2]), turn<D>(y[2][3]);
+    template <int B, int C, int D> WG_TARGET void rotate_rows() noexcept {
+        if constexpr (Rows > 0) rotate_words<B>(y[0][1]), rotate_words<C>(y[0][2]), rotate_words<D>(y[0][3]);
+        if constexpr (Rows > 1) rotate_words<B>(y[1][1]), rotate_words<C>(y[1][2]), rotate_words<D>(y[1][3]);
+        if constexpr (Rows > 2) rotate_words<B>(y[2][1]), rotate_words<C>(y[2][2]), rotate_words<D>(y[2][3]);
     }
     /// The twenty rounds, without the final addition.
     WG_TARGET void permute() noexcept {
@@ -97,9 +97,9 @@ template <int Lanes, int Rows> struct chacha20_groups {
 #pragma GCC unroll 1 // ten times the code would only take more of the instruction cache
         for (int i = 0; i < 10; ++i) {
             quarter_rounds<0>();
-            turn_rows<1, 2, 3>();
+            rotate_rows<1, 2, 3>();
             quarter_rounds<1>();
-            turn_rows<3, 2, 1>();
+            rotate_rows<3, 2, 1>();
         }
     }
 };

@@ -79,7 +79,7 @@ namespace kernel_vector128 {
 #include "poly1305_one_by_one.inl"
 #include "aead.inl"
 #include "aead_batch.inl"
-namespace few = kernel_vector128;
+namespace short_packets = kernel_vector128;
 #include "aead_kernel.inl"
 #undef WG_TARGET
 #undef WG_TARGET_FUNCTION
@@ -100,7 +100,7 @@ using kernel_vector128::lanes_authenticator, kernel_vector128::scalar_authentica
 using kernel_vector128::make_tags; // SSSE3 has no instruction that would make them faster
 #include "aead.inl"
 #include "aead_batch.inl"
-namespace few = kernel_ssse3;
+namespace short_packets = kernel_ssse3;
 #include "aead_kernel.inl"
 #undef WG_SHUFFLES_BYTES
 #undef WG_TARGET
@@ -119,7 +119,7 @@ namespace kernel_avx2 {
 #include "poly1305_one_by_one.inl"
 #include "aead.inl"
 #include "aead_batch.inl"
-namespace few = kernel_avx2;
+namespace short_packets = kernel_avx2;
 #include "aead_kernel.inl"
 #undef WG_TARGET
 #undef WG_TARGET_FUNCTION
@@ -153,7 +153,7 @@ namespace kernel_avx512 {
 #include "poly1305_one_by_one.inl"
 #include "aead.inl"
 #include "aead_batch.inl"
-namespace few = kernel_avx512vl;
+namespace short_packets = kernel_avx512vl;
 #include "aead_kernel.inl"
 #undef WG_TARGET
 #undef WG_TARGET_FUNCTION
@@ -168,7 +168,7 @@ using namespace kernel_avx512; // for its keystream and its batches
 #include "poly1305_lanes.inl"
 #include "poly1305_packets.inl"
 #include "aead.inl"
-namespace few = kernel_avx512vl;
+namespace short_packets = kernel_avx512vl;
 #include "aead_kernel.inl"
 #undef WG_TARGET
 #undef WG_TARGET_FUNCTION

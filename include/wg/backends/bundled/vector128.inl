@@ -44,7 +44,7 @@ template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
     x = (x << Bits) | (x >> (32 - Bits));
 }
 /// Rotates the four words of each row by `By` places to the left.
-template <int By> WG_TARGET void turn(vector& x) noexcept {
+template <int By> WG_TARGET void rotate_words(vector& x) noexcept {
     x = __builtin_shufflevector(x, x, By, (By + 1) % 4, (By + 2) % 4, (By + 3) % 4);
 }
 

@@ -35,7 +35,7 @@ template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
 }
 #endif
 /// Rotates the four words of each row by `By` places to the left.
-template <int By> WG_TARGET void turn(vector& x) noexcept {
+template <int By> WG_TARGET void rotate_words(vector& x) noexcept {
     x = vector(_mm256_shuffle_epi32(__m256i(x), By | (By + 1) % 4 << 2 | (By + 2) % 4 << 4 | (By + 3) % 4 << 6));
 }
 

@@ -16,7 +16,7 @@ inline constexpr std::size_t step_stack_bytes = 1536; ///< most stack of a step
 template <int Bits> WG_TARGET void rotate(vector& x) noexcept { x = (x << Bits) | (x >> (32 - Bits)); }
 
 /// Rotates the four words of each row by `By` places to the left.
-template <int By> WG_TARGET void turn(vector& x) noexcept {
+template <int By> WG_TARGET void rotate_words(vector& x) noexcept {
     constexpr int a = By, b = (By + 1) % 4, c = (By + 2) % 4, d = (By + 3) % 4;
     x = __builtin_shufflevector(x, x, a, b, c, d, 4 + a, 4 + b, 4 + c, 4 + d, 8 + a, 8 + b, 8 + c, 8 + d, 12 + a,
                                 12 + b, 12 + c, 12 + d);

@@ -211,7 +211,7 @@ private:
         std::size_t const message_bytes = udp_header_bytes + payload.size();
         if (ip_bytes + message_bytes > ethernet_mtu_bytes) return status::no_room;
         auto const n = neighbours_.find(way.next_hop, board_.now());
-        if (n.ask) ask_for(way.next_hop, n.station);
+        if (n.ask) request_address(way.next_hop, n.station);
         if (n.station == nullptr) return hold(to, tos, payload, way.next_hop);
         byte head[ethernet_header_bytes + max_ip_header_bytes + udp_header_bytes];
         begin_frame(head, *n.station, to.address.kind == family::v4 ? type_ipv4 : type_ipv6);
@@ -230,7 +230,7 @@ private:
         held_.to = to;
         held_.tos = tos;
         held_.next_hop = next_hop;
-        held_.asks = 1;
+        held_.requests = 1;
         return status::ok;
     }
 
@@ -239,8 +239,8 @@ private:
         if (held_.size == 0) return;
         auto const n = neighbours_.find(held_.next_hop, board_.now());
         if (!n.ask) return;
-        if (held_.asks++ == neighbours<Neighbours>::max_asks) held_.size = 0;
-        else ask_for(held_.next_hop, nullptr);
+        if (held_.requests++ == neighbours<Neighbours>::max_asks) held_.size = 0;
+        else request_address(held_.next_hop, nullptr);
     }
 
     void begin_frame(byte* at, mac_address const& to, std::uint16_t type) const noexcept {
@@ -250,7 +250,7 @@ private:
     }
 
     /// Asks for the MAC address of `address`: the station that had it last, or all stations if that is not known.
-    void ask_for(ip_address const& address, mac_address const* station) noexcept {
+    void request_address(ip_address const& address, mac_address const* station) noexcept {
         if (address.kind == family::v4) send_arp(1, station != nullptr ? *station : broadcast, mac_address{}, address);
         else solicit(address, station);
     }
@@ -318,7 +318,7 @@ private:
         endpoint to{};                ///< its destination
         ip_address next_hop{};        ///< the neighbour whose MAC address is not known yet
         std::size_t size = 0;         ///< 0: no datagram waits
-        unsigned asks = 0;            ///< how often the MAC address of `next_hop` was requested
+        unsigned requests = 0;        ///< how often the MAC address of `next_hop` was requested
         std::uint8_t tos = 0;         ///< DSCP and ECN
         byte_array<HeldBytes> data{}; ///< its UDP payload
     } held_;

@@ -26,15 +26,15 @@ public:
         entry& e = at(address);
         e.used = now;
         bool const doubtful = !e.known || now - e.learned > fresh_time;
-        bool const ask = doubtful && (e.asks == 0 || now - e.asked >= ask_interval);
+        bool const ask = doubtful && (e.requests == 0 || now - e.asked >= ask_interval);
         if (ask) {
-            if (e.asks == max_asks) {
+            if (e.requests == max_asks) {
                 e = {};
                 e.address = address;
                 e.used = now;
             }
             e.asked = now;
-            ++e.asks;
+            ++e.requests;
         }
         return {e.known ? &e.station : nullptr, ask};
     }
@@ -46,7 +46,7 @@ public:
         entry& e = at(address);
         e.station = station;
         e.learned = now;
-        e.asks = 0;
+        e.requests = 0;
         e.known = true;
     }
 
@@ -55,7 +55,7 @@ private:
         ip_address address{};
         mac_address station{};
         instant used{}, learned{}, asked{};
-        std::uint8_t asks = 0; ///< requests since it was learned
+        std::uint8_t requests = 0; ///< requests since it was learned
         bool known = false;
     };
 
