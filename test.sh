@@ -52,7 +52,7 @@ clang_packages() {
 list_packages() {
     local package
     wanted=(g++ meson ninja-build python3 libboost-test-dev)
-    $quick || wanted+=(shellcheck clang-format-16 universal-ctags doxygen cmake pkg-config valgrind binutils
+    $quick || wanted+=(shellcheck clang-format-16 universal-ctags doxygen pyflakes3 cmake pkg-config valgrind binutils
         g++-mingw-w64-x86-64-posix gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib
         wireguard-tools wireguard-go iproute2 iputils-ping nftables iperf3 tcpdump procps util-linux
         qemu-system-x86 busybox-static kmod cpio make qemu-system-arm qemu-system-misc qemu-user-static tshark

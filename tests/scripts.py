@@ -6,7 +6,7 @@ columns."""
 import ast
 import re
 
-from cases import ROOT, Failed, command, run_cases
+from cases import ROOT, Failed, command, need, run_cases
 
 NO_COMMENTS = {"LICENSE", ".git", ".gitignore", ".clang-format", ".clang-tidy"}
 FOLDERS = [".ci", "bench", "cmake", "cross", "hacl", "samples", "single_include", "tests"]
@@ -100,7 +100,14 @@ def is_wrapped(path):
     return path.suffix in (".hpp", ".cpp", ".py", ".md", ".build") and path != ROOT / "single_include/wg/wg.hpp"
 
 
-cases = [("all unit tests are in meson's list", unit_tests_listed), ("all rules are proved", rules_proved)]
+def python_names_exist():
+    """pyflakes finds names that are not defined, which the compiler of Python does not."""
+    need("pyflakes3")
+    command("pyflakes3", *sorted(file for file in files() if file.suffix == ".py"))
+
+
+cases = [("all unit tests are in meson's list", unit_tests_listed), ("all rules are proved", rules_proved),
+         ("names in Python scripts", python_names_exist)]
 for file in sorted(files()):
     name = file.relative_to(ROOT)
     if is_shell(file):

@@ -33,7 +33,8 @@ def check(headers):
         found = symbols(path)
         total += len(found)
         text = path.read_text()
-        declared = set(re.findall(r"^(?:class|struct) (?:alignas\(\S+\) )?(\w+)[^;]*{", text, re.M))
+        declared = set(re.findall(r"^(?:template <[^;{]*> )?(?:class|struct) (?:alignas\(\S+\) )?(\w+)[^;<]*{", text,
+                                  re.M))
         lost = sorted(declared - found)
         if lost:
             wrong.append(f"{path.name}: ctags does not find {', '.join(lost[:5])}")

@@ -46,4 +46,5 @@ def counts_a_policy_that_is_too_long():
         raise Failed("it cannot count")
 
 
-run_cases([("a user's policies have at most 40 lines", each_is_small), ("counts lines", counts_what_is_too_long)])
+run_cases([("a user's policies have at most 40 lines", each_is_small),
+           ("counts a policy that is too long", counts_a_policy_that_is_too_long)])
