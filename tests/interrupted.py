@@ -71,11 +71,17 @@ def check_gone(mark, before):
             raise Failed(f"{what} left behind: {sorted(there - before[what])}")
 
 
+def as_from_a_terminal():
+    """Signals that `nohup` or a shell's `&` made this test ignore have their effect in the command."""
+    for number in signal.SIGINT, signal.SIGHUP, signal.SIGTERM:
+        signal.signal(number, signal.SIG_DFL)
+
+
 def start(command, mark, **options):
     """Starts a command in a session of its own, as a terminal does. It gets SIGTERM if this test dies."""
     return subprocess.Popen(["setpriv", "--pdeathsig", "TERM", *command], stdin=subprocess.DEVNULL, text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-                            env={**os.environ, MARK: mark, "WGD": WGD}, **options)
+                            env={**os.environ, MARK: mark, "WGD": WGD}, preexec_fn=as_from_a_terminal, **options)
 
 
 def finish(process, mark):
