@@ -89,7 +89,7 @@ inline message take_message(bytes_view& from) noexcept {
     std::memcpy(&header, from.data(), sizeof header);
     if (header.nlmsg_len < sizeof header) return {};
     bytes_view const whole = from.first(std::min<std::size_t>(from.size(), header.nlmsg_len));
-    from = from.subspan(std::min<std::size_t>(from.size(), NLMSG_ALIGN(header.nlmsg_len)));
+    from = from.subspan(std::min<std::size_t>(from.size(), NLMSG_ALIGN(whole.size())));
     return {header.nlmsg_type, header.nlmsg_pid, header.nlmsg_seq, whole.subspan(NLMSG_HDRLEN)};
 }
 

@@ -133,7 +133,7 @@ private:
     void take(bytes_view from, namespace_number net, network_changes& changes) const noexcept {
         for (netlink_detail::message m; (m = netlink_detail::take_message(from)).type != 0;)
             // An answer to a request of this socket has the socket's port and no namespace.
-            if (net == net_ || m.port == port_) take_one(m, changes);
+            if (net == net_ || (net == own_namespace && m.port == port_)) take_one(m, changes);
     }
 
     void take_one(netlink_detail::message const& m, network_changes& changes) const noexcept {

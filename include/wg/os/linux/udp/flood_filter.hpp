@@ -79,9 +79,9 @@ public:
     /// The shares while a flood has many sources: 10 datagrams of data a second and 16 at once, 2 handshake messages a
     /// second and 4 at once. A peer repeats an initiation every 5 seconds (whitepaper 6.4), so a new peer still gets
     /// its cookie reply and its response.
-    static constexpr share crowd_data_share{100'000'000, 16LL * 100'000'000};
+    static constexpr share crowd_data_share{20'000'000, 32LL * 20'000'000};
     /// The share of handshake messages while a flood has many sources.
-    static constexpr share crowd_handshake_share{500'000'000, 4LL * 500'000'000};
+    static constexpr share crowd_handshake_share{200'000'000, 8LL * 200'000'000};
 
     /// Descriptors of the sockets of a port; -1: none.
     struct sockets {
@@ -119,9 +119,9 @@ public:
         bool change = is_attached() && now >= rest_end_;
         for (guard* const g : {&data_, &handshake_}) {
             g->flooded = is_rate && can_filter_ && g->unwanted >= flood_datagrams;
-            g->crowded = is_rate && g->attached && !g->is_new && g->unwanted >= crowd_datagrams;
+            g->crowded = is_rate && g->attached && g->new_windows == 0 && g->unwanted >= crowd_datagrams;
             g->unwanted = 0;
-            g->is_new = false;
+            if (g->new_windows != 0) --g->new_windows;
             change = change || (g->flooded && !g->attached) || (g->crowded && !g->limits_crowd);
         }
         return change;
@@ -179,8 +179,8 @@ private:
         bool flooded = false;              ///< in the last window
         bool crowded = false;              ///< in the last window, with the filter attached
         bool attached = false;             ///< the sockets have the filter
-        bool is_new = false;               ///< attached in the last window; the queue still holds earlier datagrams
-        bool limits_crowd = false;         ///< the attached filter has the share for many sources
+        std::uint8_t new_windows = 0;      ///< windows in which the queue may hold datagrams from before the filter
+        bool limits_crowd = false;         ///< the share for many sources was attached, or the kernel has refused it
         std::uint32_t drops = 0;           ///< of the sockets, as `Calls::drops` last returned
         std::uint32_t dropped_in_rest = 0; ///< since the last check whether the filter can go
     };
@@ -190,11 +190,15 @@ private:
     void update(guard& g, int const (&fds)[2], share const& usual, share const& crowd, bool rested) noexcept {
         if (g.flooded && !g.attached) {
             g.attached = attach(g, fds, usual);
-            g.is_new = g.attached;
+            g.new_windows = 3;
             g.limits_crowd = false;
             g.dropped_in_rest = 0;
         } else if (g.crowded && !g.limits_crowd) {
-            g.limits_crowd = attach(g, fds, crowd); // replaces the filter; the buckets in the map stay
+            // Replaces the filter; the buckets in the map stay. If the kernel refuses, the present filter stays.
+            g.limits_crowd = true;
+            bool const could_filter = can_filter_;
+            (void)attach(g, fds, crowd);
+            can_filter_ = could_filter;
         } else if (g.attached && rested) {
             if (std::exchange(g.dropped_in_rest, 0) >= quiet_datagrams || g.flooded) return;
             for (int const fd : fds)
