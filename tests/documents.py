@@ -107,9 +107,10 @@ def wrong_fragments(root):
 
 
 def repeated_rows(root):
-    cells = re.findall(r"^\| ([^|]+) \|", (root / "CONTRIBUTING.md").read_text(), re.M)
-    for cell in sorted({cell for cell in cells if cells.count(cell) > 1}):
-        yield f"CONTRIBUTING.md: several rows of a table begin with `{cell}`"
+    for table in (root / "CONTRIBUTING.md").read_text().split("\n\n"):
+        cells = re.findall(r"^\| ([^|]+) \|", table, re.M)
+        for cell in sorted({cell for cell in cells if cells.count(cell) > 1}):
+            yield f"CONTRIBUTING.md: several rows of a table begin with `{cell}`"
 
 
 CHECKS = {"the include graph of docs/architecture.md": wrong_graph, "the pages of docs/decisions": wrong_decisions,
