@@ -80,7 +80,7 @@ def links_lead_somewhere(path):
 
 
 def no_placeholder(path):
-    """A line of capital letters alone is a placeholder for a text that is still missing."""
+    """Refuses a line that has only capital letters: it is a placeholder, and no text."""
     left = [line for line in path.read_text().splitlines() if re.fullmatch(r"[A-Z]{2,}(?:[ _][A-Z]+)*", line)]
     if left:
         raise Failed(f"a placeholder: {' '.join(left)}")

@@ -59,11 +59,12 @@ struct wired {
 };
 
 frame ethernet_frame(mac_address const& to, mac_address const& from, std::uint16_t type, frame const& payload) {
-    frame f(wg::bare::ethernet_header_bytes + payload.size()); // in one step, because g++ 14 warns about inserted bytes
-    std::ranges::copy(to, f.begin());
-    std::ranges::copy(from, f.begin() + 6);
+    // Byte by byte, because g++ 14 takes copies into a vector of this size for copies out of bounds.
+    frame f(wg::bare::ethernet_header_bytes + payload.size());
+    for (std::size_t i = 0; i < to.size(); ++i) f[i] = to[i];
+    for (std::size_t i = 0; i < from.size(); ++i) f[6 + i] = from[i];
     wg::store_be16(&f[12], type);
-    std::ranges::copy(payload, f.begin() + 14);
+    for (std::size_t i = 0; i < payload.size(); ++i) f[wg::bare::ethernet_header_bytes + i] = payload[i];
     return f;
 }
 
