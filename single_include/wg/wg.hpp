@@ -27615,6 +27615,8 @@ public:
     /// While a filter is attached, this many unwanted datagrams in one `window` are a flood of many sources: 10,000 a
     /// second. The filter then lets fewer datagrams of each source pass.
     static constexpr std::size_t crowd_datagrams = 2000;
+    /// If this many handshake messages pass an attached filter in one `window`, they are many: 3,000 a second.
+    static constexpr std::size_t many_handshakes = 600;
     static constexpr duration window = milliseconds(200); ///< over which unwanted datagrams are counted
     /// A filter is detached when its sockets have dropped fewer datagrams than this in `rest`.
     static constexpr std::uint32_t quiet_datagrams = 10'000;
@@ -27630,11 +27632,10 @@ public:
     static constexpr share data_share{1'000'000, 512LL * 1'000'000};
     /// 20 handshake messages a second, as Linux's own WireGuard, and 8 at once.
     static constexpr share handshake_share{50'000'000, 8LL * 50'000'000};
-    /// The shares while a flood has many sources: 10 datagrams of data a second and 16 at once, 2 handshake messages a
-    /// second and 4 at once. A peer repeats an initiation every 5 seconds (whitepaper 6.4), so a new peer still gets
-    /// its cookie reply and its response.
+    /// While a flood has many sources: 50 datagrams of data a second and 32 at once.
     static constexpr share crowd_data_share{20'000'000, 32LL * 20'000'000};
-    /// The share of handshake messages while a flood has many sources.
+    /// While a flood has many sources: 5 handshake messages a second and 8 at once. A peer repeats an initiation every
+    /// 5 seconds (whitepaper 6.4), so a new peer still gets its cookie reply and its response.
     static constexpr share crowd_handshake_share{200'000'000, 8LL * 200'000'000};
 
     /// Descriptors of the sockets of a port; -1: none.
@@ -27670,6 +27671,7 @@ public:
         if (data_received_ != 0) data_.unwanted += converted<std::size_t>(lost * data_.unwanted / data_received_);
         handshake_.unwanted += new_drops(handshake_, of.handshakes);
         data_received_ = 0;
+        passes_many_ = is_rate && handshake_.attached && handshake_.unwanted >= many_handshakes;
         bool change = is_attached() && now >= rest_end_;
         for (guard* const g : {&data_, &handshake_}) {
             g->flooded = is_rate && can_filter_ && g->unwanted >= flood_datagrams;
@@ -27721,6 +27723,8 @@ public:
     bool filters_data() const noexcept { return data_.attached; }
     /// Whether a filter is attached to the sockets of handshake messages.
     bool filters_handshakes() const noexcept { return handshake_.attached; }
+    /// Whether a filter is attached and `many_handshakes` passed it in the last window.
+    bool passes_many_handshakes() const noexcept { return passes_many_ && handshake_.attached; }
     /// Whether filters can be attached; false once the kernel has refused one.
     bool can_filter() const noexcept { return can_filter_; }
 
@@ -27809,6 +27813,7 @@ private:
     instant window_end_{};
     instant rest_end_{};
     bool can_filter_ = true;
+    bool passes_many_ = false;
     unique_fd map_{};
     std::array<source_key, 64> written_{}; ///< sources that were written to the map as trusted in this window
 };
@@ -28885,6 +28890,7 @@ private:
 #endif
 
 #include <algorithm>
+#include <sys/timerfd.h>
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
@@ -28900,6 +28906,10 @@ public:
     /// How long the socket remembers what it learned of paths, if the program does not call `routes_changed`. Linux
     /// forgets a path MTU after 10 minutes.
     static constexpr duration memory_of_paths = udp_detail::memory_of_paths;
+
+    /// While many handshake messages pass the filter, their sockets are left alone for this long after each time that
+    /// they were read empty.
+    static constexpr duration handshake_pause = milliseconds(4);
 
     /// Has no open socket. `wanted` says which offloads may be used.
     explicit basic_udp(offloads const& wanted = {}) noexcept
@@ -29038,8 +29048,10 @@ public:
     /// as well, because the kernel sorts joined datagrams by the first one.
     /// Returns: as `receive`.
     result<std::size_t> receive_handshakes(std::span<datagram> datagrams) noexcept {
-        return handshakes_ready() ? receive_of(&family_sockets::handshakes, handshake_bits, datagrams)
-                                  : result<std::size_t>(std::size_t{0});
+        if (!handshakes_ready()) return std::size_t{0};
+        auto const received = receive_of(&family_sockets::handshakes, handshake_bits, datagrams);
+        if (flood_.passes_many_handshakes() && received && *received < datagrams.size()) pause_handshakes();
+        return received;
     }
 
     /// Whether the last `receive` found the sockets of handshake messages readable.
@@ -29087,6 +29099,7 @@ private:
 
     /// Bits of `readable_`: 1 << the number under which `epoll_` watches the socket.
     static constexpr unsigned v4_data = 1, v4_handshakes = 2, v6_data = 4, v6_handshakes = 8;
+    static constexpr unsigned timer_number = 4, timer_bit = 1u << timer_number;
     static constexpr unsigned data_bits = v4_data | v6_data, handshake_bits = v4_handshakes | v6_handshakes;
 
     void reopen_handshakes(family_sockets& s) noexcept {
@@ -29099,16 +29112,38 @@ private:
         opener_.stop_sharing(s.fd.get());
     }
 
+    /// Stops watching the sockets of handshake messages until `timer_` expires. In a flood the event of each message
+    /// would wake the thread, which takes time from the tunnel's packets. Without a timer the events stay.
+    void pause_handshakes() noexcept {
+        if (!timer_) {
+            timer_.reset(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
+            if (timer_ && !watch(epoll_.get(), timer_.get(), EPOLLIN, timer_number)) timer_.reset();
+        }
+        itimerspec due{};
+        due.it_value.tv_nsec = converted<long>(handshake_pause.nanoseconds);
+        if (timer_ && ::timerfd_settime(timer_.get(), 0, &due, nullptr) == 0) watch_handshakes(0);
+    }
+
+    void watch_handshakes(std::uint32_t events) noexcept {
+        if (v4_.handshakes) (void)watch(epoll_.get(), v4_.handshakes.get(), events, 1);
+        if (v6_.handshakes) (void)watch(epoll_.get(), v6_.handshakes.get(), events, 3);
+    }
+
     /// Finds out which sockets have datagrams. An object that shares sockets has no epoll descriptor that watches them.
     void find_readable() noexcept {
         if (is_shared_) {
             readable_ = data_bits;
             return;
         }
-        epoll_event events[4];
-        int const count = ::epoll_wait(epoll_.get(), events, 4, 0);
+        epoll_event events[timer_number + 1];
+        int const count = ::epoll_wait(epoll_.get(), events, timer_number + 1, 0);
         readable_ = 0;
         for (int i = 0; i < count; ++i) readable_ |= 1u << events[i].data.u64;
+        if ((readable_ & timer_bit) == 0) return;
+        std::uint64_t expirations;
+        if (::read(timer_.get(), &expirations, sizeof expirations) <= 0) return;
+        watch_handshakes(EPOLLIN);
+        readable_ |= handshake_bits;
     }
 
     /// Reads those of the sockets `which` that `find_readable` found, until the span is full.
@@ -29179,6 +29214,7 @@ private:
     }
 
     unique_fd epoll_;
+    unique_fd timer_{}; ///< expires at the end of `handshake_pause`
     family_sockets v4_{};
     family_sockets v6_{};
     udp_detail::socket_opener<Calls> opener_{};

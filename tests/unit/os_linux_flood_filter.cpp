@@ -92,6 +92,28 @@ BOOST_AUTO_TEST_CASE(many_peers_that_return_together_are_no_flood) {
     BOOST_TEST(!w.filter.filters_handshakes());
 }
 
+BOOST_AUTO_TEST_CASE(tells_while_many_handshake_messages_pass_the_filter) {
+    watch_of_a_port w;
+    constexpr std::size_t many = w.filter.many_handshakes;
+    w.note(0, 0, many, 2);
+    BOOST_TEST(!w.filter.passes_many_handshakes()); // there is no filter yet
+    w.note(0, 0, flood);
+    w.note(0, 0, many);
+    BOOST_TEST(w.filter.passes_many_handshakes());
+    w.note(0, 0, many - 1);
+    BOOST_TEST(!w.filter.passes_many_handshakes());
+    w.note(0, 0, many);
+    w.now = w.now + w.filter.window; // a window longer than `window` gives no rate
+    w.note(0, 0, many);
+    BOOST_TEST(!w.filter.passes_many_handshakes());
+    watch_of_a_port closed;
+    closed.note(0, 0, flood, 2);
+    closed.note(0, 0, many);
+    BOOST_TEST(closed.filter.passes_many_handshakes());
+    closed.filter.forget();
+    BOOST_TEST(!closed.filter.passes_many_handshakes());
+}
+
 BOOST_AUTO_TEST_CASE(datagrams_lost_by_the_queue_count_as_useless_in_proportion) {
     watch_of_a_port w;
     w.note(1000, 900, 0, 2);

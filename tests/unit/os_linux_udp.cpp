@@ -402,6 +402,59 @@ BOOST_AUTO_TEST_CASE(handshake_messages_have_a_socket_of_their_own) {
     }
 }
 
+/// Otherwise the event of each message would wake the thread in a flood.
+BOOST_AUTO_TEST_CASE(while_many_handshake_messages_pass_the_filter_their_sockets_are_not_watched_all_the_time) {
+    fresh_faults fresh;
+    faults.no_gro = true;
+    opened<faulty_udp> sender, receiver(true);
+    if (!receiver.socket.separates_handshakes()) {
+        BOOST_TEST_MESSAGE("skip: the kernel cannot sort datagrams (SO_ATTACH_REUSEPORT_CBPF)");
+        return;
+    }
+    auto const note_window = [&](std::size_t messages) {
+        faults.clock_ahead = faults.clock_ahead + wg::os::flood_filter::window;
+        receiver.socket.note_received(0, 0, messages);
+    };
+    auto const is_readable_within = [&](int milliseconds) {
+        pollfd watched{receiver.socket.fd(), POLLIN, 0};
+        return ::poll(&watched, 1, milliseconds) == 1;
+    };
+    auto const pass_one = [&] {
+        send_types(sender.socket, loopback4, receiver.port, {1});
+        BOOST_TEST(receive_sorted(receiver.socket, 1).handshakes == "1");
+    };
+    using wg::os::flood_filter;
+    flood_filter const& filter = receiver.socket.flood();
+    // A window that took too long gives no rate.
+    for (int i = 0; i < 20 && !filter.filters_handshakes(); ++i) note_window(flood_filter::flood_datagrams);
+    if (!filter.filters_handshakes()) {
+        BOOST_TEST_MESSAGE("skip: the kernel has no filter for this process (CAP_BPF, Linux 5.8)");
+        return;
+    }
+    note_window(flood_filter::many_handshakes - 1);
+    pass_one();
+    send_types(sender.socket, loopback4, receiver.port, {2});
+    BOOST_TEST(is_readable_within(0));
+    BOOST_TEST(receive_sorted(receiver.socket, 1).handshakes == "2");
+
+    for (int i = 0; i < 20 && !filter.passes_many_handshakes(); ++i) note_window(flood_filter::many_handshakes);
+    wg::instant const before = wg::os::udp_calls::now();
+    pass_one(); // the pause begins
+    send_types(sender.socket, loopback4, receiver.port, {2, 3});
+    send_types(sender.socket, loopback4, receiver.port, {4}); // data is still reported at once
+    BOOST_TEST(is_readable_within(0));
+    sorted got = receive_sorted(receiver.socket, 1);
+    BOOST_TEST(got.data == "4");
+    if (got.handshakes.empty()) got.handshakes = receive_sorted(receiver.socket, 2).handshakes;
+    BOOST_TEST(got.handshakes == "23");
+    BOOST_TEST((wg::os::udp_calls::now() - before >= udp::handshake_pause));
+
+    note_window(0);
+    pass_one();
+    send_types(sender.socket, loopback4, receiver.port, {2});
+    BOOST_TEST(is_readable_within(0));
+}
+
 /// The kernel sorts joined datagrams by the first one, so the others arrive at the same socket.
 BOOST_AUTO_TEST_CASE(joined_datagrams_are_sorted_by_the_first_and_none_is_lost) {
     opened<> sender, receiver(true);

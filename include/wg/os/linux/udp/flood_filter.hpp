@@ -61,6 +61,8 @@ public:
     /// While a filter is attached, this many unwanted datagrams in one `window` are a flood of many sources: 10,000 a
     /// second. The filter then lets fewer datagrams of each source pass.
     static constexpr std::size_t crowd_datagrams = 2000;
+    /// If this many handshake messages pass an attached filter in one `window`, they are many: 3,000 a second.
+    static constexpr std::size_t many_handshakes = 600;
     static constexpr duration window = milliseconds(200); ///< over which unwanted datagrams are counted
     /// A filter is detached when its sockets have dropped fewer datagrams than this in `rest`.
     static constexpr std::uint32_t quiet_datagrams = 10'000;
@@ -76,11 +78,10 @@ public:
     static constexpr share data_share{1'000'000, 512LL * 1'000'000};
     /// 20 handshake messages a second, as Linux's own WireGuard, and 8 at once.
     static constexpr share handshake_share{50'000'000, 8LL * 50'000'000};
-    /// The shares while a flood has many sources: 10 datagrams of data a second and 16 at once, 2 handshake messages a
-    /// second and 4 at once. A peer repeats an initiation every 5 seconds (whitepaper 6.4), so a new peer still gets
-    /// its cookie reply and its response.
+    /// While a flood has many sources: 50 datagrams of data a second and 32 at once.
     static constexpr share crowd_data_share{20'000'000, 32LL * 20'000'000};
-    /// The share of handshake messages while a flood has many sources.
+    /// While a flood has many sources: 5 handshake messages a second and 8 at once. A peer repeats an initiation every
+    /// 5 seconds (whitepaper 6.4), so a new peer still gets its cookie reply and its response.
     static constexpr share crowd_handshake_share{200'000'000, 8LL * 200'000'000};
 
     /// Descriptors of the sockets of a port; -1: none.
@@ -116,6 +117,7 @@ public:
         if (data_received_ != 0) data_.unwanted += converted<std::size_t>(lost * data_.unwanted / data_received_);
         handshake_.unwanted += new_drops(handshake_, of.handshakes);
         data_received_ = 0;
+        passes_many_ = is_rate && handshake_.attached && handshake_.unwanted >= many_handshakes;
         bool change = is_attached() && now >= rest_end_;
         for (guard* const g : {&data_, &handshake_}) {
             g->flooded = is_rate && can_filter_ && g->unwanted >= flood_datagrams;
@@ -167,6 +169,8 @@ public:
     bool filters_data() const noexcept { return data_.attached; }
     /// Whether a filter is attached to the sockets of handshake messages.
     bool filters_handshakes() const noexcept { return handshake_.attached; }
+    /// Whether a filter is attached and `many_handshakes` passed it in the last window.
+    bool passes_many_handshakes() const noexcept { return passes_many_ && handshake_.attached; }
     /// Whether filters can be attached; false once the kernel has refused one.
     bool can_filter() const noexcept { return can_filter_; }
 
@@ -255,6 +259,7 @@ private:
     instant window_end_{};
     instant rest_end_{};
     bool can_filter_ = true;
+    bool passes_many_ = false;
     unique_fd map_{};
     std::array<source_key, 64> written_{}; ///< sources that were written to the map as trusted in this window
 };

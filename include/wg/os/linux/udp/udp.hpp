@@ -16,6 +16,7 @@
 #include "sender.hpp"
 
 #include <algorithm>
+#include <sys/timerfd.h>
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
@@ -31,6 +32,10 @@ public:
     /// How long the socket remembers what it learned of paths, if the program does not call `routes_changed`. Linux
     /// forgets a path MTU after 10 minutes.
     static constexpr duration memory_of_paths = udp_detail::memory_of_paths;
+
+    /// While many handshake messages pass the filter, their sockets are left alone for this long after each time that
+    /// they were read empty.
+    static constexpr duration handshake_pause = milliseconds(4);
 
     /// Has no open socket. `wanted` says which offloads may be used.
     explicit basic_udp(offloads const& wanted = {}) noexcept
@@ -169,8 +174,10 @@ public:
     /// as well, because the kernel sorts joined datagrams by the first one.
     /// Returns: as `receive`.
     result<std::size_t> receive_handshakes(std::span<datagram> datagrams) noexcept {
-        return handshakes_ready() ? receive_of(&family_sockets::handshakes, handshake_bits, datagrams)
-                                  : result<std::size_t>(std::size_t{0});
+        if (!handshakes_ready()) return std::size_t{0};
+        auto const received = receive_of(&family_sockets::handshakes, handshake_bits, datagrams);
+        if (flood_.passes_many_handshakes() && received && *received < datagrams.size()) pause_handshakes();
+        return received;
     }
 
     /// Whether the last `receive` found the sockets of handshake messages readable.
@@ -218,6 +225,7 @@ private:
 
     /// Bits of `readable_`: 1 << the number under which `epoll_` watches the socket.
     static constexpr unsigned v4_data = 1, v4_handshakes = 2, v6_data = 4, v6_handshakes = 8;
+    static constexpr unsigned timer_number = 4, timer_bit = 1u << timer_number;
     static constexpr unsigned data_bits = v4_data | v6_data, handshake_bits = v4_handshakes | v6_handshakes;
 
     void reopen_handshakes(family_sockets& s) noexcept {
@@ -230,16 +238,38 @@ private:
         opener_.stop_sharing(s.fd.get());
     }
 
+    /// Stops watching the sockets of handshake messages until `timer_` expires. In a flood the event of each message
+    /// would wake the thread, which takes time from the tunnel's packets. Without a timer the events stay.
+    void pause_handshakes() noexcept {
+        if (!timer_) {
+            timer_.reset(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
+            if (timer_ && !watch(epoll_.get(), timer_.get(), EPOLLIN, timer_number)) timer_.reset();
+        }
+        itimerspec due{};
+        due.it_value.tv_nsec = converted<long>(handshake_pause.nanoseconds);
+        if (timer_ && ::timerfd_settime(timer_.get(), 0, &due, nullptr) == 0) watch_handshakes(0);
+    }
+
+    void watch_handshakes(std::uint32_t events) noexcept {
+        if (v4_.handshakes) (void)watch(epoll_.get(), v4_.handshakes.get(), events, 1);
+        if (v6_.handshakes) (void)watch(epoll_.get(), v6_.handshakes.get(), events, 3);
+    }
+
     /// Finds out which sockets have datagrams. An object that shares sockets has no epoll descriptor that watches them.
     void find_readable() noexcept {
         if (is_shared_) {
             readable_ = data_bits;
             return;
         }
-        epoll_event events[4];
-        int const count = ::epoll_wait(epoll_.get(), events, 4, 0);
+        epoll_event events[timer_number + 1];
+        int const count = ::epoll_wait(epoll_.get(), events, timer_number + 1, 0);
         readable_ = 0;
         for (int i = 0; i < count; ++i) readable_ |= 1u << events[i].data.u64;
+        if ((readable_ & timer_bit) == 0) return;
+        std::uint64_t expirations;
+        if (::read(timer_.get(), &expirations, sizeof expirations) <= 0) return;
+        watch_handshakes(EPOLLIN);
+        readable_ |= handshake_bits;
     }
 
     /// Reads those of the sockets `which` that `find_readable` found, until the span is full.
@@ -310,6 +340,7 @@ private:
     }
 
     unique_fd epoll_;
+    unique_fd timer_{}; ///< expires at the end of `handshake_pause`
     family_sockets v4_{};
     family_sockets v6_{};
     udp_detail::socket_opener<Calls> opener_{};
