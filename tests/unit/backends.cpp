@@ -7,6 +7,8 @@
 
 #include <algorithm>
 
+BOOST_AUTO_TEST_SUITE(backends)
+
 using namespace wg_tests;
 
 namespace {
@@ -68,8 +70,6 @@ struct bundled_policies : test_policies {
 };
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(backends)
 
 BOOST_AUTO_TEST_CASE(seals_and_opens_the_vectors_of_rfc_8439) {
     key const k(fixed<32>(published_key));

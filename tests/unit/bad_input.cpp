@@ -7,6 +7,8 @@
 #include <set>
 #include <sstream>
 
+BOOST_AUTO_TEST_SUITE(bad_input)
+
 using namespace wg_tests;
 using wg::change;
 using wg::event_id;
@@ -196,8 +198,6 @@ struct siege {
 void flip(buffer& in, std::size_t bit) { in[bit / 8] = static_cast<wg::byte>(in[bit / 8] ^ 1u << bit % 8); }
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(bad_input)
 
 BOOST_FIXTURE_TEST_CASE(ignores_random_content_of_every_type_and_length, siege) {
     noise dice(7);

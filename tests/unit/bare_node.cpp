@@ -6,6 +6,8 @@
 
 #include <string>
 
+BOOST_AUTO_TEST_SUITE(bare_node)
+
 namespace {
 
 using namespace boards;
@@ -87,8 +89,6 @@ struct wire {
 };
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(bare_node)
 
 BOOST_AUTO_TEST_CASE(first_packet_makes_a_session_and_arrives) {
     wire w;

@@ -9,6 +9,8 @@
 #include <boost/mpl/list.hpp>
 #include <boost/test/unit_test.hpp>
 
+BOOST_AUTO_TEST_SUITE(bundled_aead)
+
 using namespace wg::bundled;
 using namespace wg_tests;
 
@@ -69,8 +71,6 @@ bool all_zero(wg::bytes_view in) {
 }
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(bundled_aead)
 
 BOOST_AUTO_TEST_CASE_TEMPLATE(seals_and_opens_rfc_8439_vectors, Aead, aeads) {
     for (auto const& v : published) {

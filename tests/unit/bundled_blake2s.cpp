@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <boost/test/unit_test.hpp>
 
+BOOST_AUTO_TEST_SUITE(bundled_blake2s)
+
 using namespace wg_tests;
 
 namespace {
@@ -52,8 +54,6 @@ buffer selftest_sequence(std::size_t size, std::uint32_t seed) {
 }
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(bundled_blake2s)
 
 // RFC 7693, appendix B
 BOOST_AUTO_TEST_CASE(digest_of_abc_matches_rfc_7693) {

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <boost/test/unit_test.hpp>
 
+BOOST_AUTO_TEST_SUITE(bundled_chacha20)
+
 using namespace wg::bundled;
 using namespace wg_tests;
 
@@ -74,8 +76,6 @@ buffer counting(std::size_t size) {
 }
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(bundled_chacha20)
 
 // RFC 8439, section 2.1.1
 BOOST_AUTO_TEST_CASE(quarter_round_matches_rfc_8439) {

@@ -21,6 +21,8 @@
 #include <sodium.h>
 #endif
 
+BOOST_AUTO_TEST_SUITE(bundled_differential)
+
 using namespace wg_tests;
 using wg::bundled::consistent;
 using wg::bundled::detect_cpu;
@@ -462,8 +464,6 @@ template <class Backend> void digests_in_batches(std::vector<of_set<Backend>> co
 }
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(bundled_differential)
 
 BOOST_AUTO_TEST_CASE(every_set_seals_and_opens_the_same_packets) {
     noise random(seed(101));

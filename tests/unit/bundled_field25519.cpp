@@ -8,10 +8,10 @@
 #include <array>
 #include <boost/test/unit_test.hpp>
 
+BOOST_AUTO_TEST_SUITE(bundled_field25519)
+
 using namespace wg::bundled;
 using namespace wg_tests;
-
-BOOST_AUTO_TEST_SUITE(bundled_field25519)
 
 #ifdef __SIZEOF_INT128__
 BOOST_AUTO_TEST_CASE(both_fields_agree_in_every_operation) {

@@ -8,6 +8,8 @@
 #include <boost/mpl/list.hpp>
 #include <boost/test/unit_test.hpp>
 
+BOOST_AUTO_TEST_SUITE(bundled_poly1305)
+
 using namespace wg::bundled;
 using namespace wg_tests;
 
@@ -122,8 +124,6 @@ private:
 };
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(bundled_poly1305)
 
 BOOST_AUTO_TEST_CASE_TEMPLATE(tags_match_rfc_8439, Limbs, all_limbs) {
     for (auto const& v : published) BOOST_TEST(tag_of<Limbs>(v.key, v.message) == v.tag);

@@ -7,6 +7,8 @@
 
 #include <boost/test/unit_test.hpp>
 
+BOOST_AUTO_TEST_SUITE(bundled_traces)
+
 #ifdef WG_TESTS_CAN_SEARCH_REGISTERS
 
 using namespace wg_tests;
@@ -213,8 +215,6 @@ template <class Hash> void hash_leaves_nothing(cpu set) {
 }
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(bundled_traces)
 
 BOOST_AUTO_TEST_CASE(aead_leaves_no_secrets) {
     for (cpu const set : cpu_sets(detect_cpu())) aead_leaves_nothing<wg::bundled::aead>(set);

@@ -11,6 +11,8 @@
 #include <boost/test/unit_test.hpp>
 #include <iterator>
 
+BOOST_AUTO_TEST_SUITE(bundled_x25519)
+
 using namespace wg::bundled;
 using namespace wg_tests;
 
@@ -141,8 +143,6 @@ std::vector<known> some_products(noise& random, std::size_t count) {
 }
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(bundled_x25519)
 
 // RFC 7748, section 5.2
 BOOST_AUTO_TEST_CASE_TEMPLATE(products_match_rfc_7748, Limbs, all_limbs) {

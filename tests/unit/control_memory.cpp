@@ -7,6 +7,8 @@
 #include <map>
 #include <new>
 
+BOOST_AUTO_TEST_SUITE(control_memory)
+
 using namespace wg_tests;
 
 namespace {
@@ -39,8 +41,6 @@ struct watched_memory {
 };
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(control_memory)
 
 BOOST_AUTO_TEST_CASE(without_memory_a_set_changes_nothing_and_a_get_reports_it) {
     std::string many = in_peer;

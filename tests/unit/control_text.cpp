@@ -8,6 +8,8 @@
 #include <random>
 #include <string>
 
+BOOST_AUTO_TEST_SUITE(control_text)
+
 namespace {
 
 namespace text = wg::text;
@@ -41,8 +43,6 @@ wg::byte_array<32> key_of(std::string_view hex) {
 }
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(control_text)
 
 BOOST_AUTO_TEST_CASE(reads_and_prints_every_byte_as_hex) {
     for (unsigned value = 0; value < 256; ++value) {

@@ -4,6 +4,8 @@
 
 #include <random>
 
+BOOST_AUTO_TEST_SUITE(control_uapi)
+
 using namespace wg_tests;
 
 namespace {
@@ -57,8 +59,6 @@ strings const setconf_changes = {"private_key " + key_c,
                                  "replace_allowed_ips"};
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(control_uapi)
 
 BOOST_AUTO_TEST_CASE(reads_a_setconf_in_pieces_of_any_size) {
     for (std::size_t step = 1; step <= setconf.size(); ++step) {

@@ -10,6 +10,8 @@
 #include <map>
 #include <memory>
 
+BOOST_AUTO_TEST_SUITE(device_allowed_ips)
+
 using namespace wg_tests;
 using wg::ip_address;
 using wg::ip_prefix;
@@ -107,8 +109,6 @@ ip_address clustered(noise& random, wg::family kind) {
 }
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(device_allowed_ips)
 
 BOOST_AUTO_TEST_CASE(longest_prefix_wins) {
     growing memory;

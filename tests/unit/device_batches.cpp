@@ -6,6 +6,8 @@
 
 #include <tuple>
 
+BOOST_AUTO_TEST_SUITE(device_batches)
+
 using namespace wg_tests;
 using wg::change;
 using wg::status;
@@ -358,8 +360,6 @@ using plain_loaded = plain_policies<loaded_storage>;
 using batches_loaded = batch_policies<loaded_storage>;
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(device_batches)
 
 static_assert(wg::batch_hash_backend<batch_hash> && !wg::batch_hash_backend<plain_hash>);
 static_assert(wg::batch_dh_backend<batch_dh> && !wg::batch_dh_backend<counted_dh>);

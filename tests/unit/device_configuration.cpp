@@ -4,11 +4,11 @@
 
 #include <ctime>
 
+BOOST_AUTO_TEST_SUITE(device_configuration)
+
 using namespace wg_tests;
 using wg::change;
 using wg::status;
-
-BOOST_AUTO_TEST_SUITE(device_configuration)
 
 BOOST_AUTO_TEST_CASE(snapshot_reports_the_configuration) {
     world w;

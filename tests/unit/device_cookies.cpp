@@ -2,6 +2,8 @@
 // A device under load: cookie replies, mac2 and the rate limit of handshakes (whitepaper 5.3, 5.4.7).
 #include "untrusted.hpp"
 
+BOOST_AUTO_TEST_SUITE(device_cookies)
+
 using namespace wg_tests;
 using wg::message_type;
 using wg::status;
@@ -15,8 +17,6 @@ struct few_handshakes : wg::host_capacity {
 using loadable = policies_with<wg::growing_storage<wg::heap_region, few_handshakes>>;
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(device_cookies)
 
 //= wp 5.3: a responder that is not under load ignores mac2
 BOOST_AUTO_TEST_CASE(mac2_is_ignored_without_load) {

@@ -2,10 +2,10 @@
 // A device from end to end: packets in and out, the order of the steps, congestion marks, counters and batches.
 #include "fixture.hpp"
 
+BOOST_AUTO_TEST_SUITE(device_device)
+
 using namespace wg_tests;
 using wg::status;
-
-BOOST_AUTO_TEST_SUITE(device_device)
 
 BOOST_AUTO_TEST_CASE(two_hosts_exchange_packets_of_both_families) {
     world w;

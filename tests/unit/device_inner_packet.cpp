@@ -2,6 +2,8 @@
 // Inner packets: headers, congestion marks, ICMP answers and datagrams of this tunnel.
 #include "fixture.hpp"
 
+BOOST_AUTO_TEST_SUITE(device_inner_packet)
+
 using namespace wg_tests;
 using wg::family;
 
@@ -28,8 +30,6 @@ buffer unreachable(buffer const& inner, std::size_t front = 64, std::size_t back
 }
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(device_inner_packet)
 
 BOOST_AUTO_TEST_CASE(reads_headers_of_both_families) {
     buffer const four = inner_packet(here4, there4, 60, 1, 0xb9, 17),

@@ -2,6 +2,8 @@
 // Changes of keys, and the erasure of keys that are no longer needed.
 #include "fixture.hpp"
 
+BOOST_AUTO_TEST_SUITE(device_keys)
+
 using namespace wg_tests;
 using wg::change;
 using wg::message_type;
@@ -19,8 +21,6 @@ bool holds(void const* memory, std::size_t size, buffer const& key) {
 template <class Secret> buffer copy_of(Secret const& key) { return buffer(key.expose().begin(), key.expose().end()); }
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(device_keys)
 
 // --- changes of keys
 

@@ -2,13 +2,13 @@
 // A device that is down, and a device whose peer does not answer.
 #include "fixture.hpp"
 
+BOOST_AUTO_TEST_SUITE(device_life)
+
 using namespace wg_tests;
 using wg::event_id;
 using wg::message_type;
 using wg::seconds;
 using wg::status;
-
-BOOST_AUTO_TEST_SUITE(device_life)
 
 //= wp 6.4: give up after Rekey-Attempt-Time
 BOOST_FIXTURE_TEST_CASE(gives_up_handshake_although_packets_are_staged, pair) {

@@ -2,11 +2,11 @@
 // The way out: padding, outer marks, short buffers, destinations without a peer, staging, source addresses.
 #include "fixture.hpp"
 
+BOOST_AUTO_TEST_SUITE(device_outbound)
+
 using namespace wg_tests;
 using wg::change;
 using wg::status;
-
-BOOST_AUTO_TEST_SUITE(device_outbound)
 
 //= wp 5.4.6: padded with zeros to a multiple of 16, but not beyond the MTU
 //= linux: longer than the MTU: the last segment counts; MTU 0: not limited

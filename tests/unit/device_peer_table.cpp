@@ -2,6 +2,8 @@
 // Peers by key, index and number. Peers and sessions are kept while jobs are in flight.
 #include "fixture.hpp"
 
+BOOST_AUTO_TEST_SUITE(device_peer_table)
+
 using namespace wg_tests;
 using wg::status;
 
@@ -40,8 +42,6 @@ struct setup {
 };
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(device_peer_table)
 
 BOOST_AUTO_TEST_CASE(finds_peer_by_its_whole_key) {
     setup s;

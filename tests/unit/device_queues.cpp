@@ -4,6 +4,8 @@
 
 #include <map>
 
+BOOST_AUTO_TEST_SUITE(device_queues)
+
 using namespace wg_tests;
 using wg::change;
 using wg::status;
@@ -55,8 +57,6 @@ constexpr wg::instant start = wg::instant{} + wg::seconds(1000);
 buffer staged_packet(std::size_t size, std::uint64_t stamp) { return noise(stamp).take(size); }
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(device_queues)
 
 // --- deadline_queue
 

@@ -2,6 +2,8 @@
 // Sessions: how they begin, replace each other and end.
 #include "fixture.hpp"
 
+BOOST_AUTO_TEST_SUITE(device_sessions)
+
 using namespace wg_tests;
 using wg::change;
 using wg::message_type;
@@ -36,8 +38,6 @@ struct slow_network {
 };
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(device_sessions)
 
 //= wp 6.4: the initiator may send at once, and does, so that the responder may
 BOOST_AUTO_TEST_CASE(staged_packets_or_a_keepalive_confirm_the_session) {

@@ -2,6 +2,8 @@
 // The timers of a device, exact to the nanosecond of a virtual clock.
 #include "fixture.hpp"
 
+BOOST_AUTO_TEST_SUITE(device_timers)
+
 using namespace wg_tests;
 using wg::change;
 using wg::message_type;
@@ -31,8 +33,6 @@ struct idle_pair : pair {
 };
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(device_timers)
 
 //= wp 6.5: an empty packet when data came in and nothing went out for Keepalive-Timeout
 BOOST_AUTO_TEST_CASE(sends_keepalive_10_s_after_the_first_unanswered_packet) {

@@ -2,6 +2,8 @@
 // Wrong, forged and replayed messages: a device drops them silently.
 #include "untrusted.hpp"
 
+BOOST_AUTO_TEST_SUITE(device_validation)
+
 using namespace wg_tests;
 using wg::change;
 using wg::message_type;
@@ -41,8 +43,6 @@ constexpr char const* low_order_points[] = {"00000000000000000000000000000000000
                                             "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"};
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(device_validation)
 
 //= wp 5.4: type, three zero bytes, and the one size that a message has
 BOOST_AUTO_TEST_CASE(drops_messages_with_any_reserved_bit) {

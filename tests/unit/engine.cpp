@@ -2,9 +2,9 @@
 // The engine: up and down, and changes of the configuration.
 #include "engine_node.hpp"
 
-using namespace wg_tests;
-
 BOOST_AUTO_TEST_SUITE(engine)
+
+using namespace wg_tests;
 
 BOOST_AUTO_TEST_CASE(moves_packets_both_ways) {
     tunnel l;

@@ -2,9 +2,9 @@
 // How packets pass from one end of an interface to the other, and how much a step does.
 #include "engine_node.hpp"
 
-using namespace wg_tests;
-
 BOOST_AUTO_TEST_SUITE(engine_lane)
+
+using namespace wg_tests;
 
 // --- datagrams
 

@@ -5,6 +5,8 @@
 
 #include <boost/test/unit_test.hpp>
 
+BOOST_AUTO_TEST_SUITE(engine_pace)
+
 namespace {
 
 wg::duration const none{};
@@ -29,8 +31,6 @@ struct stepping {
 using scheduler = wg::lane_scheduler<180, 45>;
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(engine_pace)
 
 // --- polling
 

@@ -18,6 +18,8 @@
 #include <sys/wait.h>
 #include <vector>
 
+BOOST_AUTO_TEST_SUITE(os_linux_basics)
+
 namespace {
 
 static_assert(wg::clock_source<wg::os::clock>);
@@ -70,8 +72,6 @@ template <class Action> int signal_of_child(Action action) {
 }
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(os_linux_basics)
 
 BOOST_AUTO_TEST_CASE(fd_closes_its_descriptor_once) {
     int ends[2];

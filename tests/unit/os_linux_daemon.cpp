@@ -13,6 +13,8 @@
 #include <string>
 #include <sys/stat.h>
 
+BOOST_AUTO_TEST_SUITE(os_linux_daemon)
+
 namespace {
 
 using wg::os::unique_fd;
@@ -58,8 +60,6 @@ void say(int fd, std::string const& text) {
 }
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(os_linux_daemon)
 
 BOOST_AUTO_TEST_CASE(parent_succeeds_only_when_the_child_is_ready) {
     two_ends report, go;

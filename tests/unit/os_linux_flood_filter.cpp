@@ -9,6 +9,8 @@
 #include <poll.h>
 #include <sys/resource.h>
 
+BOOST_AUTO_TEST_SUITE(os_linux_flood_filter)
+
 using namespace wg_tests;
 using namespace wg::os;
 
@@ -64,8 +66,6 @@ struct watch_of_a_port {
 constexpr std::size_t flood = basic_flood_filter<fake_calls>::flood_datagrams;
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(os_linux_flood_filter)
 
 BOOST_AUTO_TEST_CASE(a_flood_of_data_filters_only_the_data_sockets) {
     watch_of_a_port w;

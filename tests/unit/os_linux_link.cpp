@@ -2,6 +2,8 @@
 // The interface behind a TUN descriptor, followed from one network namespace to another.
 #include "tun_host.hpp"
 
+BOOST_AUTO_TEST_SUITE(os_linux_link)
+
 using namespace wg_tests;
 
 namespace {
@@ -26,8 +28,6 @@ unique_fd plain_tun(char const* name) {
 }
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(os_linux_link)
 
 BOOST_AUTO_TEST_CASE(follows_an_interface_to_another_namespace_and_back) {
     REQUIRE_NETWORK();

@@ -12,6 +12,8 @@
 #include <thread>
 #include <vector>
 
+BOOST_AUTO_TEST_SUITE(os_linux_log)
+
 namespace {
 
 using wg::os::unique_fd, wg::os::log_writer;
@@ -112,8 +114,6 @@ struct syslog_server {
 constexpr char nowhere[] = "/nonexistent/log";
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(os_linux_log)
 
 BOOST_AUTO_TEST_CASE(a_line_begins_with_the_name_and_has_one_newline) {
     two_ends ends;

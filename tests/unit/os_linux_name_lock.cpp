@@ -6,6 +6,8 @@
 
 #include <string>
 
+BOOST_AUTO_TEST_SUITE(os_linux_name_lock)
+
 using wg::os::name_lock;
 
 namespace {
@@ -21,8 +23,6 @@ struct own_directory {
 };
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(os_linux_name_lock)
 
 BOOST_AUTO_TEST_CASE(one_process_at_a_time_holds_the_lock_and_the_file_is_removed) {
     own_directory where;

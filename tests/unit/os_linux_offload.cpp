@@ -13,6 +13,8 @@
 #include <string>
 #include <vector>
 
+BOOST_AUTO_TEST_SUITE(os_linux_offload)
+
 namespace {
 
 using buffer = std::vector<wg::byte>;
@@ -221,8 +223,6 @@ shape some_shape(generator& g) {
 }
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(os_linux_offload)
 
 // The packets in hexadecimal were computed in Python, with `struct` and an independent checksum.
 

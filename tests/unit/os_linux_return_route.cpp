@@ -2,6 +2,8 @@
 // Which part of the source an answer keeps: the address to which the peer sent, and the interface of arrival.
 #include "udp_twin.hpp"
 
+BOOST_AUTO_TEST_SUITE(os_linux_return_route)
+
 using namespace wg_tests;
 using wg::local_source;
 using wg::path;
@@ -31,8 +33,6 @@ bool host_has_netlink() {
     }
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(os_linux_return_route)
 
 BOOST_AUTO_TEST_CASE(keeps_an_ipv4_source_if_the_route_leaves_by_the_interface_of_arrival) {
     REQUIRE_NETLINK();

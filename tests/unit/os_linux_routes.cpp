@@ -2,6 +2,8 @@
 // The monitor of links and routes.
 #include "tun_host.hpp"
 
+BOOST_AUTO_TEST_SUITE(os_linux_routes)
+
 using namespace wg_tests;
 
 namespace {
@@ -21,8 +23,6 @@ template <class Enough> wg::os::network_changes changes_until(wg::os::route_moni
 }
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(os_linux_routes)
 
 BOOST_AUTO_TEST_CASE(monitor_reports_the_present_state_and_changes) {
     REQUIRE_NETWORK();

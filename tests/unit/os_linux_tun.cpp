@@ -4,9 +4,9 @@
 
 #include <netinet/udp.h>
 
-using namespace wg_tests;
-
 BOOST_AUTO_TEST_SUITE(os_linux_tun)
+
+using namespace wg_tests;
 
 BOOST_AUTO_TEST_CASE(refuses_bad_names_with_a_reason) {
     for (std::string const name : {"", "sixteen-letters!", "a/b", "a b", "a\tb", ".", "..", "wg%d", "a:b", "a\n"}) {

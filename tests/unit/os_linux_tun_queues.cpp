@@ -7,9 +7,9 @@
 #include <sys/eventfd.h>
 #include <thread>
 
-using namespace wg_tests;
-
 BOOST_AUTO_TEST_SUITE(os_linux_tun_queues)
+
+using namespace wg_tests;
 
 /// Sends 300 packets of one flow and then one of another flow, several times. Returns: the least number of the 300
 /// packets that are read before that one.

@@ -13,6 +13,8 @@
 #include <sys/resource.h>
 #include <vector>
 
+BOOST_AUTO_TEST_SUITE(os_linux_uapi_listener)
+
 namespace {
 
 using wg::os::unique_fd;
@@ -127,8 +129,6 @@ struct serving {
 };
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(os_linux_uapi_listener)
 
 BOOST_AUTO_TEST_CASE(only_the_owner_can_use_the_socket_and_its_directory_is_created) {
     directory where;

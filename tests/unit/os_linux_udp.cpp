@@ -2,6 +2,8 @@
 // UDP sockets: batches, sticky sources, segments, tos, ports.
 #include "udp_twin.hpp"
 
+BOOST_AUTO_TEST_SUITE(os_linux_udp)
+
 using namespace wg_tests;
 
 namespace {
@@ -32,8 +34,6 @@ template <class Socket> void expect_sticky(Socket& server, std::uint16_t server_
 }
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(os_linux_udp)
 
 BOOST_AUTO_TEST_CASE(both_families_share_one_port) {
     REQUIRE_V6();

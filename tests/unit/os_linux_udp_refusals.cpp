@@ -2,9 +2,9 @@
 // UDP sockets whose host refuses calls: which functions are left out, and which datagrams are lost.
 #include "udp_twin.hpp"
 
-using namespace wg_tests;
-
 BOOST_AUTO_TEST_SUITE(os_linux_udp_refusals)
+
+using namespace wg_tests;
 
 BOOST_AUTO_TEST_CASE(sends_datagrams_singly_after_a_refused_run) {
     fresh_faults fresh;

@@ -8,6 +8,8 @@
 #include <sys/resource.h>
 #include <thread>
 
+BOOST_AUTO_TEST_SUITE(os_linux_waiter)
+
 namespace {
 
 using wg::os::unique_fd;
@@ -28,8 +30,6 @@ wg::instant soon() { return now() + wg::milliseconds(20); }
 wg::instant late() { return now() + wg::seconds(20); }
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(os_linux_waiter)
 
 BOOST_AUTO_TEST_CASE(reports_the_descriptors_that_are_ready) {
     pipe_ends tun, udp, first, last;

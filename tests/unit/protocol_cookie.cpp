@@ -6,6 +6,8 @@
 // python3-cryptography. The cookie secret ascends from 0x60, the nonce from 0xa0; the sender's port is 51820.
 #include "fixture.hpp"
 
+BOOST_AUTO_TEST_SUITE(protocol_cookie)
+
 using namespace wg_tests;
 using wg::status;
 
@@ -71,8 +73,6 @@ struct exchange {
 };
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(protocol_cookie)
 
 BOOST_AUTO_TEST_CASE(macs_and_cookies_match_vectors_of_another_implementation) {
     for (address_vector const& v : vectors) {

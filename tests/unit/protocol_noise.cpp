@@ -7,15 +7,17 @@
 // indices are 0x11223344 and 0x55667788, the timestamp is 40000000 655a1b2c 3d000000.
 #include "fixture.hpp"
 
-using namespace wg_tests;
-using wg::handshake_state;
-using wg::status;
-
 namespace wg { inline namespace WG_ABI {
 inline std::ostream& operator<<(std::ostream& to, handshake_state s) {
     return to << "state " << static_cast<unsigned>(s);
 }
 }} // namespace wg::WG_ABI
+
+BOOST_AUTO_TEST_SUITE(protocol_noise)
+
+using namespace wg_tests;
+using wg::handshake_state;
+using wg::status;
 
 namespace {
 
@@ -135,8 +137,6 @@ void assign(wg::handshake& to, wg::handshake const& from) {
 }
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(protocol_noise)
 
 // RFC 2104 over BLAKE2s; computed by Python's hmac. Key: 0, 1, 2, ...; input: 0, 7, 14, ...
 BOOST_AUTO_TEST_CASE(hmac_matches_vectors_of_another_implementation) {

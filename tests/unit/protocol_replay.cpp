@@ -9,6 +9,8 @@
 #include <set>
 #include <tuple>
 
+BOOST_AUTO_TEST_SUITE(protocol_replay)
+
 using namespace wg_tests;
 
 namespace {
@@ -34,8 +36,6 @@ private:
 };
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(protocol_replay)
 
 //= wp 5.4.6: a counter further back than the window is refused, seen or not
 BOOST_AUTO_TEST_CASE(each_window_has_its_documented_reach) {

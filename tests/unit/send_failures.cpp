@@ -3,6 +3,8 @@
 #include "engine_node.hpp"
 #include "udp_twin.hpp"
 
+BOOST_AUTO_TEST_SUITE(send_failures)
+
 using namespace wg_tests;
 
 namespace {
@@ -47,8 +49,6 @@ std::vector<event_record> failures(failing_tunnel const& l) {
 }
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(send_failures)
 
 BOOST_AUTO_TEST_CASE(reports_a_failed_initiation_with_the_error_of_the_host) {
     failing_tunnel l;

@@ -8,6 +8,8 @@
 #include <mutex>
 #include <thread>
 
+BOOST_AUTO_TEST_SUITE(threads)
+
 using namespace wg_tests;
 using wg::change;
 using wg::status;
@@ -159,8 +161,6 @@ struct silent_sink {
 constexpr unsigned rounds = 100;
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(threads)
 
 BOOST_FIXTURE_TEST_CASE(parallel_threads_lose_no_packet_of_a_session, parallel_pair) {
     std::vector<std::thread> workers;

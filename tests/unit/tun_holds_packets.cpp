@@ -4,6 +4,8 @@
 
 #include <boost/test/unit_test.hpp>
 
+BOOST_AUTO_TEST_SUITE(tun_holds_packets)
+
 namespace {
 
 /// Holds `left` packets, and never polls readable.
@@ -39,8 +41,6 @@ struct quiet_policies : wg::default_policies {
 };
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(tun_holds_packets)
 
 BOOST_AUTO_TEST_CASE(engine_reads_on_without_readiness_until_the_tun_device_is_empty) {
     wg::device<quiet_policies> device;

@@ -13,7 +13,6 @@
 namespace wg_tests {
 
 namespace uapi = wg::uapi;
-namespace text = wg::text;
 using wg::change;
 using wg::status;
 using strings = std::vector<std::string>;
@@ -25,7 +24,7 @@ inline std::string const no_key(64, '0');
 
 inline std::string hex(wg::bytes_view from) {
     std::string digits(2 * from.size(), ' ');
-    text::print_hex(from, digits);
+    wg::text::print_hex(from, digits);
     return digits;
 }
 
@@ -43,11 +42,11 @@ inline std::string spell(change const& c) {
     case kind::update_only: return "update_only";
     case kind::remove_peer: return "remove_peer";
     case kind::preshared_key: return "preshared_key " + hex(c.key());
-    case kind::endpoint: return "endpoint " + std::string(text::print(c.where()).view());
+    case kind::endpoint: return "endpoint " + std::string(wg::text::print(c.where()).view());
     case kind::persistent_keepalive: return "persistent_keepalive " + number;
     case kind::replace_allowed_ips: return "replace_allowed_ips";
-    case kind::allowed_ip: return "allowed_ip " + std::string(text::print(c.prefix()).view());
-    case kind::remove_allowed_ip: return "remove_allowed_ip " + std::string(text::print(c.prefix()).view());
+    case kind::allowed_ip: return "allowed_ip " + std::string(wg::text::print(c.prefix()).view());
+    case kind::remove_allowed_ip: return "remove_allowed_ip " + std::string(wg::text::print(c.prefix()).view());
     }
     return "?";
 }

@@ -9,6 +9,8 @@
 #include <chrono>
 #include <unistd.h>
 
+BOOST_AUTO_TEST_SUITE(user_policies)
+
 namespace user {
 
 using namespace wg;
@@ -200,8 +202,6 @@ struct node {
 };
 
 } // namespace user
-
-BOOST_AUTO_TEST_SUITE(user_policies)
 
 BOOST_AUTO_TEST_CASE(engines_with_user_policies_exchange_traffic) {
     user::node a(1), b(2);

@@ -8,6 +8,8 @@
 
 #include <mutex>
 
+BOOST_AUTO_TEST_SUITE(workers)
+
 using namespace wg_tests;
 using wg::change;
 using wg::status;
@@ -206,8 +208,6 @@ bool ascends(std::vector<std::uint64_t> const& stamps) {
 }
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(workers)
 
 BOOST_FIXTURE_TEST_CASE(deliver_received_packets_in_order, tunnel) {
     constexpr std::size_t count = 20'000;
