@@ -73,12 +73,12 @@ std::vector<byte> make_packet(ip_address const& from, ip_address const& to, std:
 }
 
 void print_datagram(host const& from, host const& to, loopback::sent_datagram const& d) {
-    char const* what = "transport data";
+    char const* what = d.payload.size() == transport_layout::minimum_size ? "keepalive" : "transport data";
     switch (type_of(d.payload)) {
     case message_type::initiation: what = "handshake initiation"; break;
     case message_type::response: what = "handshake response"; break;
     case message_type::cookie_reply: what = "cookie reply"; break;
-    default: what = d.payload.size() == transport_layout::minimum_size ? "keepalive" : "transport data"; break;
+    default: break;
     }
     std::printf("  %s -> %s  %-20s %4zu bytes  ", from.name, to.name, what, d.payload.size());
     for (std::size_t i = 0; i < 16; ++i) std::printf("%02x", static_cast<unsigned>(d.payload[i]));

@@ -26,9 +26,11 @@ struct default_policies : core_policies, os::host {
 };
 
 // The same functions as in core.hpp, here with a default for `Policies`.
+// NOLINTBEGIN(readability-redundant-declaration): a declaration that adds a default argument is not redundant
 template <class Policies = default_policies>
 bool create_private_key(secret<key_bytes>& key, typename Policies::random_source random) noexcept;
 template <class Policies = default_policies> public_key public_key_of(secret<key_bytes> const& key) noexcept;
+// NOLINTEND(readability-redundant-declaration)
 
 }} // namespace wg::WG_ABI
 

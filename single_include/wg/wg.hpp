@@ -20196,9 +20196,9 @@ template <bare::board Board, engine_policies Policies = bare_policies<Board>> st
 #define WG_VERSION (WG_VERSION_MAJOR * 10000 + WG_VERSION_MINOR * 100 + WG_VERSION_PATCH)
 
 /// For `WG_VERSION_STRING` only: makes three tokens a string.
-#define WG_VERSION_TEXT_(major, minor, patch) #major "." #minor "." #patch
+#define WG_VERSION_QUOTE(major, minor, patch) #major "." #minor "." #patch
 /// For `WG_VERSION_STRING` only: expands three macros and makes a string of them.
-#define WG_VERSION_TEXT(major, minor, patch) WG_VERSION_TEXT_(major, minor, patch)
+#define WG_VERSION_TEXT(major, minor, patch) WG_VERSION_QUOTE(major, minor, patch)
 /// The version as a string literal: "1.2.3".
 #define WG_VERSION_STRING WG_VERSION_TEXT(WG_VERSION_MAJOR, WG_VERSION_MINOR, WG_VERSION_PATCH)
 
@@ -22748,7 +22748,7 @@ public:
         int ends[2];
         if (::pipe2(ends, O_CLOEXEC) != 0) return status_of(errno);
         unique_fd from(ends[0]), to(ends[1]);
-        std::fflush(nullptr); // else both processes would write the buffered text
+        (void)std::fflush(nullptr); // else both processes would write the buffered text
         pid_t const child = ::fork();
         if (child < 0) return status_of(errno);
         if (child > 0) {
@@ -24766,6 +24766,7 @@ private:
 
     /// Feeds one line to the session, so that the replies to many requests are never in memory together.
     template <class Feed> void feed_line(connection& c, Feed& feed) noexcept {
+        WG_ASSERT(c.session.has_value()); // `accept_all` has made it
         byte* const from = c.input + c.begin;
         std::size_t const left = c.end - c.begin;
         auto const* const newline = static_cast<byte const*>(std::memchr(from, '\n', left));
@@ -26735,8 +26736,8 @@ public:
     /// Has no queue.
     tun_queues() noexcept : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {}
 
-    /// Adds a queue; there may be `most`. Returns: false if it cannot be watched; then it is closed.
-    bool add(unique_fd queue) noexcept {
+    /// Adds a queue; there may be `most`. Returns: false if it cannot be watched; then `queue` stays as it is.
+    bool add(unique_fd& queue) noexcept {
         WG_ASSERT(count_ < most);
         if (!epoll_ || !watch(epoll_.get(), queue.get(), EPOLLIN, count_)) return false;
         fds_[count_++] = std::move(queue);
@@ -26879,7 +26880,7 @@ public:
             ifreq now = request;
             existed = ::ioctl((*fd).get(), TUNGETIFF, &now) == 0 && (now.ifr_flags & IFF_PERSIST) != 0;
             std::unique_ptr<tun_queues> queues(new (std::nothrow) tun_queues);
-            if (!queues || !queues->add(std::move(*fd))) {
+            if (!queues || !queues->add(*fd)) {
                 why.set("`", name, "`: no memory or no descriptors are left (ulimit -n)");
                 return status::no_memory;
             }
@@ -26918,7 +26919,7 @@ public:
         std::unique_ptr<byte[]> frame = (flags & IFF_VNET_HDR) != 0 ? new_frame() : nullptr;
         std::unique_ptr<tun_queues> queues(new (std::nothrow) tun_queues);
         unique_fd fd(number);
-        if (((flags & IFF_VNET_HDR) != 0 && !frame) || !queues || !queues->add(std::move(fd))) {
+        if (((flags & IFF_VNET_HDR) != 0 && !frame) || !queues || !queues->add(fd)) {
             (void)fd.release(); // not taken over
             why.set("descriptor ", number, " (`", request.ifr_name, "`): no memory or no descriptors are left");
             return status::no_memory;
@@ -27087,7 +27088,7 @@ private:
         while (queues_->size() < tun_queues::most) {
             unique_fd fd = tun_detail::open_device();
             if (!fd || static_cast<std::size_t>(fd.get()) + other_descriptors > limit ||
-                Calls::set_interface(fd.get(), request) != 0 || !queues_->add(std::move(fd)))
+                Calls::set_interface(fd.get(), request) != 0 || !queues_->add(fd))
                 return;
         }
     }
@@ -29714,9 +29715,11 @@ struct default_policies : core_policies, os::host {
 };
 
 // The same functions as in core.hpp, here with a default for `Policies`.
+// NOLINTBEGIN(readability-redundant-declaration): a declaration that adds a default argument is not redundant
 template <class Policies = default_policies>
 bool create_private_key(secret<key_bytes>& key, typename Policies::random_source random) noexcept;
 template <class Policies = default_policies> public_key public_key_of(secret<key_bytes> const& key) noexcept;
+// NOLINTEND(readability-redundant-declaration)
 
 }} // namespace wg::WG_ABI
 

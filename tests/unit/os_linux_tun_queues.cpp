@@ -11,6 +11,21 @@ BOOST_AUTO_TEST_SUITE(os_linux_tun_queues)
 
 using namespace wg_tests;
 
+/// Adds a descriptor that stands in for a queue.
+bool add_event(wg::os::tun_queues& queues, unsigned events) {
+    unique_fd fd(::eventfd(events, EFD_CLOEXEC));
+    return queues.add(fd) && !fd;
+}
+
+BOOST_AUTO_TEST_CASE(a_descriptor_that_cannot_be_watched_stays_with_the_caller) {
+    wg::os::tun_queues queues;
+    unique_fd file(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC)); // epoll refuses regular files
+    BOOST_REQUIRE(file);
+    BOOST_TEST(!queues.add(file));
+    BOOST_TEST(queues.size() == 0u);
+    BOOST_TEST(::fcntl(file.get(), F_GETFD) >= 0);
+}
+
 /// Sends 300 packets of one flow and then one of another flow, several times. Returns: the least number of the 300
 /// packets that are read before that one.
 std::size_t packets_before_a_single_one(wg::os::offloads const& wanted) {
@@ -86,9 +101,9 @@ BOOST_AUTO_TEST_CASE(a_flow_stays_in_the_queue_that_it_came_from) {
     BOOST_TEST(tun.queue_count() == wg::os::tun_queues::most);
 
     wg::os::tun_queues queues;
-    BOOST_REQUIRE(queues.add(unique_fd(::eventfd(0, EFD_CLOEXEC))));
+    BOOST_REQUIRE(add_event(queues, 0));
     BOOST_TEST(queues.queue_for(ipv4_udp({10, 9, 0, 1}, {10, 9, 0, 2}, 5000, "x")) == 0u);
-    for (int i = 0; i < 3; ++i) BOOST_REQUIRE(queues.add(unique_fd(::eventfd(0, EFD_CLOEXEC))));
+    for (int i = 0; i < 3; ++i) BOOST_REQUIRE(add_event(queues, 0));
     for (std::uint16_t port = 1; port < 200; ++port) {
         auto out = ipv4_udp({10, 9, 0, 1}, {10, 9, 0, 2}, port, "x"),
              in = ipv4_udp({10, 9, 0, 2}, {10, 9, 0, 1}, 0, "");
@@ -103,7 +118,7 @@ BOOST_AUTO_TEST_CASE(a_flow_stays_in_the_queue_that_it_came_from) {
 
 BOOST_AUTO_TEST_CASE(sharing_again_while_other_threads_read_is_no_race) { // for -fsanitize=thread
     wg::os::tun_queues queues;
-    for (int i = 0; i < 3; ++i) BOOST_REQUIRE(queues.add(unique_fd(::eventfd(1, EFD_CLOEXEC))));
+    for (int i = 0; i < 3; ++i) BOOST_REQUIRE(add_event(queues, 1));
     queues.share(0);
     std::thread reader([&] {
         for (int i = 0; i < 1000; ++i) queues.give_back(queues.ready());

@@ -15,9 +15,9 @@
 #define WG_VERSION (WG_VERSION_MAJOR * 10000 + WG_VERSION_MINOR * 100 + WG_VERSION_PATCH)
 
 /// For `WG_VERSION_STRING` only: makes three tokens a string.
-#define WG_VERSION_TEXT_(major, minor, patch) #major "." #minor "." #patch
+#define WG_VERSION_QUOTE(major, minor, patch) #major "." #minor "." #patch
 /// For `WG_VERSION_STRING` only: expands three macros and makes a string of them.
-#define WG_VERSION_TEXT(major, minor, patch) WG_VERSION_TEXT_(major, minor, patch)
+#define WG_VERSION_TEXT(major, minor, patch) WG_VERSION_QUOTE(major, minor, patch)
 /// The version as a string literal: "1.2.3".
 #define WG_VERSION_STRING WG_VERSION_TEXT(WG_VERSION_MAJOR, WG_VERSION_MINOR, WG_VERSION_PATCH)
 

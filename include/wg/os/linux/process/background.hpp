@@ -48,7 +48,7 @@ public:
         int ends[2];
         if (::pipe2(ends, O_CLOEXEC) != 0) return status_of(errno);
         unique_fd from(ends[0]), to(ends[1]);
-        std::fflush(nullptr); // else both processes would write the buffered text
+        (void)std::fflush(nullptr); // else both processes would write the buffered text
         pid_t const child = ::fork();
         if (child < 0) return status_of(errno);
         if (child > 0) {

@@ -277,6 +277,7 @@ private:
 
     /// Feeds one line to the session, so that the replies to many requests are never in memory together.
     template <class Feed> void feed_line(connection& c, Feed& feed) noexcept {
+        WG_ASSERT(c.session.has_value()); // `accept_all` has made it
         byte* const from = c.input + c.begin;
         std::size_t const left = c.end - c.begin;
         auto const* const newline = static_cast<byte const*>(std::memchr(from, '\n', left));

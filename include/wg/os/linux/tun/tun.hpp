@@ -57,7 +57,7 @@ public:
             ifreq now = request;
             existed = ::ioctl((*fd).get(), TUNGETIFF, &now) == 0 && (now.ifr_flags & IFF_PERSIST) != 0;
             std::unique_ptr<tun_queues> queues(new (std::nothrow) tun_queues);
-            if (!queues || !queues->add(std::move(*fd))) {
+            if (!queues || !queues->add(*fd)) {
                 why.set("`", name, "`: no memory or no descriptors are left (ulimit -n)");
                 return status::no_memory;
             }
@@ -96,7 +96,7 @@ public:
         std::unique_ptr<byte[]> frame = (flags & IFF_VNET_HDR) != 0 ? new_frame() : nullptr;
         std::unique_ptr<tun_queues> queues(new (std::nothrow) tun_queues);
         unique_fd fd(number);
-        if (((flags & IFF_VNET_HDR) != 0 && !frame) || !queues || !queues->add(std::move(fd))) {
+        if (((flags & IFF_VNET_HDR) != 0 && !frame) || !queues || !queues->add(fd)) {
             (void)fd.release(); // not taken over
             why.set("descriptor ", number, " (`", request.ifr_name, "`): no memory or no descriptors are left");
             return status::no_memory;
@@ -265,7 +265,7 @@ private:
         while (queues_->size() < tun_queues::most) {
             unique_fd fd = tun_detail::open_device();
             if (!fd || static_cast<std::size_t>(fd.get()) + other_descriptors > limit ||
-                Calls::set_interface(fd.get(), request) != 0 || !queues_->add(std::move(fd)))
+                Calls::set_interface(fd.get(), request) != 0 || !queues_->add(fd))
                 return;
         }
     }

@@ -21,8 +21,8 @@ public:
     /// Has no queue.
     tun_queues() noexcept : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {}
 
-    /// Adds a queue; there may be `most`. Returns: false if it cannot be watched; then it is closed.
-    bool add(unique_fd queue) noexcept {
+    /// Adds a queue; there may be `most`. Returns: false if it cannot be watched; then `queue` stays as it is.
+    bool add(unique_fd& queue) noexcept {
         WG_ASSERT(count_ < most);
         if (!epoll_ || !watch(epoll_.get(), queue.get(), EPOLLIN, count_)) return false;
         fds_[count_++] = std::move(queue);
