@@ -66,6 +66,7 @@ extern "C" {
 
 extern std::uint32_t stack_top[], data_begin[], data_end[], data_image[], bss_begin[], bss_end[];
 
+// NOLINTBEGIN(misc-definitions-in-headers): only main.cpp includes this header, and runtime.cpp calls `fault`
 [[noreturn]] void reset() {
     std::uint32_t const* from = data_image;
     for (std::uint32_t* to = data_begin; to != data_end;) *to++ = *from++;
@@ -85,6 +86,7 @@ void tick() {
     firmware::ticks_low = next;
     if (next == 0) firmware::ticks_high = firmware::ticks_high + 1;
 }
+// NOLINTEND(misc-definitions-in-headers)
 
 struct vector_table {
     void const* stack;

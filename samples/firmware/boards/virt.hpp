@@ -62,6 +62,7 @@ extern "C" {
 
 extern std::uint32_t bss_begin[], bss_end[];
 
+// NOLINTBEGIN(misc-definitions-in-headers): only main.cpp includes this header, and runtime.cpp calls `fault`
 /// Stops the board after an error of the program.
 [[noreturn]] void fault() {
     for (;;) __asm__ volatile("csrw mie, zero\n\twfi");
@@ -82,6 +83,7 @@ extern std::uint32_t bss_begin[], bss_end[];
                      ".balign 4\n"
                      "1: j fault");
 }
+// NOLINTEND(misc-definitions-in-headers)
 
 } // extern "C"
 
