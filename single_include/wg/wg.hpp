@@ -892,7 +892,7 @@ enum class [[nodiscard]] status : std::uint8_t {
 
 /// The number of statuses.
 inline constexpr std::size_t status_count = 0
-#define WG_X(name, text) +1
+#define WG_X(name, text) +1 // NOLINT(bugprone-macro-parentheses): a term of the sum
     WG_STATUSES(WG_X)
 #undef WG_X
     ;
@@ -20694,7 +20694,7 @@ inline result<endpoint> parse_endpoint(std::string_view from, zone_resolver reso
     std::size_t const end = v6 ? from.find(']') : from.find(':');
     if (end == std::string_view::npos) return status::invalid;
     std::string_view host = from.substr(v6, end - v6);
-    std::string_view tail = from.substr(end + v6);
+    std::string_view const tail = from.substr(end + v6);
     if (!tail.starts_with(':')) return status::invalid;
     auto const port = parse_decimal<std::uint16_t>(tail.substr(1));
     if (!port) return status::invalid;
@@ -22718,7 +22718,7 @@ namespace wg { inline namespace WG_ABI { namespace os {
 /// Returns: a bit, 1 << descriptor, for each that was closed.
 inline unsigned open_standard_descriptors() noexcept {
     unsigned closed = 0;
-    for (int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    for (int const fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
         if (::fcntl(fd, F_GETFD) >= 0) continue;
         closed |= 1u << fd;
         // open() returns the lowest free number, which is `fd`. Without /dev, as in a chroot, a directory is opened

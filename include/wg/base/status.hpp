@@ -68,7 +68,7 @@ enum class [[nodiscard]] status : std::uint8_t {
 
 /// The number of statuses.
 inline constexpr std::size_t status_count = 0
-#define WG_X(name, text) +1
+#define WG_X(name, text) +1 // NOLINT(bugprone-macro-parentheses): a term of the sum
     WG_STATUSES(WG_X)
 #undef WG_X
     ;

@@ -308,7 +308,7 @@ inline result<endpoint> parse_endpoint(std::string_view from, zone_resolver reso
     std::size_t const end = v6 ? from.find(']') : from.find(':');
     if (end == std::string_view::npos) return status::invalid;
     std::string_view host = from.substr(v6, end - v6);
-    std::string_view tail = from.substr(end + v6);
+    std::string_view const tail = from.substr(end + v6);
     if (!tail.starts_with(':')) return status::invalid;
     auto const port = parse_decimal<std::uint16_t>(tail.substr(1));
     if (!port) return status::invalid;

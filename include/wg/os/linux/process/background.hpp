@@ -18,7 +18,7 @@ namespace wg { inline namespace WG_ABI { namespace os {
 /// Returns: a bit, 1 << descriptor, for each that was closed.
 inline unsigned open_standard_descriptors() noexcept {
     unsigned closed = 0;
-    for (int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    for (int const fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
         if (::fcntl(fd, F_GETFD) >= 0) continue;
         closed |= 1u << fd;
         // open() returns the lowest free number, which is `fd`. Without /dev, as in a chroot, a directory is opened
