@@ -8035,24 +8035,24 @@ static_assert(aead_backend<aead>);
 // BLAKE2s (RFC 7693), keyed or not, and the default model of hash_backend.
 // Folder: backends/bundled; any thread.
 //
+// This file is for hosts; blake2s_compact.hpp is for WG_COMPACT builds. `hash` is the model of the build.
+//
 // A single message is hashed word by word, or with AVX2 or AVX-512 in rows of four words (blake2s_rows.inl). In a
 // batch, messages with the same number of blocks are hashed in parallel, one to each lane of a vector
 // (blake2s_lanes.inl).
 #ifndef WG_BACKENDS_BUNDLED_BLAKE2S_HPP
 #define WG_BACKENDS_BUNDLED_BLAKE2S_HPP
 
+// SPDX-License-Identifier: BSL-1.0
+// The parts of BLAKE2s (RFC 7693) that all its kernels share: constants, the parameter block and the mixing function.
+// Folder: backends/bundled; pure.
+#ifndef WG_BACKENDS_BUNDLED_BLAKE2S_COMMON_HPP
+#define WG_BACKENDS_BUNDLED_BLAKE2S_COMMON_HPP
 
-#include <algorithm>
+
 #include <bit>
-#include <utility>
 
-#ifdef WG_HAS_X86_KERNELS
-#include <immintrin.h>
-#endif
-
-namespace wg { inline namespace WG_ABI { namespace bundled {
-
-namespace blake2s_detail {
+namespace wg { inline namespace WG_ABI { namespace bundled { namespace blake2s_detail {
 
 inline constexpr std::size_t block_bytes = 64;
 inline constexpr std::size_t max_digest_bytes = 32;
@@ -8068,43 +8068,10 @@ inline constexpr std::uint8_t sigma[10][16] = {
     {12, 5, 1, 15, 14, 13, 4, 10, 0, 7, 6, 3, 9, 2, 8, 11}, {13, 11, 7, 14, 12, 1, 3, 9, 5, 0, 15, 4, 8, 6, 2, 10},
     {6, 15, 14, 9, 11, 3, 0, 8, 12, 2, 13, 7, 1, 4, 10, 5}, {10, 2, 8, 4, 7, 6, 1, 5, 15, 11, 9, 14, 3, 12, 13, 0}};
 
-#ifdef WG_COMPACT
-/// `sigma` in half rounds: four bits for each step, the first step in the lowest bits. It takes half the memory.
-inline constexpr std::array<std::uint32_t, 20> packed_sigma = [] {
-    std::array<std::uint32_t, 20> packed{};
-    for (std::size_t i = 0; i < 160; ++i) packed[i / 8] |= std::uint32_t{sigma[i / 16][i % 16]} << (4 * (i % 8));
-    return packed;
-}();
-#endif
-
 /// The first word of the parameter block (RFC 7693, section 2.5): digest length, key length, fanout 1, depth 1. The
 /// other words are zero.
 constexpr std::uint32_t parameters(std::size_t digest_bytes, std::size_t key_bytes) noexcept {
     return 0x01010000u ^ converted<std::uint32_t>(key_bytes << 8) ^ converted<std::uint32_t>(digest_bytes);
-}
-
-/// Copies less than a block. Does not call memcpy, except in compact builds: vector code in memcpy leaves copies of
-/// secrets in registers that no kernel clears, and the call takes time.
-inline void copy_short(byte* to, byte const* from, std::size_t size) noexcept {
-#ifdef WG_COMPACT
-    if (size != 0) std::memcpy(to, from, size); // memcpy of a null pointer is undefined even for size 0
-#else
-    auto const ends = [&]<std::size_t Size>(std::integral_constant<std::size_t, Size>) noexcept {
-        std::memcpy(to, from, Size); // the first `Size` bytes and the last ones, which may overlap
-        std::memcpy(to + size - Size, from + size - Size, Size);
-    };
-    if (size >= 32) return ends(std::integral_constant<std::size_t, 32>{});
-    if (size >= 16) return ends(std::integral_constant<std::size_t, 16>{});
-    if (size >= 8) return ends(std::integral_constant<std::size_t, 8>{});
-    if (size >= 4) return ends(std::integral_constant<std::size_t, 4>{});
-    for (std::size_t i = 0; i < size; ++i) to[i] = from[i];
-#endif
-}
-
-/// Writes a block: `from`, which is shorter, then zeros.
-inline void pad(byte* to, bytes_view from) noexcept {
-    std::memset(to, 0, block_bytes);
-    copy_short(to, from.data(), from.size());
 }
 
 /// The mixing function G (RFC 7693, section 3.1).
@@ -8116,11 +8083,33 @@ inline void pad(byte* to, bytes_view from) noexcept {
     c += d, b = std::rotr(b ^ c, 7);
 }
 
+}}}} // namespace wg::WG_ABI::bundled::blake2s_detail
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// BLAKE2s (RFC 7693) for machines with a few kilobytes of memory: loops in place of unrolled code, and all secrets in
+// one object, which is wiped at once. Folder: backends/bundled; any thread.
+#ifndef WG_BACKENDS_BUNDLED_BLAKE2S_COMPACT_HPP
+#define WG_BACKENDS_BUNDLED_BLAKE2S_COMPACT_HPP
+
+
+#include <algorithm>
+
+namespace wg { inline namespace WG_ABI { namespace bundled {
+
+namespace blake2s_detail {
+
+/// `sigma` in half rounds: four bits for each step, the first step in the lowest bits. It takes half the memory.
+inline constexpr std::array<std::uint32_t, 20> packed_sigma = [] {
+    std::array<std::uint32_t, 20> packed{};
+    for (std::size_t i = 0; i < 160; ++i) packed[i / 8] |= std::uint32_t{sigma[i / 16][i % 16]} << (4 * (i % 8));
+    return packed;
+}();
+
 /// The memory of a digest in one object, so that one wipe clears it.
-struct work {
+struct compact_work {
     std::uint32_t h[8];
     byte padded[block_bytes];
-#ifdef WG_COMPACT
     std::size_t held; ///< bytes of `padded` that begin the message: 0, or `block_bytes` with a key
     std::size_t key_bytes;
     byte* out;
@@ -8129,20 +8118,179 @@ struct work {
         byte const* data;
         std::size_t size;
     } in[2]; ///< the rest of the message, in two parts
+
+    ~compact_work() { wipe_fixed<sizeof(compact_work)>(this); }
+};
+
+/// The compression function F (RFC 7693, section 3.2). `count`: the byte counter of the block; messages are shorter
+/// than 4 GiB.
+[[gnu::noinline]] inline void compress_compact(std::uint32_t* h, byte const* block, std::uint32_t count,
+                                               bool last) noexcept {
+    std::uint32_t v[16];
+    auto const m = [&](std::size_t i) noexcept { return load_le32(block + 4 * i); };
+    for (std::size_t i = 0; i < 8; ++i) v[i] = h[i], v[8 + i] = iv[i];
+    v[12] ^= count;
+    if (last) v[14] = ~v[14];
+    std::uint32_t* all = v;
+    asm("" : "+r"(all));   // words are addressed by index then, and not by their distance to the frame's end
+    unsigned diagonal = 0; // 0: the columns, 1: the diagonals
+    for (std::uint32_t p : packed_sigma) {
+#pragma GCC unroll 1
+        for (unsigned i = 0; i < 4; ++i, p >>= 8) {
+            unsigned const second = 4 + (i + diagonal) % 4, third = 8 + (i + 2 * diagonal) % 4,
+                           fourth = 12 + (i + 3 * diagonal) % 4;
+            std::uint32_t a = all[i], b = all[second], c = all[third], d = all[fourth];
+            mix(a, b, c, d, m(p % 16), m(p / 16 % 16));
+            all[i] = a, all[second] = b, all[third] = c, all[fourth] = d;
+        }
+        diagonal ^= 1;
+    }
+    for (std::size_t i = 0; i < 8; ++i) h[i] ^= v[i] ^ v[8 + i];
+    // v is in registers or in this frame; the caller's `wipe_stack` clears both
+}
+
+/// Stack of the frames of `digest` and `compress_compact`.
+inline constexpr std::size_t compact_spill_bytes = bundled::spill_bytes + 80; // the words of the state
+
+/// Hashes the input of `w`. Every block is copied to w.padded first, which takes little code. A full block is
+/// compressed only when another byte follows, because the last block is compressed differently.
+[[gnu::noinline]] inline void digest(compact_work& w) noexcept {
+    std::memcpy(w.h, iv, sizeof iv);
+    w.h[0] ^= parameters(w.out_bytes, w.key_bytes);
+    std::uint32_t count = 0;
+    std::size_t held = w.held;
+    for (auto const& in : w.in) {
+        byte const* from = in.data;
+        for (std::size_t left = in.size; left != 0;) {
+            if (held == block_bytes) {
+                compress_compact(w.h, w.padded, count += block_bytes, false);
+                std::memset(w.padded, 0, block_bytes);
+                held = 0;
+            }
+            std::size_t const now = (std::min)(left, block_bytes - held);
+            std::memcpy(w.padded + held, from, now);
+            held += now, from += now, left -= now;
+        }
+    }
+    compress_compact(w.h, w.padded, count + converted<std::uint32_t>(held), true);
+    store_words(w.padded, w.h, 8);
+    if (w.out_bytes != 0) std::memcpy(w.out, w.padded, w.out_bytes);
+}
+
+// The functions below take pointers and sizes and not spans, which compilers for 32-bit machines pass on the stack.
+
+/// `blake2s`, with all its memory wiped.
+[[gnu::noinline]] inline void wiped_digest(byte* out, std::size_t out_bytes, byte const* a, std::size_t a_bytes,
+                                           byte const* b, std::size_t b_bytes, byte const* key,
+                                           std::size_t key_bytes) noexcept {
+    {
+        compact_work w;
+        std::memset(w.padded, 0, block_bytes);
+        if (key_bytes != 0) std::memcpy(w.padded, key, key_bytes); // not for a null pointer: undefined even for size 0
+        w.held = key_bytes == 0 ? 0 : block_bytes;
+        w.key_bytes = key_bytes;
+        w.out = out, w.out_bytes = out_bytes;
+        w.in[0] = {a, a_bytes};
+        w.in[1] = {b, b_bytes};
+        digest(w);
+    }
+    wipe_stack<compact_spill_bytes>(); // ~compact_work wiped the rest
+}
+
+/// HMAC (RFC 2104) with one `work` for both digests, and all its memory wiped. `out` holds the inner digest meanwhile.
+[[gnu::noinline]] inline void wiped_hmac(byte* out, byte const* key, byte const* input, std::size_t size) noexcept {
+    {
+        compact_work w;
+        w.key_bytes = 0;
+        w.out = out, w.out_bytes = max_digest_bytes;
+        w.in[0] = {input, size};
+        w.in[1] = {nullptr, 0};
+        for (byte const filler : {byte{0x36}, byte{0x5c}}) {
+            std::memset(w.padded, filler, block_bytes);
+            for (std::size_t i = 0; i < max_digest_bytes; ++i) w.padded[i] ^= key[i];
+            w.held = block_bytes;
+            digest(w);
+            w.in[0] = {out, max_digest_bytes};
+        }
+    }
+    wipe_stack<compact_spill_bytes>();
+}
+
+} // namespace blake2s_detail
+
+/// The hash of a WG_COMPACT build, a model of hash_backend: small code, little stack. Runs on any processor.
+/// Any thread.
+class compact_hash {
+public:
+    compact_hash() noexcept = default;     ///< uses the only kernel
+    explicit compact_hash(cpu) noexcept {} ///< ignores the argument: there is only one kernel
+
+    /// Hashes `a` and then `b`. `out` has 1-32 bytes, `key` 0-32. The call leaves neither key nor message on the stack.
+    void blake2s(bytes out, bytes_view key, bytes_view a, bytes_view b) const noexcept {
+        WG_ASSERT(!out.empty() && out.size() <= blake2s_detail::max_digest_bytes);
+        WG_ASSERT(key.size() <= blake2s_detail::max_digest_bytes);
+        blake2s_detail::wiped_digest(out.data(), out.size(), a.data(), a.size(), b.data(), b.size(), key.data(),
+                                     key.size());
+    }
+
+    /// HMAC-BLAKE2s with a key of 32 bytes. `out` has 32 bytes and overlaps neither key nor input.
+    void hmac_blake2s(bytes out, key_view key, bytes_view input) const noexcept {
+        WG_ASSERT(out.size() == key_bytes);
+        blake2s_detail::wiped_hmac(out.data(), key.data(), input.data(), input.size());
+    }
+};
+
+static_assert(hash_backend<compact_hash>);
+
+}}} // namespace wg::WG_ABI::bundled
+
 #endif
+
+#include <algorithm>
+#include <bit>
+#include <type_traits>
+#include <utility>
+
+#ifdef WG_HAS_X86_KERNELS
+#include <immintrin.h>
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace bundled {
+
+namespace blake2s_detail {
+
+/// Copies less than a block. Does not call memcpy: vector code in memcpy leaves copies of secrets in registers that no
+/// kernel clears, and the call takes time.
+inline void copy_short(byte* to, byte const* from, std::size_t size) noexcept {
+    auto const ends = [&]<std::size_t Size>(std::integral_constant<std::size_t, Size>) noexcept {
+        std::memcpy(to, from, Size); // the first `Size` bytes and the last ones, which may overlap
+        std::memcpy(to + size - Size, from + size - Size, Size);
+    };
+    if (size >= 32) return ends(std::integral_constant<std::size_t, 32>{});
+    if (size >= 16) return ends(std::integral_constant<std::size_t, 16>{});
+    if (size >= 8) return ends(std::integral_constant<std::size_t, 8>{});
+    if (size >= 4) return ends(std::integral_constant<std::size_t, 4>{});
+    for (std::size_t i = 0; i < size; ++i) to[i] = from[i];
+}
+
+/// Writes a block: `from`, which is shorter, then zeros.
+inline void pad(byte* to, bytes_view from) noexcept {
+    std::memset(to, 0, block_bytes);
+    copy_short(to, from.data(), from.size());
+}
+
+/// The memory of a digest in one object, so that one wipe clears it.
+struct work {
+    std::uint32_t h[8];
+    byte padded[block_bytes];
 
     ~work() { wipe_fixed<sizeof(work)>(this); }
 };
 
 /// The portable kernel: one message, word by word.
 struct words {
-#ifdef WG_COMPACT
-    static constexpr std::size_t spill_bytes = bundled::spill_bytes + 80; // the words of the state
-#else
     static constexpr std::size_t spill_bytes = 2 * bundled::spill_bytes; // clang vectorises the code and spills vectors
-#endif
 
-#ifndef WG_COMPACT
     /// Compresses `size` bytes; the last block is padded with zeros. `count_after`: the byte counter of that block.
     /// `last`: it is the last block of the message. Kept out of line, so that `wipe_stack` in a caller clears spilled
     /// registers.
@@ -8157,46 +8305,18 @@ struct words {
         }
         compress_block(w.h, data, count_after, last);
     }
-#endif
 
-#ifdef WG_COMPACT
-    using counter = std::uint32_t; ///< counts bytes; compact builds hash less than 4 GiB
-#else
-    using counter = std::uint64_t;                                       ///< counts bytes
-#endif
     /// The compression function F (RFC 7693, section 3.2). `count`: the byte counter of the block.
-    [[gnu::noinline]] static void compress_block(std::uint32_t* h, byte const* block, counter count,
+    [[gnu::noinline]] static void compress_block(std::uint32_t* h, byte const* block, std::uint64_t count,
                                                  bool last) noexcept {
         std::uint32_t v[16];
-#ifdef WG_COMPACT
-        auto const m = [&](std::size_t i) noexcept { return load_le32(block + 4 * i); };
-#else
         std::uint32_t words[16];
         for (std::size_t i = 0; i < 16; ++i) words[i] = load_le32(block + 4 * i);
         auto const m = [&](std::size_t i) noexcept { return words[i]; };
-#endif
         for (std::size_t i = 0; i < 8; ++i) v[i] = h[i], v[8 + i] = iv[i];
-        v[12] ^= converted<std::uint32_t>(count);
-#ifndef WG_COMPACT
+        v[12] ^= static_cast<std::uint32_t>(count);
         v[13] ^= static_cast<std::uint32_t>(count >> 32);
-#endif
         if (last) v[14] = ~v[14];
-#ifdef WG_COMPACT
-        std::uint32_t* all = v;
-        asm("" : "+r"(all));   // words are addressed by index then, and not by their distance to the frame's end
-        unsigned diagonal = 0; // 0: the columns, 1: the diagonals
-        for (std::uint32_t p : packed_sigma) {
-#pragma GCC unroll 1
-            for (unsigned i = 0; i < 4; ++i, p >>= 8) {
-                unsigned const second = 4 + (i + diagonal) % 4, third = 8 + (i + 2 * diagonal) % 4,
-                               fourth = 12 + (i + 3 * diagonal) % 4;
-                std::uint32_t a = all[i], b = all[second], c = all[third], d = all[fourth];
-                mix(a, b, c, d, m(p % 16), m(p / 16 % 16));
-                all[i] = a, all[second] = b, all[third] = c, all[fourth] = d;
-            }
-            diagonal ^= 1;
-        }
-#else
 #pragma GCC unroll 10
         for (auto const& p : sigma) {
             mix(v[0], v[4], v[8], v[12], m(p[0]), m(p[1]));
@@ -8208,7 +8328,6 @@ struct words {
             mix(v[2], v[7], v[8], v[13], m(p[12]), m(p[13]));
             mix(v[3], v[4], v[9], v[14], m(p[14]), m(p[15]));
         }
-#endif
         for (std::size_t i = 0; i < 8; ++i) h[i] ^= v[i] ^ v[8 + i];
         // m and v are in registers or in this frame; the caller's `wipe_stack` clears both
     }
@@ -9057,7 +9176,7 @@ WG_LANES_TARGET [[gnu::noinline]] static inline void digest(hash_item const* con
 #endif
 
 // Four lanes with the vectors that every processor of the architecture has.
-#if !defined(WG_COMPACT) && (defined(__SSE2__) || defined(__ARM_NEON) || defined(__ALTIVEC__))
+#if defined(__SSE2__) || defined(__ARM_NEON) || defined(__ALTIVEC__)
 #define WG_BLAKE2S_LANES
 struct lanes_baseline {
 #define WG_LANES 4
@@ -9336,7 +9455,6 @@ WG_LANES_TARGET [[gnu::noinline]] static inline void digest(hash_item const* con
 };
 #endif
 
-#ifndef WG_COMPACT
 /// Compresses the whole message, with the block of the key, into w.h. Whole blocks are read from the input without a
 /// copy.
 template <class Kernel> inline void absorb(work& w, bytes_view key, bytes_view a, bytes_view b) noexcept {
@@ -9365,76 +9483,6 @@ template <class Kernel> inline void absorb(work& w, bytes_view key, bytes_view a
     }
     Kernel::compress(w, a.empty() ? w.padded : a.data(), a.size(), count + a.size(), true);
 }
-#endif
-
-#ifdef WG_COMPACT
-
-/// Hashes the input of `w`. Every block is copied to w.padded first, which takes little code. A full block is
-/// compressed only when another byte follows, because the last block is compressed differently.
-template <class Kernel> [[gnu::noinline]] inline void digest(work& w) noexcept {
-    std::memcpy(w.h, iv, sizeof iv);
-    w.h[0] ^= parameters(w.out_bytes, w.key_bytes);
-    typename Kernel::counter count = 0;
-    std::size_t held = w.held;
-    for (auto const& in : w.in) {
-        byte const* from = in.data;
-        for (std::size_t left = in.size; left != 0;) {
-            if (held == block_bytes) {
-                Kernel::compress_block(w.h, w.padded, count += block_bytes, false);
-                std::memset(w.padded, 0, block_bytes);
-                held = 0;
-            }
-            std::size_t const now = (std::min)(left, block_bytes - held);
-            std::memcpy(w.padded + held, from, now);
-            held += now, from += now, left -= now;
-        }
-    }
-    Kernel::compress_block(w.h, w.padded, count + static_cast<typename Kernel::counter>(held), true);
-    store_words(w.padded, w.h, 8);
-    copy_short(w.out, w.padded, w.out_bytes);
-}
-
-// The functions below take pointers and sizes and not spans, which compilers for 32-bit machines pass on the stack.
-
-/// `blake2s`, with all its memory wiped.
-template <class Kernel>
-[[gnu::noinline]] inline void wiped_digest(byte* out, std::size_t out_bytes, byte const* a, std::size_t a_bytes,
-                                           byte const* b, std::size_t b_bytes, byte const* key,
-                                           std::size_t key_bytes) noexcept {
-    {
-        work w;
-        pad(w.padded, {key, key_bytes});
-        w.held = key_bytes == 0 ? 0 : block_bytes;
-        w.key_bytes = key_bytes;
-        w.out = out, w.out_bytes = out_bytes;
-        w.in[0] = {a, a_bytes};
-        w.in[1] = {b, b_bytes};
-        digest<Kernel>(w);
-    }
-    wipe_stack<Kernel::spill_bytes>(); // the frames of `digest` and `compress_block`; ~work wiped the rest
-}
-
-/// HMAC (RFC 2104) with one `work` for both digests, and all its memory wiped. `out` holds the inner digest meanwhile.
-template <class Kernel>
-[[gnu::noinline]] inline void wiped_hmac(byte* out, byte const* key, byte const* input, std::size_t size) noexcept {
-    {
-        work w;
-        w.key_bytes = 0;
-        w.out = out, w.out_bytes = max_digest_bytes;
-        w.in[0] = {input, size};
-        w.in[1] = {nullptr, 0};
-        for (byte const filler : {byte{0x36}, byte{0x5c}}) {
-            std::memset(w.padded, filler, block_bytes);
-            for (std::size_t i = 0; i < max_digest_bytes; ++i) w.padded[i] ^= key[i];
-            w.held = block_bytes;
-            digest<Kernel>(w);
-            w.in[0] = {out, max_digest_bytes};
-        }
-    }
-    wipe_stack<Kernel::spill_bytes>();
-}
-
-#else
 
 /// `blake2s` with one kernel. Secrets may remain on the stack below the caller's frame.
 template <class Kernel>
@@ -9452,8 +9500,6 @@ template <class Kernel> inline void wiped_digest(bytes out, bytes_view key, byte
     digest<Kernel>(out, key, a, b);
     wipe_stack<sizeof(work) + Kernel::spill_bytes>();
 }
-
-#endif
 
 /// The blocks of a message, with the block of its key.
 constexpr std::size_t blocks_of(hash_item const& item) noexcept {
@@ -9492,12 +9538,13 @@ template <class Lanes, class One> inline void batch(std::span<hash_item const> i
 
 } // namespace blake2s_detail
 
-/// The default model of hash_backend: it uses the fastest kernels that the processor has. Any thread.
-class hash {
+/// A model of hash_backend that uses the fastest kernels that the processor has. Any thread.
+class blake2s_hash {
 public:
-    hash() noexcept : hash(chosen_cpu()) {} ///< uses all features of the processor except those in `WG_CPU_OFF`
+    blake2s_hash() noexcept
+        : blake2s_hash(chosen_cpu()) {} ///< uses all features of the processor except those in `WG_CPU_OFF`
     /// Uses no more than `allowed`, which the processor must have.
-    explicit hash([[maybe_unused]] cpu allowed) noexcept
+    explicit blake2s_hash([[maybe_unused]] cpu allowed) noexcept
 #ifdef WG_X86_KERNELS
         : allowed_(consistent(allowed))
 #endif
@@ -9511,16 +9558,8 @@ public:
         digest(out, key, a, b);
     }
 
-#ifdef WG_COMPACT
-    /// HMAC-BLAKE2s with a key of 32 bytes. `out` has 32 bytes and overlaps neither key nor input.
-    void hmac_blake2s(bytes out, key_view key, bytes_view input) const noexcept {
-        WG_ASSERT(out.size() == key_bytes);
-        blake2s_detail::wiped_hmac<blake2s_detail::words>(out.data(), key.data(), input.data(), input.size());
-    }
-#else
     /// `blake2s` for each item. Items of equally many blocks share the lanes of vectors.
     void blake2s_batch(std::span<hash_item const> items) const noexcept;
-#endif
 
 private:
     void digest(bytes out, bytes_view key, bytes_view a, bytes_view b) const noexcept;
@@ -9532,8 +9571,7 @@ private:
 
 #ifdef WG_DEFINE_KERNELS
 
-#ifndef WG_COMPACT
-WG_CHOICE void hash::blake2s_batch(std::span<hash_item const> items) const noexcept {
+WG_CHOICE void blake2s_hash::blake2s_batch(std::span<hash_item const> items) const noexcept {
     using namespace blake2s_detail;
     auto const one = [this](hash_item const& item) noexcept { digest(item.out, item.key, item.message, {}); };
 #ifdef WG_X86_KERNELS
@@ -9546,24 +9584,22 @@ WG_CHOICE void hash::blake2s_batch(std::span<hash_item const> items) const noexc
     for (hash_item const& item : items) one(item);
 #endif
 }
-#endif
 
-WG_CHOICE void hash::digest(bytes out, bytes_view key, bytes_view a, bytes_view b) const noexcept {
+WG_CHOICE void blake2s_hash::digest(bytes out, bytes_view key, bytes_view a, bytes_view b) const noexcept {
     using namespace blake2s_detail;
 #ifdef WG_X86_KERNELS
     if (has(allowed_, cpu::avx512)) return wiped_digest<rows_avx512>(out, key, a, b);
     if (has(allowed_, cpu::avx2)) return wiped_digest<rows_avx2>(out, key, a, b);
 #endif
-#ifdef WG_COMPACT
-    wiped_digest<words>(out.data(), out.size(), a.data(), a.size(), b.data(), b.size(), key.data(), key.size());
-#else
     wiped_digest<words>(out, key, a, b);
-#endif
 }
 
 #endif
 
-static_assert(hash_backend<hash>);
+/// The default model of hash_backend.
+using hash = std::conditional_t<compact, compact_hash, blake2s_hash>;
+
+static_assert(hash_backend<blake2s_hash>);
 
 }}} // namespace wg::WG_ABI::bundled
 

@@ -209,6 +209,33 @@ BOOST_AUTO_TEST_CASE(a_batch_hashes_messages_of_every_length) {
 }
 #endif
 
+BOOST_AUTO_TEST_CASE(hash_of_compact_builds_matches_the_other_kernels) {
+    noise random(28);
+    wg::bundled::compact_hash const small;
+    for (std::size_t const key_bytes : {0u, 1u, 32u})
+        for (std::size_t const first : {0u, 1u, 63u, 64u, 65u, 200u})
+            for (std::size_t const second : {0u, 1u, 64u, 129u}) {
+                buffer const key = random.take(key_bytes), a = random.take(first), b = random.take(second);
+                buffer out(32);
+                small.blake2s(out, key, a, b);
+                BOOST_TEST(out == blake2s(32, key, a, b));
+            }
+}
+
+// HMAC (RFC 2104) by its definition: keys of 32 bytes are padded to a block of 64
+BOOST_AUTO_TEST_CASE(hmac_of_compact_builds_is_two_nested_digests) {
+    noise random(29);
+    buffer const key = random.take(32);
+    buffer inner(64, 0x36), outer(64, 0x5c);
+    for (std::size_t i = 0; i < key.size(); ++i) inner[i] ^= key[i], outer[i] ^= key[i];
+    for (std::size_t const size : {0u, 1u, 32u, 64u, 100u}) {
+        buffer const input = random.take(size);
+        buffer out(32);
+        wg::bundled::compact_hash{}.hmac_blake2s(out, std::span(key).first<32>(), input);
+        BOOST_TEST(out == blake2s(32, {}, outer, blake2s(32, {}, inner, input)));
+    }
+}
+
 #ifdef WG_X86_KERNELS
 // The byte count has two words. A message that fills the low word would take too long to hash.
 BOOST_AUTO_TEST_CASE(kernels_agree_on_byte_counts_beyond_32_bits) {
