@@ -1936,6 +1936,8 @@ inline cpu chosen_cpu() noexcept {
 // The one-time authenticator Poly1305 (RFC 8439, section 2.5).
 // Folder: backends/bundled; an object is used by one thread at a time.
 //
+// Small machines use poly1305_compact.hpp instead.
+//
 // Limbs are full words of 32 or 64 bits, although the modulus p = 2^130 - 5 does not end at a word. This makes the
 // fewest limbs, and costs nothing: clamping clears the two lowest bits of every word r_i except r_0, so r_i / 4 is
 // exact. A product with r_i at 2^128 is 2^128 * r_i = 2^130 * (r_i / 4), which is 5 * (r_i / 4) modulo p. These are the
@@ -1943,10 +1945,42 @@ inline cpu chosen_cpu() noexcept {
 #ifndef WG_BACKENDS_BUNDLED_POLY1305_HPP
 #define WG_BACKENDS_BUNDLED_POLY1305_HPP
 
+// SPDX-License-Identifier: BSL-1.0
+// The parts of Poly1305 (RFC 8439, section 2.5) that its forms in words of 32 bits share.
+// Folder: backends/bundled; an object is used by one thread at a time.
+#ifndef WG_BACKENDS_BUNDLED_POLY1305_WORDS_HPP
+#define WG_BACKENDS_BUNDLED_POLY1305_WORDS_HPP
+
 
 namespace wg { inline namespace WG_ABI { namespace bundled {
 
 inline constexpr std::size_t poly1305_block_bytes = 16; ///< of a message (RFC 8439, section 2.5)
+
+/// The memory of Poly1305 in words of 32 bits, and its last step. `MultiplierWords`: how many words hold the
+/// multiplier. The object does not wipe itself.
+template <std::size_t MultiplierWords> struct poly1305_words {
+    std::uint32_t r[MultiplierWords]; ///< the multiplier, clamped
+    std::uint32_t h[5];               ///< the accumulator, < 2^130 + 2^128 between calls: the last word is at most 4
+
+    /// tag = (h mod p) + s mod 2^128. `tag` and `s` have 16 bytes.
+    void finish(byte* tag, byte const* s) noexcept {
+        // h < 2p, so h mod p is h or h - p. It is h - p = h + 5 - 2^130 if h + 5 >= 2^130.
+        std::uint64_t t = 5;
+        for (std::size_t i = 0; i < 4; ++i) t = (t + h[i]) >> 32;
+        t = mask_of((h[4] + static_cast<std::uint32_t>(t)) >> 2) & 5; // the sum is <= 5 before its shift
+        for (std::size_t i = 0; i < 4; ++i) {
+            t += std::uint64_t{h[i]} + load_le32(s + 4 * i); // < 2^33 + 5
+            store_le32(tag + 4 * i, static_cast<std::uint32_t>(t));
+            t >>= 32;
+        }
+    }
+};
+
+}}} // namespace wg::WG_ABI::bundled
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace bundled {
 
 /// The accumulator h and the multiplier r. Between calls h < 2^130 + 2^128: its last word is at most 4, the others are
 /// full. The object does not wipe itself.
@@ -2025,60 +2059,7 @@ private:
 #endif
 
 /// In words of 32 bits.
-template <> struct poly1305_state<limbs32> {
-#ifdef WG_COMPACT
-    std::uint32_t u[8]; ///< the multiplier: 0, s_1, s_2, s_3, r_0, r_1, r_2, r_3
-    std::uint32_t h[5]; ///< the accumulator
-
-    /// Sets r to 16 bytes, clamped, and h to zero.
-    void start(byte const* from) noexcept {
-        for (auto& word : h) word = 0;
-        for (std::size_t i = 0; i < 4; ++i) {
-            std::uint32_t const word = load_le32(from + 4 * i) & 0x0ffffffc;
-            u[i] = word + (word >> 2);
-            u[4 + i] = word;
-        }
-        u[0] = 0;
-        u[4] = load_le32(from) & 0x0fffffff;
-    }
-
-    /// The same as `absorb` in other builds, but a loop over columns, which is less code: column i multiplies h_j by
-    /// u_(4 + i - j).
-    [[gnu::noinline]] void absorb(byte const* from, std::size_t blocks, std::uint32_t top) noexcept {
-        for (; blocks > 0; --blocks, from += poly1305_block_bytes) {
-            std::uint64_t t = 0;
-            for (std::size_t i = 0; i < 4; ++i) {
-                t += std::uint64_t{h[i]} + load_le32(from + 4 * i);
-                h[i] = static_cast<std::uint32_t>(t);
-                t >>= 32;
-            }
-            h[4] += static_cast<std::uint32_t>(t) + top; // <= 4 + 1 + 1
-            std::uint32_t d[4];
-            t = 0;
-#pragma GCC unroll 1
-            for (std::size_t i = 0; i < 4; ++i) {
-                asm volatile("" : : : "memory"); // keeps h in memory: there are too few registers for copies
-                t = (t >> 32) + std::uint64_t{h[0]} * u[4 + i];
-                t += std::uint64_t{h[1]} * u[3 + i];
-                t += std::uint64_t{h[2]} * u[2 + i];
-                t += std::uint64_t{h[3]} * u[1 + i];
-                t += std::uint64_t{h[4]} * u[i];
-                d[i] = static_cast<std::uint32_t>(t);
-            }
-            std::uint32_t const d4 = h[4] * u[4] + static_cast<std::uint32_t>(t >> 32);
-            t = (d4 >> 2) * std::uint64_t{5};
-            for (std::size_t i = 0; i < 4; ++i) {
-                t += d[i];
-                h[i] = static_cast<std::uint32_t>(t);
-                t >>= 32;
-            }
-            h[4] = static_cast<std::uint32_t>(t) + (d4 & 3); // <= 4
-        }
-    }
-#else
-    std::uint32_t r[4]; ///< the multiplier, clamped
-    std::uint32_t h[5]; ///< the accumulator
-
+template <> struct poly1305_state<limbs32> : poly1305_words<4> {
     /// Sets r to 16 bytes, clamped, and h to zero.
     void start(byte const* from) noexcept {
         for (std::size_t i = 0; i < 4; ++i) r[i] = load_le32(from + 4 * i) & (i == 0 ? 0x0fffffffu : 0x0ffffffcu);
@@ -2121,20 +2102,6 @@ template <> struct poly1305_state<limbs32> {
             h4 = static_cast<std::uint32_t>((t >> 32) + (d4 & 3)); // <= 4
         }
         h[0] = h0, h[1] = h1, h[2] = h2, h[3] = h3, h[4] = h4;
-    }
-#endif
-
-    /// tag = (h mod p) + s mod 2^128. `tag` and `s` have 16 bytes.
-    void finish(byte* tag, byte const* s) noexcept {
-        // h < 2p, so h mod p is h or h - p. It is h - p = h + 5 - 2^130 if h + 5 >= 2^130.
-        std::uint64_t t = 5;
-        for (std::size_t i = 0; i < 4; ++i) t = (t + h[i]) >> 32;
-        t = mask_of((h[4] + static_cast<std::uint32_t>(t)) >> 2) & 5; // the sum is <= 5 before its shift
-        for (std::size_t i = 0; i < 4; ++i) {
-            t += std::uint64_t{h[i]} + load_le32(s + 4 * i); // < 2^33 + 5
-            store_le32(tag + 4 * i, static_cast<std::uint32_t>(t));
-            t >>= 32;
-        }
     }
 };
 
@@ -7703,6 +7670,69 @@ private:
 }}} // namespace wg::WG_ABI::bundled
 
 #endif
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 (RFC 8439, section 2.5) for machines with a few kilobytes of memory: loops in place of unrolled code.
+// Folder: backends/bundled; an object is used by one thread at a time.
+#ifndef WG_BACKENDS_BUNDLED_POLY1305_COMPACT_HPP
+#define WG_BACKENDS_BUNDLED_POLY1305_COMPACT_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace bundled {
+
+/// The same as poly1305_state, in small code. The multiplier is stored as 0, s_1, s_2, s_3, r_0, r_1, r_2, r_3; see
+/// poly1305.hpp for s_i.
+struct poly1305_compact_state : poly1305_words<8> {
+    /// Sets r to 16 bytes, clamped, and h to zero.
+    void start(byte const* from) noexcept {
+        for (auto& word : h) word = 0;
+        for (std::size_t i = 0; i < 4; ++i) {
+            std::uint32_t const word = load_le32(from + 4 * i) & 0x0ffffffc;
+            r[i] = word + (word >> 2);
+            r[4 + i] = word;
+        }
+        r[0] = 0;
+        r[4] = load_le32(from) & 0x0fffffff;
+    }
+
+    /// h = (h + block + top * 2^128) * r for each block of 16 bytes. `top` is 1, or 0 for a last block that contains
+    /// its own end bit. A loop over columns is less code than the columns of poly1305.hpp: column i multiplies h[j] by
+    /// r[4 + i - j].
+    [[gnu::noinline]] void absorb(byte const* from, std::size_t blocks, std::uint32_t top) noexcept {
+        for (; blocks > 0; --blocks, from += poly1305_block_bytes) {
+            std::uint64_t t = 0;
+            for (std::size_t i = 0; i < 4; ++i) {
+                t += std::uint64_t{h[i]} + load_le32(from + 4 * i);
+                h[i] = static_cast<std::uint32_t>(t);
+                t >>= 32;
+            }
+            h[4] += static_cast<std::uint32_t>(t) + top; // <= 4 + 1 + 1
+            std::uint32_t d[4];
+            t = 0;
+#pragma GCC unroll 1
+            for (std::size_t i = 0; i < 4; ++i) {
+                asm volatile("" : : : "memory"); // keeps h in memory: there are too few registers for copies
+                t = (t >> 32) + std::uint64_t{h[0]} * r[4 + i];
+                t += std::uint64_t{h[1]} * r[3 + i];
+                t += std::uint64_t{h[2]} * r[2 + i];
+                t += std::uint64_t{h[3]} * r[1 + i];
+                t += std::uint64_t{h[4]} * r[i];
+                d[i] = static_cast<std::uint32_t>(t);
+            }
+            std::uint32_t const d4 = h[4] * r[4] + static_cast<std::uint32_t>(t >> 32);
+            t = (d4 >> 2) * std::uint64_t{5};
+            for (std::size_t i = 0; i < 4; ++i) {
+                t += d[i];
+                h[i] = static_cast<std::uint32_t>(t);
+                t >>= 32;
+            }
+            h[4] = static_cast<std::uint32_t>(t) + (d4 & 3); // <= 4
+        }
+    }
+};
+
+}}} // namespace wg::WG_ABI::bundled
+
+#endif
 
 namespace wg { inline namespace WG_ABI { namespace bundled {
 
@@ -7754,7 +7784,7 @@ private:
     struct work {
         chacha20_words words; ///< the ChaCha20 state of the next block
         chacha20_words block; ///< the current block of keystream
-        poly1305_state<limbs32> mac;
+        poly1305_compact_state mac;
         byte s[poly1305_block_bytes];    ///< the second half of the one-time key
         byte tail[poly1305_block_bytes]; ///< the padded last block of authenticated data; in the end the tag
 

@@ -5,6 +5,7 @@
 #define WG_BACKENDS_BUNDLED_COMPACT_HPP
 
 #include "kernels.hpp"
+#include "poly1305_compact.hpp"
 
 namespace wg { inline namespace WG_ABI { namespace bundled {
 
@@ -56,7 +57,7 @@ private:
     struct work {
         chacha20_words words; ///< the ChaCha20 state of the next block
         chacha20_words block; ///< the current block of keystream
-        poly1305_state<limbs32> mac;
+        poly1305_compact_state mac;
         byte s[poly1305_block_bytes];    ///< the second half of the one-time key
         byte tail[poly1305_block_bytes]; ///< the padded last block of authenticated data; in the end the tag
 

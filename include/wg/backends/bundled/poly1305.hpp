@@ -2,6 +2,8 @@
 // The one-time authenticator Poly1305 (RFC 8439, section 2.5).
 // Folder: backends/bundled; an object is used by one thread at a time.
 //
+// Small machines use poly1305_compact.hpp instead.
+//
 // Limbs are full words of 32 or 64 bits, although the modulus p = 2^130 - 5 does not end at a word. This makes the
 // fewest limbs, and costs nothing: clamping clears the two lowest bits of every word r_i except r_0, so r_i / 4 is
 // exact. A product with r_i at 2^128 is 2^128 * r_i = 2^130 * (r_i / 4), which is 5 * (r_i / 4) modulo p. These are the
@@ -11,10 +13,9 @@
 
 #include "../../base/limits.hpp"
 #include "limbs.hpp"
+#include "poly1305_words.hpp"
 
 namespace wg { inline namespace WG_ABI { namespace bundled {
-
-inline constexpr std::size_t poly1305_block_bytes = 16; ///< of a message (RFC 8439, section 2.5)
 
 /// The accumulator h and the multiplier r. Between calls h < 2^130 + 2^128: its last word is at most 4, the others are
 /// full. The object does not wipe itself.
@@ -93,60 +94,7 @@ private:
 #endif
 
 /// In words of 32 bits.
-template <> struct poly1305_state<limbs32> {
-#ifdef WG_COMPACT
-    std::uint32_t u[8]; ///< the multiplier: 0, s_1, s_2, s_3, r_0, r_1, r_2, r_3
-    std::uint32_t h[5]; ///< the accumulator
-
-    /// Sets r to 16 bytes, clamped, and h to zero.
-    void start(byte const* from) noexcept {
-        for (auto& word : h) word = 0;
-        for (std::size_t i = 0; i < 4; ++i) {
-            std::uint32_t const word = load_le32(from + 4 * i) & 0x0ffffffc;
-            u[i] = word + (word >> 2);
-            u[4 + i] = word;
-        }
-        u[0] = 0;
-        u[4] = load_le32(from) & 0x0fffffff;
-    }
-
-    /// The same as `absorb` in other builds, but a loop over columns, which is less code: column i multiplies h_j by
-    /// u_(4 + i - j).
-    [[gnu::noinline]] void absorb(byte const* from, std::size_t blocks, std::uint32_t top) noexcept {
-        for (; blocks > 0; --blocks, from += poly1305_block_bytes) {
-            std::uint64_t t = 0;
-            for (std::size_t i = 0; i < 4; ++i) {
-                t += std::uint64_t{h[i]} + load_le32(from + 4 * i);
-                h[i] = static_cast<std::uint32_t>(t);
-                t >>= 32;
-            }
-            h[4] += static_cast<std::uint32_t>(t) + top; // <= 4 + 1 + 1
-            std::uint32_t d[4];
-            t = 0;
-#pragma GCC unroll 1
-            for (std::size_t i = 0; i < 4; ++i) {
-                asm volatile("" : : : "memory"); // keeps h in memory: there are too few registers for copies
-                t = (t >> 32) + std::uint64_t{h[0]} * u[4 + i];
-                t += std::uint64_t{h[1]} * u[3 + i];
-                t += std::uint64_t{h[2]} * u[2 + i];
-                t += std::uint64_t{h[3]} * u[1 + i];
-                t += std::uint64_t{h[4]} * u[i];
-                d[i] = static_cast<std::uint32_t>(t);
-            }
-            std::uint32_t const d4 = h[4] * u[4] + static_cast<std::uint32_t>(t >> 32);
-            t = (d4 >> 2) * std::uint64_t{5};
-            for (std::size_t i = 0; i < 4; ++i) {
-                t += d[i];
-                h[i] = static_cast<std::uint32_t>(t);
-                t >>= 32;
-            }
-            h[4] = static_cast<std::uint32_t>(t) + (d4 & 3); // <= 4
-        }
-    }
-#else
-    std::uint32_t r[4]; ///< the multiplier, clamped
-    std::uint32_t h[5]; ///< the accumulator
-
+template <> struct poly1305_state<limbs32> : poly1305_words<4> {
     /// Sets r to 16 bytes, clamped, and h to zero.
     void start(byte const* from) noexcept {
         for (std::size_t i = 0; i < 4; ++i) r[i] = load_le32(from + 4 * i) & (i == 0 ? 0x0fffffffu : 0x0ffffffcu);
@@ -189,20 +137,6 @@ template <> struct poly1305_state<limbs32> {
             h4 = static_cast<std::uint32_t>((t >> 32) + (d4 & 3)); // <= 4
         }
         h[0] = h0, h[1] = h1, h[2] = h2, h[3] = h3, h[4] = h4;
-    }
-#endif
-
-    /// tag = (h mod p) + s mod 2^128. `tag` and `s` have 16 bytes.
-    void finish(byte* tag, byte const* s) noexcept {
-        // h < 2p, so h mod p is h or h - p. It is h - p = h + 5 - 2^130 if h + 5 >= 2^130.
-        std::uint64_t t = 5;
-        for (std::size_t i = 0; i < 4; ++i) t = (t + h[i]) >> 32;
-        t = mask_of((h[4] + static_cast<std::uint32_t>(t)) >> 2) & 5; // the sum is <= 5 before its shift
-        for (std::size_t i = 0; i < 4; ++i) {
-            t += std::uint64_t{h[i]} + load_le32(s + 4 * i); // < 2^33 + 5
-            store_le32(tag + 4 * i, static_cast<std::uint32_t>(t));
-            t >>= 32;
-        }
     }
 };
 
