@@ -8216,7 +8216,7 @@ inline constexpr std::size_t compact_spill_bytes = bundled::spill_bytes + 80; //
     }
     compress_compact(w.h, w.padded, count + converted<std::uint32_t>(held), true);
     store_words(w.padded, w.h, 8);
-    if (w.out_bytes != 0) std::memcpy(w.out, w.padded, w.out_bytes);
+    std::memcpy(w.out, w.padded, w.out_bytes);
 }
 
 // The functions below take pointers and sizes and not spans, which compilers for 32-bit machines pass on the stack.
