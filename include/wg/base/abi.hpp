@@ -107,6 +107,13 @@ inline constexpr bool compact = true;
 inline constexpr bool compact = false;
 #endif
 
+/// WG_SMALL as a constant, for `if constexpr`.
+#ifdef WG_SMALL
+inline constexpr bool smallest = true;
+#else
+inline constexpr bool smallest = false;
+#endif
+
 /// WG_BARE as a constant, for `if constexpr`.
 #ifdef WG_BARE
 inline constexpr bool hostless = true;

@@ -97,12 +97,10 @@ private:
         while (size != 0) {
             next_block(w);
             std::size_t const now = (std::min)(size, chacha20_block_bytes);
-#ifndef WG_SMALL // WG_SMALL saves the code for words, and takes more time
-            if (now == chacha20_block_bytes)
+            if (!smallest && now == chacha20_block_bytes) // WG_SMALL saves this code, and takes more time
                 for (std::size_t i = 0; i < now; i += 4)
                     store_le32(dst + i, load_le32(src + i) ^ load_le32(w.keystream() + i));
             else
-#endif
                 for (std::size_t i = 0; i < now; ++i) dst[i] = static_cast<byte>(src[i] ^ w.keystream()[i]);
             dst += now, src += now, size -= now;
         }

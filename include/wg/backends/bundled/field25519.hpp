@@ -6,7 +6,12 @@
 
 #include "../../policy.hpp"
 #include "field25519_arm.hpp"
+#include "field25519_small.hpp"
+#include "field25519_words.hpp"
+#include "inversion25519.hpp"
 #include "limbs.hpp"
+
+#include <type_traits>
 
 namespace wg { inline namespace WG_ABI { namespace bundled {
 
@@ -143,6 +148,70 @@ private:
 
 #endif
 
+/// The portable arithmetic of field25519<limbs32>: sums, differences and products modulo 2^256 - 38. Each operand has
+/// eight words of any value, the lowest first; the result may be the same object as an operand.
+struct portable25519 {
+    /// to = a + b.
+    static void add(std::uint32_t* to, std::uint32_t const* a, std::uint32_t const* b) noexcept {
+        std::uint64_t t = 0;
+        for (std::size_t i = 0; i < 8; ++i) {
+            t += std::uint64_t{a[i]} + b[i]; // <= 2^33 - 1
+            to[i] = static_cast<std::uint32_t>(t);
+            t >>= 32;
+        }
+        field25519_detail::fold(to, static_cast<std::uint32_t>(t));
+    }
+
+    /// to = a - b.
+    static void subtract(std::uint32_t* to, std::uint32_t const* a, std::uint32_t const* b) noexcept {
+        std::uint64_t t = 0; // 0, or 2^64 - 1 for a borrow
+        for (std::size_t i = 0; i < 8; ++i) {
+            t += std::uint64_t{a[i]} - b[i];
+            to[i] = static_cast<std::uint32_t>(t);
+            t = std::uint64_t{0} - (t >> 63);
+        }
+        // A borrow added 2^256 = 38 modulo p, so 38 is subtracted. That may borrow once more; the value is then
+        // >= 2^256 - 38, so the second subtraction of 38 cannot borrow.
+        for (int again = 0; again < 2; ++again) {
+            t &= 38;
+            t = std::uint64_t{0} - t;
+            for (std::size_t i = 0; i < 8; ++i) {
+                t += to[i];
+                to[i] = static_cast<std::uint32_t>(t);
+                t = std::uint64_t{0} - (t >> 63);
+            }
+        }
+    }
+
+    /// to = a b.
+    static void multiply(std::uint32_t* to, std::uint32_t const* a, std::uint32_t const* b) noexcept {
+        std::uint32_t product[16] = {};
+        for (std::size_t i = 0; i < 8; ++i) {
+            std::uint64_t t = 0;
+            for (std::size_t j = 0; j < 8; ++j) {
+                // (2^32 - 1)^2 + 2 * (2^32 - 1) = 2^64 - 1
+                t = std::uint64_t{a[i]} * b[j] + product[i + j] + (t >> 32);
+                product[i + j] = static_cast<std::uint32_t>(t);
+            }
+            product[i + 8] = static_cast<std::uint32_t>(t >> 32);
+        }
+        std::uint64_t t = 0;
+        for (std::size_t i = 0; i < 8; ++i) {
+            t = std::uint64_t{product[i + 8]} * 38 + product[i] + (t >> 32); // < 39 * 2^32
+            to[i] = static_cast<std::uint32_t>(t);
+        }
+        field25519_detail::fold(to, static_cast<std::uint32_t>(t >> 32)); // <= 38
+        wipe(product);
+    }
+};
+
+/// The arithmetic of the build.
+#ifdef WG_ARM_PRODUCT
+using words25519 = arm25519;
+#else
+using words25519 = std::conditional_t<smallest, small25519, portable25519>;
+#endif
+
 /// Eight full words of 32 bits. Any value below 2^256 represents its remainder modulo p, so no operation has a range to
 /// keep: all take and return any words. 2^256 = 38 modulo p, so a carry out of the top word is multiplied by 38 and
 /// added to the bottom word.
@@ -176,101 +245,18 @@ template <> struct field25519<limbs32> {
         wipe(x);
     }
 
-#ifdef WG_SMALL
-    /// to = a + b if `minus` is 0, to = a - b if `minus` is all ones. The complement of b is 2^256 - 1 - b = 37 - b
-    /// modulo p. Adding the constant 2p - 37 = 2^256 - 75 to it makes -b. One function for both saves code size.
-    [[gnu::noinline]] static void add_signed(field25519& to, field25519 const& a, field25519 const& b,
-                                             std::uint32_t minus) noexcept {
-        std::uint64_t t = 0;
-        std::uint32_t constant = minus & ~std::uint32_t{74};
-        for (std::size_t i = 0; i < 8; ++i) {
-            t += std::uint64_t{a.v[i]} + (b.v[i] ^ minus) + constant; // <= 3 * (2^32 - 1) + 2
-            to.v[i] = static_cast<std::uint32_t>(t);
-            t >>= 32;
-            constant = minus;
-        }
-        to.fold(static_cast<std::uint32_t>(t));
-    }
-    /// to = a + b.
-    static void add(field25519& to, field25519 const& a, field25519 const& b) noexcept { add_signed(to, a, b, 0); }
-    /// to = a - b.
-    static void subtract(field25519& to, field25519 const& a, field25519 const& b) noexcept {
-        add_signed(to, a, b, 0xffffffff);
-    }
-#elif defined(WG_ARM_PRODUCT)
-    /// to = a + b.
-    static void add(field25519& to, field25519 const& a, field25519 const& b) noexcept { add25519_arm(to.v, a.v, b.v); }
-    /// to = a - b.
-    static void subtract(field25519& to, field25519 const& a, field25519 const& b) noexcept {
-        subtract25519_arm(to.v, a.v, b.v);
-    }
-#else
     /// to = a + b.
     static void add(field25519& to, field25519 const& a, field25519 const& b) noexcept {
-        std::uint64_t t = 0;
-        for (std::size_t i = 0; i < 8; ++i) {
-            t += std::uint64_t{a.v[i]} + b.v[i]; // <= 2^33 - 1
-            to.v[i] = static_cast<std::uint32_t>(t);
-            t >>= 32;
-        }
-        to.fold(static_cast<std::uint32_t>(t));
+        words25519::add(to.v, a.v, b.v);
     }
-
     /// to = a - b.
     static void subtract(field25519& to, field25519 const& a, field25519 const& b) noexcept {
-        std::uint64_t t = 0; // 0, or 2^64 - 1 for a borrow
-        for (std::size_t i = 0; i < 8; ++i) {
-            t += std::uint64_t{a.v[i]} - b.v[i];
-            to.v[i] = static_cast<std::uint32_t>(t);
-            t = std::uint64_t{0} - (t >> 63);
-        }
-        // A borrow added 2^256 = 38 modulo p, so 38 is subtracted. That may borrow once more; the value is then
-        // >= 2^256 - 38, so the second subtraction of 38 cannot borrow.
-        for (int again = 0; again < 2; ++again) {
-            t &= 38;
-            t = std::uint64_t{0} - t;
-            for (std::size_t i = 0; i < 8; ++i) {
-                t += to.v[i];
-                to.v[i] = static_cast<std::uint32_t>(t);
-                t = std::uint64_t{0} - (t >> 63);
-            }
-        }
+        words25519::subtract(to.v, a.v, b.v);
     }
-#endif
 
     /// to = a b.
     static void multiply(field25519& to, field25519 const& a, field25519 const& b) noexcept {
-#if defined(WG_ARM_PRODUCT)
-        multiply25519_arm(to.v, a.v, b.v);
-#elif defined(WG_SMALL)
-        std::uint32_t product[16]; // lies in this frame: a caller's `wipe_stack` clears it
-        for (std::size_t i = 0; i < 8; ++i) product[i] = 0;
-        for (std::size_t i = 0;; ++i) { // the ninth row adds the upper half times 38 to the lower half
-            bool const last = i == 8;
-            std::uint32_t const top =
-                add_product(product + (last ? 0 : i), last ? 38 : a.v[i], last ? product + 8 : b.v);
-            if (last) return to.fold(product, top); // <= 38
-            product[i + 8] = top;
-        }
-#else
-        std::uint32_t product[16] = {};
-        for (std::size_t i = 0; i < 8; ++i) {
-            std::uint64_t t = 0;
-            for (std::size_t j = 0; j < 8; ++j) {
-                // (2^32 - 1)^2 + 2 * (2^32 - 1) = 2^64 - 1
-                t = std::uint64_t{a.v[i]} * b.v[j] + product[i + j] + (t >> 32);
-                product[i + j] = static_cast<std::uint32_t>(t);
-            }
-            product[i + 8] = static_cast<std::uint32_t>(t >> 32);
-        }
-        std::uint64_t t = 0;
-        for (std::size_t i = 0; i < 8; ++i) {
-            t = std::uint64_t{product[i + 8]} * 38 + product[i] + (t >> 32); // < 39 * 2^32
-            to.v[i] = static_cast<std::uint32_t>(t);
-        }
-        to.fold(static_cast<std::uint32_t>(t >> 32)); // <= 38
-        wipe(product);
-#endif
+        words25519::multiply(to.v, a.v, b.v);
     }
 
     /// to = a^2.
@@ -283,7 +269,7 @@ template <> struct field25519<limbs32> {
             t = std::uint64_t{a.v[i]} * factor + (t >> 32);
             to.v[i] = static_cast<std::uint32_t>(t);
         }
-        to.fold(static_cast<std::uint32_t>(t >> 32));
+        field25519_detail::fold(to.v, static_cast<std::uint32_t>(t >> 32));
     }
 
     /// Exchanges a and b if `swap` is 1; `swap` is 0 or 1. The time does not depend on it.
@@ -296,54 +282,8 @@ template <> struct field25519<limbs32> {
     }
 
 private:
-#ifdef WG_SMALL
-    /// Adds a * b to the eight words of `to`. Returns: the carry out of the top word.
-    [[gnu::always_inline]] static std::uint32_t add_product(std::uint32_t* to, std::uint32_t a,
-                                                            std::uint32_t const* b) noexcept {
-        std::uint32_t carry = 0;
-#ifdef __thumb2__
-        std::uint32_t const* const end = b + 8;
-        std::uint32_t x, y, low, next, high;
-        asm("1:\n\tldrd %[x], %[y], [%[b]], #8\n\tldrd %[low], %[next], [%[to]]\n\t"
-            "mov %[high], #0\n\tumlal %[low], %[high], %[a], %[x]\n\t"
-            "adds %[low], %[low], %[carry]\n\tadc %[carry], %[high], #0\n\t"
-            "mov %[high], #0\n\tumlal %[next], %[high], %[a], %[y]\n\t"
-            "adds %[next], %[next], %[carry]\n\tadc %[carry], %[high], #0\n\t"
-            "strd %[low], %[next], [%[to]], #8\n\tcmp %[b], %[end]\n\tbne 1b"
-            : [x] "=&r"(x), [y] "=&r"(y), [low] "=&r"(low), [next] "=&r"(next), [high] "=&r"(high), [to] "+r"(to),
-              [b] "+r"(b), [carry] "+r"(carry)
-            : [a] "r"(a), [end] "r"(end)
-            : "cc", "memory");
-#else
-        for (std::size_t i = 0; i < 8; ++i) {
-            // (2^32 - 1)^2 + 2 * (2^32 - 1) = 2^64 - 1
-            std::uint64_t const t = std::uint64_t{a} * b[i] + to[i] + carry;
-            to[i] = static_cast<std::uint32_t>(t);
-            carry = static_cast<std::uint32_t>(t >> 32);
-        }
-#endif
-        return carry;
-    }
-#endif
-
-    /// Sets the element to the eight `words` plus t, |t| < 2^63. Returns: the carry out of the top word.
-    WG_OUTLINE std::uint32_t add_to(std::uint32_t const* words, std::int64_t t) noexcept {
-        for (std::size_t i = 0; i < 8; ++i) {
-            t += words[i];
-            v[i] = static_cast<std::uint32_t>(t);
-            t >>= 32;
-        }
-        return static_cast<std::uint32_t>(t);
-    }
-    /// Adds t, |t| < 2^63, to the element. Returns: the carry out of the top word.
-    std::uint32_t add_word(std::int64_t t) noexcept { return add_to(v, t); }
-
-    /// Sets the element to the eight `words` plus top * 2^256 modulo p; top is < 2^17 or so.
-    void fold(std::uint32_t const* words, std::uint32_t top) noexcept {
-        std::uint32_t const again = add_to(words, std::int64_t{top} * 38); // 0 or 1; if 1, the rest is < 2^23
-        v[0] += again * 38;
-    }
-    void fold(std::uint32_t top) noexcept { fold(v, top); }
+    /// Adds t, |t| < 2^63, to the element.
+    void add_word(std::int64_t t) noexcept { field25519_detail::add_to(v, v, t); }
 
     /// Clears bit 255. Returns: the bit, 0 or 1.
     std::int32_t take_top_bit() noexcept {
@@ -371,15 +311,8 @@ template <class Field> inline void square_times(Field& x, int times) noexcept {
 /// z = z^(p - 2) = 1/z by Fermat's little theorem, and 0 for 0. In binary, p - 2 = 2^255 - 21 is 250 ones, then 01011.
 /// An element named a_n is z^(2^n - 1).
 template <class Field> [[gnu::noinline]] void invert(Field& z, field25519_scratch<Field>& w) noexcept {
-#ifdef WG_SMALL
-    Field& base = w.a;
-    base = z;
-    for (int bit = 254; bit-- > 0;) { // smaller than the chain below, with twice the multiplications
-        Field::multiply(z, z, z);
-        if (bit != 2 && bit != 4) Field::multiply(z, z, base);
-    }
-#else
     Field& t = w.a;
+    if constexpr (smallest) return small_invert(z, t);
     Field& a_5 = w.b;
     Field& a_k = w.c; // a_10, then a_50
     Field& z_11 = w.d;
@@ -416,170 +349,9 @@ template <class Field> [[gnu::noinline]] void invert(Field& z, field25519_scratc
     Field::multiply(t, t, a_k); // a_250
     square_times(t, 5);
     Field::multiply(z, t, z_11); // the last five bits, 01011, are 11
-#endif
 }
 
 #ifdef __SIZEOF_INT128__
-
-/// 1/x modulo p by division steps (Bernstein, Yang, "Fast constant-time gcd computation and modular inversion", 2019),
-/// in the variant that starts with delta = 1/2: 590 steps compute gcd(p, x) for every x < 2^256 (Wuille, "The safegcd
-/// implementation in libsecp256k1 explained", 2021). 59 steps read the lowest words of f and g only. Their effect is a
-/// matrix, which is then applied to f, g and to d, e, where f = d x and g = e x modulo p.
-/// This is twice as fast as the power p - 2. The steps and their number are the same for every x.
-class inversion25519 {
-public:
-    /// to = 1/x, and 0 for x = 0. Both are words, the lowest first, of values below p.
-    static void invert(std::uint64_t (&to)[4], std::uint64_t const (&x)[4]) noexcept {
-        inversion25519 w;
-        w.f = {{-19, 0, 0, 0, 128}};
-        w.g = {{to_limb(x[0]), to_limb(x[0] >> 62 | x[1] << 2), to_limb(x[1] >> 60 | x[2] << 4),
-                to_limb(x[2] >> 58 | x[3] << 6), static_cast<std::int64_t>(x[3] >> 56)}};
-        w.d = {{0, 0, 0, 0, 0}};
-        w.e = {{1, 0, 0, 0, 0}};
-        std::int64_t minus_delta = -1; // -delta - 1/2, an integer
-        for (int i = 0; i < 10; ++i) {
-            w.steps(minus_delta);
-            apply_modulo_p(w.d, w.e, w.m);
-            apply(w.f, w.g, w.m);
-        }
-        w.finish(to);
-    }
-
-private:
-    __extension__ typedef __int128 int128;
-    static constexpr std::uint64_t limb_mask = (std::uint64_t{1} << 62) - 1;
-
-    /// Five limbs of 62 bits, the lowest first; the highest holds the sign.
-    struct number {
-        std::int64_t v[5];
-    };
-    /// The effect of 59 steps: f, g become (u f + v g) / 2^62, (q f + r g) / 2^62. |u| + |v| <= 2^62,
-    /// |q| + |r| <= 2^62.
-    struct matrix {
-        std::int64_t u, v, q, r;
-    };
-
-    number f, g, d, e;
-    matrix m;
-
-    inversion25519() noexcept {}
-    ~inversion25519() { wipe(static_cast<void*>(this), sizeof *this); }
-
-    static std::int64_t to_limb(std::uint64_t word) noexcept { return static_cast<std::int64_t>(word & limb_mask); }
-    static std::int64_t low(int128 x) noexcept { return to_limb(static_cast<std::uint64_t>(x)); }
-    static int128 wide(std::int64_t a, std::int64_t b) noexcept { return int128{a} * b; }
-
-    /// Sets m to the matrix of the next 59 steps. A step: if g is odd and delta > 0, then f, g = g, (g - f) / 2 and
-    /// delta = 1 - delta. Else g = (g + f) / 2 if g is odd, g = g / 2 if g is even, and delta = 1 + delta. The matrix
-    /// has integers only: where a step halves g, the row of f is doubled instead.
-    void steps(std::int64_t& minus_delta) noexcept {
-        std::uint64_t a = static_cast<std::uint64_t>(f.v[0]) | static_cast<std::uint64_t>(f.v[1]) << 62;
-        std::uint64_t b = static_cast<std::uint64_t>(g.v[0]) | static_cast<std::uint64_t>(g.v[1]) << 62;
-        matrix const x = some_steps(30, a, b, minus_delta), y = some_steps(29, a, b, minus_delta);
-        // y x, and 2^62 = 8 * 2^59
-        m = {8 * (y.u * x.u + y.v * x.q), 8 * (y.u * x.v + y.v * x.r), 8 * (y.q * x.u + y.r * x.q),
-             8 * (y.q * x.v + y.r * x.r)};
-    }
-
-    /// The matrix of `count` steps, at most 30: |u| + |v| <= 2^30, so one word holds both as u + 2^32 v, and one
-    /// addition serves both. a and b are the low words of f and g. They may wrap: n further steps
-    /// read only the n lowest bits.
-    [[gnu::always_inline]] static matrix some_steps(int count, std::uint64_t& a, std::uint64_t& b,
-                                                    std::int64_t& minus_delta) noexcept {
-        std::uint64_t uv = 1, qr = std::uint64_t{1} << 32, delta = static_cast<std::uint64_t>(minus_delta);
-        for (int i = 0; i < count; ++i) {
-            std::uint64_t const odd = mask_of(b & 1), positive = mask_of(delta >> 63), both = odd & positive;
-            delta = (delta ^ both) - 1;
-            // The loop is one chain of dependent operations. To keep it short, values that depend on nothing recent
-            // come first, and f is selected by a mask and not computed as f + (g - f).
-            std::uint64_t const minus_a = (a ^ positive) - positive, minus_uv = (uv ^ positive) - positive;
-            a ^= (a ^ b) & both;
-            uv ^= (uv ^ qr) & both;
-            b += minus_a & odd;
-            qr += minus_uv & odd;
-            b >>= 1;
-            uv <<= 1;
-        }
-        minus_delta = static_cast<std::int64_t>(delta);
-        std::int64_t const u = static_cast<std::int32_t>(static_cast<std::uint32_t>(uv)),
-                           q = static_cast<std::int32_t>(static_cast<std::uint32_t>(qr));
-        return {u, (static_cast<std::int64_t>(uv) - u) >> 32, q, (static_cast<std::int64_t>(qr) - q) >> 32};
-    }
-
-    /// x, y = (u x + v y) / 2^62, (q x + r y) / 2^62. The divisions are exact. |x|, |y| < 2^256 before and after.
-    static void apply(number& x, number& y, matrix const& m) noexcept {
-        int128 s = wide(m.u, x.v[0]) + wide(m.v, y.v[0]), t = wide(m.q, x.v[0]) + wide(m.r, y.v[0]);
-        for (int i = 1; i < 5; ++i) { // sums < 2^62 * 2^62 + 2^63
-            s = (s >> 62) + wide(m.u, x.v[i]) + wide(m.v, y.v[i]);
-            t = (t >> 62) + wide(m.q, x.v[i]) + wide(m.r, y.v[i]);
-            x.v[i - 1] = low(s);
-            y.v[i - 1] = low(t);
-        }
-        x.v[4] = static_cast<std::int64_t>(s >> 62);
-        y.v[4] = static_cast<std::int64_t>(t >> 62);
-    }
-
-    /// `apply` modulo p: multiples of p are added first, so that the divisions are exact. x and y are > -2p and < p,
-    /// before and after.
-    static void apply_modulo_p(number& x, number& y, matrix const& m) noexcept {
-        // p is added to a negative x or y, so that |x|, |y| < p. The sums are then > -2^62 p and < 2^62 p.
-        std::int64_t const x_sign = x.v[4] >> 63, y_sign = y.v[4] >> 63;
-        int128 s = wide(m.u, x.v[0]) + wide(m.v, y.v[0]), t = wide(m.q, x.v[0]) + wide(m.r, y.v[0]);
-        std::int64_t const k = multiple((m.u & x_sign) + (m.v & y_sign), s),
-                           l = multiple((m.q & x_sign) + (m.r & y_sign), t);
-        s -= wide(19, k);
-        t -= wide(19, l);
-        for (int i = 1; i < 5; ++i) {
-            s = (s >> 62) + wide(m.u, x.v[i]) + wide(m.v, y.v[i]);
-            t = (t >> 62) + wide(m.q, x.v[i]) + wide(m.r, y.v[i]);
-            if (i == 4) { // p = 2^255 - 19, 255 = 4 * 62 + 7
-                s += wide(128, k);
-                t += wide(128, l);
-            }
-            x.v[i - 1] = low(s);
-            y.v[i - 1] = low(t);
-        }
-        x.v[4] = static_cast<std::int64_t>(s >> 62);
-        y.v[4] = static_cast<std::int64_t>(t >> 62);
-    }
-
-    /// The greatest k <= `most` for which the lowest 62 bits of sum + k p are zero: 19 k = sum modulo 2^62.
-    static std::int64_t multiple(std::int64_t most, int128 sum) noexcept {
-        constexpr std::uint64_t inverse_of_19 = 0x86bca1af286bca1b; // modulo 2^64
-        static_assert(inverse_of_19 * 19 == 1);
-        std::uint64_t const k = static_cast<std::uint64_t>(sum) * inverse_of_19;
-        return most - static_cast<std::int64_t>((static_cast<std::uint64_t>(most) - k) & limb_mask);
-    }
-
-    /// Writes the result, d times the sign of f. f is 1 or -1 after the last step. For x = 0, f is still p and d is 0.
-    void finish(std::uint64_t (&to)[4]) const noexcept {
-        std::int64_t const sign = f.v[4] >> 63;
-        number x = d;
-        add_p(x, x.v[4] >> 63); // > -p, < p
-        std::int64_t t = 0;
-        for (int i = 0; i < 5; ++i) {
-            t += (x.v[i] ^ sign) - sign;
-            x.v[i] = i < 4 ? t & static_cast<std::int64_t>(limb_mask) : t;
-            t >>= 62;
-        }
-        add_p(x, x.v[4] >> 63); // >= 0, < p
-        std::uint64_t w[5];
-        for (int i = 0; i < 5; ++i) w[i] = static_cast<std::uint64_t>(x.v[i]);
-        to[0] = w[0] | w[1] << 62;
-        to[1] = w[1] >> 2 | w[2] << 60;
-        to[2] = w[2] >> 4 | w[3] << 58;
-        to[3] = w[3] >> 6 | w[4] << 56;
-        wipe(x);
-        wipe(w);
-    }
-
-    /// Adds p to x if `all` is all ones, and nothing if it is 0. Then carries.
-    static void add_p(number& x, std::int64_t all) noexcept {
-        x.v[0] -= 19 & all;
-        x.v[4] += 128 & all;
-        for (int i = 0; i < 4; ++i) x.v[i + 1] += x.v[i] >> 62, x.v[i] &= static_cast<std::int64_t>(limb_mask);
-    }
-};
 
 /// z = 1/z, and 0 for 0. Before: tight or loose. After: tight.
 [[gnu::noinline]] inline void invert(field25519<limbs64>& z) noexcept {

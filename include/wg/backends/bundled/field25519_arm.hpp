@@ -123,6 +123,23 @@ namespace bundled {
 }
 
 // clang-format on
+
+/// The arithmetic of field25519<limbs32> by the functions above.
+struct arm25519 {
+    /// to = a + b.
+    static void add(std::uint32_t* to, std::uint32_t const* a, std::uint32_t const* b) noexcept {
+        add25519_arm(to, a, b);
+    }
+    /// to = a - b.
+    static void subtract(std::uint32_t* to, std::uint32_t const* a, std::uint32_t const* b) noexcept {
+        subtract25519_arm(to, a, b);
+    }
+    /// to = a b.
+    static void multiply(std::uint32_t* to, std::uint32_t const* a, std::uint32_t const* b) noexcept {
+        multiply25519_arm(to, a, b);
+    }
+};
+
 }}} // namespace wg::WG_ABI::bundled
 
 #undef WG_ARM_CHAIN

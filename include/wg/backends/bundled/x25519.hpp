@@ -11,8 +11,53 @@
 #include "field25519.hpp"
 #include "x25519_base.hpp"
 #include "x25519_ifma8.hpp"
+#include "x25519_small.hpp"
+
+#include <type_traits>
 
 namespace wg { inline namespace WG_ABI { namespace bundled {
+
+namespace x25519_detail {
+
+/// All secrets of the ladder in one object, so that one wipe clears them. The points x2:z2 and x3:z3 differ by the
+/// point x1.
+template <class Field> struct points : field25519_scratch<Field> {
+    Field x1, x2, z2;
+
+    ~points() { wipe(static_cast<void*>(this), sizeof *this); }
+
+    /// Sets x2:z2 to the neutral point and z3 to 1.
+    void start() noexcept {
+        x2.set_small(1);
+        z2.set_small(0);
+        this->z3.set_small(1);
+    }
+
+    /// Doubles x2:z2 and adds the old x2:z2 to x3:z3 (RFC 7748, section 5). Every operand of add and subtract is tight;
+    /// every result of them is a factor of a product.
+    [[gnu::noinline]] static void step(points& w) noexcept {
+        Field::add(w.a, w.x2, w.z2);
+        Field::subtract(w.b, w.x2, w.z2);
+        Field::add(w.c, w.x3, w.z3);
+        Field::subtract(w.d, w.x3, w.z3);
+        Field::multiply(w.d, w.d, w.a);
+        Field::multiply(w.c, w.c, w.b);
+        Field::add(w.x3, w.d, w.c);
+        Field::subtract(w.z3, w.d, w.c);
+        Field::square(w.x3, w.x3);
+        Field::square(w.z3, w.z3);
+        Field::multiply(w.z3, w.z3, w.x1);
+        Field::square(w.a, w.a);
+        Field::square(w.b, w.b);
+        Field::multiply(w.x2, w.a, w.b);
+        Field::subtract(w.b, w.a, w.b);
+        Field::multiply_small(w.c, w.b, 121665); // (486662 - 2) / 4
+        Field::add(w.c, w.c, w.a);
+        Field::multiply(w.z2, w.b, w.c);
+    }
+};
+
+} // namespace x25519_detail
 
 /// The portable X25519 ladder. `Limbs`: the words of the field, limbs32 or limbs64.
 template <class Limbs = default_limbs> class x25519 {
@@ -28,28 +73,11 @@ public:
 private:
     using field = field25519<Limbs>;
 
-    /// All secrets of the ladder in one object, so that one wipe clears them. The points x2:z2 and x3:z3 differ by the
-    /// point x1.
-    struct work : field25519_scratch<field> {
-        field x1, x2, z2;
-#ifdef WG_SMALL
-        field k; ///< (486662 - 2) / 4
-#endif
-
-        ~work() { wipe(static_cast<void*>(this), sizeof *this); }
-    };
+    using work = std::conditional_t<smallest, x25519_detail::small_points<field>, x25519_detail::points<field>>;
 
     [[gnu::noinline]] static void ladder(std::span<byte, key_bytes> out, key_view scalar, key_view point) noexcept {
         work w;
-#ifdef WG_SMALL
-        std::memset(static_cast<void*>(&w), 0, sizeof w);
-        w.x2.v[0] = w.z3.v[0] = 1;
-        w.k.v[0] = 121665;
-#else
-        w.x2.set_small(1);
-        w.z2.set_small(0);
-        w.z3.set_small(1);
-#endif
+        w.start();
         w.x1.decode(point.data());
         w.x3 = w.x1;
 
@@ -60,7 +88,7 @@ private:
             if (bit < 3) now = 0;
             swap_points(swapped ^ now, w);
             swapped = now;
-            step(w);
+            work::step(w);
         }
         // The lowest bits of a clamped scalar are clear, so `swapped` is 0. The call costs next to nothing.
         swap_points(swapped, w);
@@ -83,56 +111,6 @@ private:
             field::swap_if(swap, w.z2, w.z3);
         }
     }
-
-#ifdef WG_SMALL
-    // `step` below as a table of instructions, which is smaller than its calls. An operand is the index of an element
-    // in `work`.
-    enum element : byte { x3, z3, a, b, c, d, x1, x2, z2, k };
-    enum operation : byte { plus, minus, times };
-    struct instruction { // all[to] = all[left] what all[right]
-        byte what : 4, to : 4, left : 4, right : 4;
-    };
-    static constexpr instruction program[] = {
-        {plus, a, x2, z2},   {minus, b, x2, z2}, {plus, c, x3, z3}, {minus, d, x3, z3},  {times, d, d, a},
-        {times, c, c, b},    {plus, x3, d, c},   {minus, z3, d, c}, {times, x3, x3, x3}, {times, z3, z3, z3},
-        {times, z3, z3, x1}, {times, a, a, a},   {times, b, b, b},  {times, x2, a, b},   {minus, b, a, b},
-        {times, c, b, k},    {plus, c, c, a},    {times, z2, b, c}};
-
-    /// Doubles x2:z2 and adds the old x2:z2 to x3:z3.
-    [[gnu::noinline]] static void step(work& w) noexcept {
-        static_assert(sizeof(work) == 10 * sizeof(field)); // the elements are an array
-        field* const all = &w.x3;
-        for (instruction const now : program) {
-            field &to = all[now.to], &left = all[now.left], &right = all[now.right];
-            if (now.what == times) field::multiply(to, left, right);
-            else if (now.what == plus) field::add(to, left, right);
-            else field::subtract(to, left, right);
-        }
-    }
-#else
-    /// Doubles x2:z2 and adds the old x2:z2 to x3:z3 (RFC 7748, section 5). Every operand of add and subtract is tight;
-    /// every result of them is a factor of a product.
-    [[gnu::noinline]] static void step(work& w) noexcept {
-        field::add(w.a, w.x2, w.z2);
-        field::subtract(w.b, w.x2, w.z2);
-        field::add(w.c, w.x3, w.z3);
-        field::subtract(w.d, w.x3, w.z3);
-        field::multiply(w.d, w.d, w.a);
-        field::multiply(w.c, w.c, w.b);
-        field::add(w.x3, w.d, w.c);
-        field::subtract(w.z3, w.d, w.c);
-        field::square(w.x3, w.x3);
-        field::square(w.z3, w.z3);
-        field::multiply(w.z3, w.z3, w.x1);
-        field::square(w.a, w.a);
-        field::square(w.b, w.b);
-        field::multiply(w.x2, w.a, w.b);
-        field::subtract(w.b, w.a, w.b);
-        field::multiply_small(w.c, w.b, 121665); // (486662 - 2) / 4
-        field::add(w.c, w.c, w.a);
-        field::multiply(w.z2, w.b, w.c);
-    }
-#endif
 };
 
 /// The default model of dh_backend, with `dh_batch`: it uses the fastest kernels that the processor has. Any thread.
@@ -169,12 +147,12 @@ WG_CHOICE void x25519_dh::dh_public(public_key& out, secret<key_bytes> const& sc
     if (has(allowed_, cpu::ifma)) return ifma_x25519::multiply_base(out, scalar.expose());
     if (has(allowed_, cpu::avx2)) return avx2_x25519::multiply_base(out, scalar.expose());
 #endif
-#ifdef WG_COMPACT
-    out = {9}; // the base point; `multiply` reads it before it writes the result
-    static_cast<void>(x25519<>::multiply(out, scalar.expose(), out)); // never zero: the point has prime order
-#else
-    x25519_base<>::multiply(out, scalar.expose());
-#endif
+    if constexpr (compact) {
+        out = {9}; // the base point; `multiply` reads it before it writes the result
+        static_cast<void>(x25519<>::multiply(out, scalar.expose(), out)); // never zero: the point has prime order
+    } else {
+        x25519_base<>::multiply(out, scalar.expose());
+    }
 }
 
 WG_CHOICE void x25519_dh::dh_batch(std::span<dh_item> items) const noexcept {

@@ -16,8 +16,6 @@
 
 #include "field25519.hpp"
 
-#ifndef WG_COMPACT
-
 namespace wg { inline namespace WG_ABI { namespace bundled {
 
 /// The digits of a scalar for the combs, and the table of points.
@@ -189,7 +187,5 @@ private:
 };
 
 }}} // namespace wg::WG_ABI::bundled
-
-#endif
 
 #endif
