@@ -1469,13 +1469,13 @@ namespace wg { inline namespace WG_ABI { namespace bundled {
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// The machine words that the bundled primitives calculate with, and functions that wipe the stack and registers.
-// Folder: backends/bundled; pure.
+// The machine words that the bundled primitives calculate with. Folder: backends/bundled; pure.
 #ifndef WG_BACKENDS_BUNDLED_LIMBS_HPP
 #define WG_BACKENDS_BUNDLED_LIMBS_HPP
 
 
 #include <cstdint>
+#include <type_traits>
 
 namespace wg { inline namespace WG_ABI { namespace bundled {
 
@@ -1487,12 +1487,10 @@ struct limbs32 {};
 struct limbs64 {};
 /// A product of two 64-bit words. The keyword silences -Wpedantic.
 __extension__ typedef unsigned __int128 uint128;
-#endif
-
 /// The widest limbs that the compiler supports; in a WG_COMPACT build always `limbs32`.
-#if defined(__SIZEOF_INT128__) && !defined(WG_COMPACT)
-using default_limbs = limbs64;
+using default_limbs = std::conditional_t<compact, limbs32, limbs64>;
 #else
+/// The widest limbs that the compiler supports.
 using default_limbs = limbs32;
 #endif
 
@@ -1513,15 +1511,21 @@ template <class Word> inline Word mask_of(Word bit) noexcept {
     return mask;
 }
 
-/// Bytes of stack that a primitive uses beside its named state: spilled and saved registers. With optimisation, g++ 12
-/// and clang 16 use about half of this. Without optimisation they use more, and a part of that is not wiped.
-#if defined(__arm__) && defined(WG_COMPACT)
-inline constexpr std::size_t spill_bytes = 96; // few registers of 4 bytes; bench/firmware checks what is left
-#elif defined(WG_COMPACT)
-inline constexpr std::size_t spill_bytes = 384;
-#else
-inline constexpr std::size_t spill_bytes = 640;
+}}} // namespace wg::WG_ABI::bundled
+
 #endif
+// SPDX-License-Identifier: BSL-1.0
+// Wipes what primitives leave on the stack beside their named objects. Folder: backends/bundled; pure.
+#ifndef WG_BACKENDS_BUNDLED_WIPE_STACK_HPP
+#define WG_BACKENDS_BUNDLED_WIPE_STACK_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Clears the registers of the baseline instruction set, which may hold secrets. Folder: backends/bundled; pure.
+#ifndef WG_BACKENDS_BUNDLED_WIPE_REGISTERS_HPP
+#define WG_BACKENDS_BUNDLED_WIPE_REGISTERS_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace bundled {
 
 /// Clears the registers that a function may change without saving them. A kernel that uses wider registers than the
 /// program's baseline clears those itself.
@@ -1558,6 +1562,66 @@ inline constexpr std::size_t spill_bytes = 640;
 #endif
 }
 
+}}} // namespace wg::WG_ABI::bundled
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// `wipe_stack` for machines with a few kilobytes of memory. Folder: backends/bundled; pure.
+#ifndef WG_BACKENDS_BUNDLED_WIPE_STACK_COMPACT_HPP
+#define WG_BACKENDS_BUNDLED_WIPE_STACK_COMPACT_HPP
+
+
+#include <cstddef>
+#include <cstdint>
+
+namespace wg { inline namespace WG_ABI { namespace bundled {
+
+/// `spill_bytes` of WG_COMPACT builds.
+#ifdef __arm__
+inline constexpr std::size_t compact_spill_bytes = 96; // few registers of 4 bytes; bench/firmware checks what is left
+#else
+inline constexpr std::size_t compact_spill_bytes = 384;
+#endif
+
+#ifdef __thumb2__
+/// Overwrites `size` bytes below the stack pointer; `size` is a multiple of four. Interrupts may use this memory
+/// meanwhile.
+[[gnu::naked, gnu::noinline]] inline void wipe_below([[maybe_unused]] std::size_t size) noexcept {
+    asm volatile("mov r2, sp\n\tsubs r0, r2, r0\n\tmovs r1, #0\n\t"
+                 "1: str r1, [r0], #4\n\tcmp r0, r2\n\tbne 1b\n\tbx lr");
+}
+/// Overwrites at least `Bytes` bytes of stack below the caller's frame. Thumb-2 needs no frame for it.
+template <std::size_t Bytes> [[gnu::always_inline]] inline void wipe_compact_frame() noexcept {
+    wipe_below((Bytes + 3) / 4 * 4);
+}
+#else
+/// Overwrites at least `Bytes` bytes of stack with its own frame, and clears registers.
+template <std::size_t Bytes> [[gnu::noinline]] inline void wipe_compact_frame() noexcept {
+    std::uint32_t frame[(Bytes + 3) / 4]; // wiped by a loop: a call would use stack below this frame
+    for (std::uint32_t& word : frame) {
+        word = 0;
+        asm volatile("" : : "r"(&word) : "memory");
+    }
+    wipe_baseline_registers();
+}
+#endif
+
+/// `wipe_stack` of WG_COMPACT builds.
+template <std::size_t Bytes> [[gnu::always_inline]] inline void wipe_stack_compact() noexcept {
+    wipe_compact_frame<Bytes>();
+    asm volatile(""); // prevents a tail call, which would free the caller's frame first: `Bytes` does not count it
+}
+
+}}} // namespace wg::WG_ABI::bundled
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace bundled {
+
+/// Bytes of stack that a primitive uses beside its named state: spilled and saved registers. With optimisation, g++ 12
+/// and clang 16 use about half of this. Without optimisation they use more, and a part of that is not wiped.
+inline constexpr std::size_t spill_bytes = compact ? compact_spill_bytes : 640;
+
 /// `wipe` of a size that is known at compile time, a multiple of 16 with SSE2. For a few hundred bytes, stores are
 /// faster than the string instruction that g++ uses.
 template <std::size_t Bytes> [[gnu::always_inline]] inline void wipe_fixed(void* memory) noexcept {
@@ -1575,44 +1639,21 @@ template <std::size_t Bytes> [[gnu::always_inline]] inline void wipe_fixed(void*
 #endif
 }
 
-#if defined(WG_COMPACT) && defined(__thumb2__)
-/// Overwrites `size` bytes below the stack pointer; `size` is a multiple of four. Interrupts may use this memory
-/// meanwhile.
-[[gnu::naked, gnu::noinline]] inline void wipe_below([[maybe_unused]] std::size_t size) noexcept {
-    asm volatile("mov r2, sp\n\tsubs r0, r2, r0\n\tmovs r1, #0\n\t"
-                 "1: str r1, [r0], #4\n\tcmp r0, r2\n\tbne 1b\n\tbx lr");
-}
-#else
 /// Overwrites at least `Bytes` bytes of stack with its own frame, and clears registers. See `wipe_stack`.
 template <std::size_t Bytes> [[gnu::noinline]] inline void wipe_frame() noexcept {
-#ifdef WG_COMPACT
-    std::uint32_t frame[(Bytes + 3) / 4]; // wiped by a loop: a call would use stack below this frame
-    for (std::uint32_t& word : frame) {
-        word = 0;
-        asm volatile("" : : "r"(&word) : "memory");
-    }
-#else
     alignas(16) byte frame[(Bytes + 15) / 16 * 16];
     if constexpr (Bytes <= 1024) wipe_fixed<sizeof frame>(frame);
     else wipe(frame);
-#endif
     wipe_baseline_registers();
 }
-#endif
 
 /// Overwrites at least `Bytes` bytes of stack below the caller's frame, and clears registers. The owners of secret
 /// objects wipe those objects, but a compiler also spills registers into stack slots that have no name. So functions
 /// that work on secrets are kept out of line, and their caller ends with this call, which overwrites the stack that
 /// their frames used.
 template <std::size_t Bytes> [[gnu::always_inline]] inline void wipe_stack() noexcept {
-#if defined(WG_COMPACT) && defined(__thumb2__)
-    wipe_below((Bytes + 3) / 4 * 4);
-#else
-    wipe_frame<Bytes>();
-#endif
-#ifdef WG_COMPACT // prevents a tail call, which would free the caller's frame first: `Bytes` does not count that frame
-    asm volatile("");
-#endif
+    if constexpr (compact) wipe_stack_compact<Bytes>();
+    else wipe_frame<Bytes>();
 }
 
 }}} // namespace wg::WG_ABI::bundled
@@ -8196,8 +8237,8 @@ struct compact_work {
     // v is in registers or in this frame; the caller's `wipe_stack` clears both
 }
 
-/// Stack of the frames of `digest` and `compress_compact`.
-inline constexpr std::size_t compact_spill_bytes = bundled::spill_bytes + 80; // the words of the state
+/// Bytes of stack in the frames of `digest` and `compress_compact`.
+inline constexpr std::size_t digest_spill_bytes = bundled::spill_bytes + 80; // the words of the state
 
 /// Hashes the input of `w`. Every block is copied to w.padded first, which takes little code. A full block is
 /// compressed only when another byte follows, because the last block is compressed differently.
@@ -8241,7 +8282,7 @@ inline constexpr std::size_t compact_spill_bytes = bundled::spill_bytes + 80; //
         w.in[1] = {b, b_bytes};
         digest(w);
     }
-    wipe_stack<compact_spill_bytes>(); // ~compact_work wiped the rest
+    wipe_stack<digest_spill_bytes>(); // ~compact_work wiped the rest
 }
 
 /// HMAC (RFC 2104) with one `work` for both digests, and all its memory wiped. `out` holds the inner digest meanwhile.
@@ -8260,7 +8301,7 @@ inline constexpr std::size_t compact_spill_bytes = bundled::spill_bytes + 80; //
             w.in[0] = {out, max_digest_bytes};
         }
     }
-    wipe_stack<compact_spill_bytes>();
+    wipe_stack<digest_spill_bytes>();
 }
 
 } // namespace blake2s_detail

@@ -6,6 +6,7 @@
 
 #include "compact.hpp"
 #include "kernels.hpp"
+#include "wipe_stack.hpp"
 
 namespace wg { inline namespace WG_ABI { namespace bundled {
 

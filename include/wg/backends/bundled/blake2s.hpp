@@ -14,7 +14,7 @@
 #include "blake2s_common.hpp"
 #include "blake2s_compact.hpp"
 #include "cpu.hpp"
-#include "limbs.hpp"
+#include "wipe_stack.hpp"
 
 #include <algorithm>
 #include <bit>

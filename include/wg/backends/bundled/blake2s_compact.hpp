@@ -8,6 +8,7 @@
 #include "blake2s_common.hpp"
 #include "cpu.hpp"
 #include "limbs.hpp"
+#include "wipe_stack.hpp"
 
 #include <algorithm>
 
@@ -65,8 +66,8 @@ struct compact_work {
     // v is in registers or in this frame; the caller's `wipe_stack` clears both
 }
 
-/// Stack of the frames of `digest` and `compress_compact`.
-inline constexpr std::size_t compact_spill_bytes = bundled::spill_bytes + 80; // the words of the state
+/// Bytes of stack in the frames of `digest` and `compress_compact`.
+inline constexpr std::size_t digest_spill_bytes = bundled::spill_bytes + 80; // the words of the state
 
 /// Hashes the input of `w`. Every block is copied to w.padded first, which takes little code. A full block is
 /// compressed only when another byte follows, because the last block is compressed differently.
@@ -110,7 +111,7 @@ inline constexpr std::size_t compact_spill_bytes = bundled::spill_bytes + 80; //
         w.in[1] = {b, b_bytes};
         digest(w);
     }
-    wipe_stack<compact_spill_bytes>(); // ~compact_work wiped the rest
+    wipe_stack<digest_spill_bytes>(); // ~compact_work wiped the rest
 }
 
 /// HMAC (RFC 2104) with one `work` for both digests, and all its memory wiped. `out` holds the inner digest meanwhile.
@@ -129,7 +130,7 @@ inline constexpr std::size_t compact_spill_bytes = bundled::spill_bytes + 80; //
             w.in[0] = {out, max_digest_bytes};
         }
     }
-    wipe_stack<compact_spill_bytes>();
+    wipe_stack<digest_spill_bytes>();
 }
 
 } // namespace blake2s_detail

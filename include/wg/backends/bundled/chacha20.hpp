@@ -10,6 +10,7 @@
 #include "../../base/config.hpp"
 #include "chacha20_arm.hpp"
 #include "limbs.hpp"
+#include "wipe_stack.hpp"
 
 #include <bit>
 

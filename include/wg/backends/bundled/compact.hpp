@@ -6,6 +6,7 @@
 
 #include "kernels.hpp"
 #include "poly1305_compact.hpp"
+#include "wipe_stack.hpp"
 
 namespace wg { inline namespace WG_ABI { namespace bundled {
 

@@ -13,6 +13,7 @@
 #include "chacha20.hpp"
 #include "cpu.hpp"
 #include "poly1305.hpp"
+#include "wipe_stack.hpp"
 
 #include <algorithm>
 #include <utility>

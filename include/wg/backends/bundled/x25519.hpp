@@ -9,6 +9,7 @@
 #define WG_BACKENDS_BUNDLED_X25519_HPP
 
 #include "field25519.hpp"
+#include "wipe_stack.hpp"
 #include "x25519_base.hpp"
 #include "x25519_ifma8.hpp"
 #include "x25519_small.hpp"

@@ -15,6 +15,7 @@
 #define WG_BACKENDS_BUNDLED_X25519_BASE_HPP
 
 #include "field25519.hpp"
+#include "wipe_stack.hpp"
 
 namespace wg { inline namespace WG_ABI { namespace bundled {
 

@@ -6,6 +6,7 @@
 
 #include "cpu.hpp"
 #include "field25519.hpp"
+#include "wipe_stack.hpp"
 
 #ifdef WG_HAS_X86_KERNELS
 
