@@ -47,6 +47,32 @@ BOOST_AUTO_TEST_CASE(both_fields_agree_in_every_operation) {
 }
 #endif
 
+BOOST_AUTO_TEST_CASE(small_and_portable_arithmetic_agree) {
+    using field = field25519<limbs32>;
+    noise random(38);
+    auto const same = [](std::uint32_t const(&a)[8], std::uint32_t const(&b)[8]) {
+        field x, y;
+        wg::byte p[32], q[32];
+        std::copy_n(a, 8, x.v), std::copy_n(b, 8, y.v);
+        x.encode(p), y.encode(q);
+        return std::memcmp(p, q, 32) == 0;
+    };
+    for (int round = 0; round < 5'000; ++round) {
+        buffer const x = random.take_edges(32), y = random.take_edges(32);
+        std::uint32_t a[8], b[8], r[8], s[8];
+        for (std::size_t i = 0; i < 8; ++i) { // all 256 bits
+            a[i] = wg::load_le32(x.data() + 4 * i);
+            b[i] = wg::load_le32(y.data() + 4 * i);
+        }
+        small25519::multiply(r, a, b), portable25519::multiply(s, a, b);
+        BOOST_REQUIRE(same(r, s));
+        small25519::add(r, a, b), portable25519::add(s, a, b);
+        BOOST_REQUIRE(same(r, s));
+        small25519::subtract(r, a, b), portable25519::subtract(s, a, b);
+        BOOST_REQUIRE(same(r, s));
+    }
+}
+
 // Values near 2^256 - 1, 2p and p are congruent to small numbers. They exercise every carry fold of the 32-bit field.
 BOOST_AUTO_TEST_CASE(values_not_below_p_are_reduced) {
     using field = field25519<limbs32>;
