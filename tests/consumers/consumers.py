@@ -17,6 +17,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from cases import HEADERS, ROOT, Failed, command, need, run_cases, temporary, warnings_are_errors  # noqa: E402
 
 HERE = ROOT / "tests" / "consumers"
+KERNEL = re.compile(r"::(avx2_x25519|ifma_x25519|x25519|x25519_base)[<:]")  # the classes that compute a public key
 
 
 def expect(got, wanted, what):
@@ -26,6 +27,20 @@ def expect(got, wanted, what):
 
 def run(program):
     expect(command(program), "no_endpoint\n", "the program's output")
+
+
+def run_without_kernels(program, where):
+    """Runs the program, and checks that its own object in the folder `where` has no kernel but refers to the library's.
+
+    An object that was compiled without WG_SEPARATE_KERNELS has kernels, and the program would print the same."""
+    expect(command(program), "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=\n", "the program's output")
+    need("nm")
+    objects = list(where.rglob("*kernels_consumer*.o"))
+    expect(len(objects), 1, "objects of the program")
+    symbols = command("nm", "--demangle", objects[0]).splitlines()
+    expect([line for line in symbols if " U " not in line and KERNEL.search(line)], [], "kernels in the object")
+    expect(len([line for line in symbols if " U " in line and "::x25519_dh::dh_public(" in line]), 1,
+           "references of the object to the library's kernels")
 
 
 def version():
@@ -46,17 +61,23 @@ def copy_for_meson(to):
     shutil.copytree(ROOT / "include", to / "include")
 
 
+def copy_programs(to):
+    for name in ("consumer.cpp", "kernels_consumer.cpp"):
+        shutil.copy(HERE / name, to)
+
+
 def meson_subproject():
     need("meson")
     with temporary() as there:
         project = pathlib.Path(there) / "project"
         shutil.copytree(HERE / "meson", project)
-        shutil.copy(HERE / "consumer.cpp", project)
+        copy_programs(project)
         copy_for_meson(project / "subprojects" / "wg")
         werror = str(warnings_are_errors(os.environ.get("CXX", "g++"))).lower()
         command("meson", "setup", f"-Dwerror={werror}", project / "build", project)
         command("ninja", "-C", project / "build")
         run(project / "build" / "consumer")
+        run_without_kernels(project / "build" / "kernels_consumer", project / "build")
 
 
 def cmake(source, build, *arguments):
@@ -69,6 +90,7 @@ def cmake_subdirectory():
         build = pathlib.Path(there)
         cmake(HERE / "cmake_subdirectory", build, f"-DWG_SOURCE={ROOT}")
         run(build / "consumer")
+        run_without_kernels(build / "kernels_consumer", build)
 
 
 def cmake_package():
@@ -79,6 +101,7 @@ def cmake_package():
         whole(there / "prefix" / "include" / "wg")
         cmake(HERE / "cmake_package", there / "consumer", f"-DCMAKE_PREFIX_PATH={there / 'prefix'}")
         run(there / "consumer" / "consumer")
+        run_without_kernels(there / "consumer" / "kernels_consumer", there / "consumer")
 
 
 def pkg_config():
@@ -95,6 +118,43 @@ def pkg_config():
         flags = command("pkg-config", "--cflags", "--libs", "wg", env=env).split()
         command("c++", "-std=c++20", HERE / "consumer.cpp", *flags, "-o", there / "consumer")
         run(there / "consumer")
+        headers = pathlib.Path(command("pkg-config", "--variable=includedir", "wg", env=env).strip())
+        compile_kernels(there, headers / "wg" / "kernels.cpp", flags)
+
+
+def compile_kernels(there, kernels, flags):
+    """Compiles the kernels and a program in `there` by commands of a shell, as README says, and runs the program."""
+    separate = ["-std=c++20", "-DWG_SEPARATE_KERNELS", *flags]
+    command("c++", *separate, "-c", kernels, "-o", there / "kernels.o")
+    command("c++", *separate, "-c", HERE / "kernels_consumer.cpp", "-o", there / "kernels_consumer.o")
+    command("c++", there / "kernels_consumer.o", there / "kernels.o", "-o", there / "kernels_consumer")
+    run_without_kernels(there / "kernels_consumer", there)
+
+
+def kernels_of_tree():
+    with temporary() as there:
+        compile_kernels(pathlib.Path(there), HEADERS / "kernels.cpp", [f"-I{ROOT / 'include'}"])
+
+
+def kernels_of_single_header():
+    with temporary() as there:
+        there = pathlib.Path(there)
+        (there / "two_lines.cpp").write_text("#define WG_DEFINE_KERNELS\n#include <wg/wg.hpp>\n")
+        compile_kernels(there, there / "two_lines.cpp", [f"-I{ROOT / 'single_include'}"])
+
+
+def finds_kernels():
+    """The check of the object fails where the macro was lost."""
+    with temporary() as there:
+        there = pathlib.Path(there)
+        command("c++", "-std=c++20", f"-I{ROOT / 'include'}", "-c", HERE / "kernels_consumer.cpp", "-o",
+                there / "kernels_consumer.o")
+        command("c++", there / "kernels_consumer.o", "-o", there / "kernels_consumer")
+        try:
+            run_without_kernels(there / "kernels_consumer", there)
+        except Failed:
+            return
+        raise Failed("not found")
 
 
 def git(where, *arguments):
@@ -115,9 +175,9 @@ def meson_wrap():
         git(repository, "tag", f"v{version()}")
         project = there / "project"
         shutil.copytree(HERE / "meson", project)
-        shutil.copy(HERE / "consumer.cpp", project)
+        copy_programs(project)
         build = (project / "meson.build").read_text()
-        (project / "meson.build").write_text(build.replace("fallback: 'wg', ", ""))
+        (project / "meson.build").write_text(build.replace(", fallback: 'wg'", ""))
         (project / "subprojects").mkdir()
         wrap = (ROOT / "ports" / "meson" / "wg.wrap").read_text()
         (project / "subprojects" / "wg.wrap").write_text(wrap.replace("URL-OF-THE-REPOSITORY", repository.as_uri()))
@@ -196,5 +256,8 @@ run_cases([("builds as a meson subproject", meson_subproject),
            ("builds by add_subdirectory of CMake", cmake_subdirectory),
            ("builds by find_package of CMake after an installation", cmake_package),
            ("builds by pkg-config after an installation", pkg_config), ("builds by a meson wrap file", meson_wrap),
+           ("kernels of the tree compile by a command", kernels_of_tree),
+           ("kernels of the single header compile by a command", kernels_of_single_header),
+           ("kernels in a user's object are found", finds_kernels),
            ("vcpkg port installs a complete package", vcpkg_port),
            ("Conan recipe packages all headers", conan_recipe)])
