@@ -13083,7 +13083,6 @@ static_assert(threads<std_threads>);
 #define WG_BASE_STATIC_POOL_HPP
 
 
-#include <memory>
 #include <new>
 #include <utility>
 
@@ -13115,7 +13114,7 @@ public:
     }
     /// Destroys an object, and wipes all of its memory, so that no key is left there.
     template <class T> void put(T* object) noexcept {
-        std::destroy_at(object);
+        object->~T();
         put(object, sizeof(pool_slot<T>));
     }
     /// Whether `count` slots are free.
@@ -13333,10 +13332,7 @@ public:
             return *this;
         }
         /// Destroys the elements.
-        ~array() {
-            std::destroy(elements_.begin(), elements_.end());
-            std::free(elements_.data());
-        }
+        ~array() { release(); }
         /// Replaces all elements by `count` value-initialised ones; bytes are not initialised. Returns: false, with
         /// nothing changed, if `count` exceeds `Limit` or there is no memory left.
         bool resize(std::size_t count) noexcept {
@@ -13346,9 +13342,9 @@ public:
             std::size_t const some = (std::max<std::size_t>)(count, 1);
             auto* const memory = static_cast<T*>(buffer ? std::malloc(some) : std::calloc(some, sizeof(T)));
             if (memory == nullptr) return false;
-            if constexpr (!buffer) std::uninitialized_value_construct_n(memory, count);
-            std::destroy(elements_.begin(), elements_.end());
-            std::free(elements_.data());
+            if constexpr (!buffer)
+                for (std::size_t i = 0; i < count; ++i) ::new (static_cast<void*>(memory + i)) T();
+            release();
             elements_ = {memory, count};
             return true;
         }
@@ -13356,6 +13352,11 @@ public:
         std::span<T> view() noexcept { return elements_; }
 
     private:
+        void release() noexcept {
+            for (T& element : elements_) element.~T();
+            std::free(elements_.data());
+        }
+
         std::span<T> elements_;
     };
 
@@ -15633,7 +15634,7 @@ template <class Job> struct job_list : std::span<Job> {
 
 #endif
 
-#include <memory>
+#include <new>
 
 namespace wg { inline namespace WG_ABI {
 
@@ -15688,9 +15689,9 @@ private:
             bytes const sealed = j.data.view().subspan(transport_layout::encrypted_packet);
             bytes const plain = sealed.first(sealed.size() - tag_bytes);
             batch[count] = &j;
-            std::construct_at(uses.items + count++,
-                              j.outbound ? aead_item{sealed, plain, j.counter, &j.keys->send_key, false}
-                                         : aead_item{plain, sealed, j.counter, &j.keys->receive_key, false});
+            ::new (static_cast<void*>(uses.items + count++))
+                aead_item(j.outbound ? aead_item{sealed, plain, j.counter, &j.keys->send_key, false}
+                                     : aead_item{plain, sealed, j.counter, &j.keys->receive_key, false});
         }
         flush();
     }
@@ -29977,6 +29978,8 @@ template <class Policies = default_policies> public_key public_key_of(secret<key
 #ifndef WG_ENGINE_WORKERS_HPP
 #define WG_ENGINE_WORKERS_HPP
 
+
+#include <memory>
 
 namespace wg { inline namespace WG_ABI {
 

@@ -178,10 +178,7 @@ public:
             return *this;
         }
         /// Destroys the elements.
-        ~array() {
-            std::destroy(elements_.begin(), elements_.end());
-            std::free(elements_.data());
-        }
+        ~array() { release(); }
         /// Replaces all elements by `count` value-initialised ones; bytes are not initialised. Returns: false, with
         /// nothing changed, if `count` exceeds `Limit` or there is no memory left.
         bool resize(std::size_t count) noexcept {
@@ -191,9 +188,9 @@ public:
             std::size_t const some = (std::max<std::size_t>)(count, 1);
             auto* const memory = static_cast<T*>(buffer ? std::malloc(some) : std::calloc(some, sizeof(T)));
             if (memory == nullptr) return false;
-            if constexpr (!buffer) std::uninitialized_value_construct_n(memory, count);
-            std::destroy(elements_.begin(), elements_.end());
-            std::free(elements_.data());
+            if constexpr (!buffer)
+                for (std::size_t i = 0; i < count; ++i) ::new (static_cast<void*>(memory + i)) T();
+            release();
             elements_ = {memory, count};
             return true;
         }
@@ -201,6 +198,11 @@ public:
         std::span<T> view() noexcept { return elements_; }
 
     private:
+        void release() noexcept {
+            for (T& element : elements_) element.~T();
+            std::free(elements_.data());
+        }
+
         std::span<T> elements_;
     };
 

@@ -5,7 +5,6 @@
 
 #include "secret.hpp"
 
-#include <memory>
 #include <new>
 #include <utility>
 
@@ -37,7 +36,7 @@ public:
     }
     /// Destroys an object, and wipes all of its memory, so that no key is left there.
     template <class T> void put(T* object) noexcept {
-        std::destroy_at(object);
+        object->~T();
         put(object, sizeof(pool_slot<T>));
     }
     /// Whether `count` slots are free.

@@ -8,7 +8,7 @@
 #include "../protocol/messages.hpp"
 #include "job.hpp"
 
-#include <memory>
+#include <new>
 
 namespace wg { inline namespace WG_ABI {
 
@@ -63,9 +63,9 @@ private:
             bytes const sealed = j.data.view().subspan(transport_layout::encrypted_packet);
             bytes const plain = sealed.first(sealed.size() - tag_bytes);
             batch[count] = &j;
-            std::construct_at(uses.items + count++,
-                              j.outbound ? aead_item{sealed, plain, j.counter, &j.keys->send_key, false}
-                                         : aead_item{plain, sealed, j.counter, &j.keys->receive_key, false});
+            ::new (static_cast<void*>(uses.items + count++))
+                aead_item(j.outbound ? aead_item{sealed, plain, j.counter, &j.keys->send_key, false}
+                                     : aead_item{plain, sealed, j.counter, &j.keys->receive_key, false});
         }
         flush();
     }

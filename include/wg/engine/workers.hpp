@@ -13,6 +13,8 @@
 
 #include "engine.hpp"
 
+#include <memory>
+
 namespace wg { inline namespace WG_ABI {
 
 /// Up to 63 threads beside the engine's own.
