@@ -97,6 +97,7 @@ def cmake_package():
     with temporary() as there:
         there = pathlib.Path(there)
         cmake(ROOT, there / "wg")
+        expect(list((there / "wg").rglob("*.a")), [], "libraries that no target uses")
         command("cmake", "--install", there / "wg", "--prefix", there / "prefix")
         whole(there / "prefix" / "include" / "wg")
         cmake(HERE / "cmake_package", there / "consumer", f"-DCMAKE_PREFIX_PATH={there / 'prefix'}")
@@ -112,6 +113,7 @@ def pkg_config():
         command("meson", "setup", there / "wg", ROOT, "--prefix", there / "prefix", "-Dtests=disabled",
                 "-Dsamples=disabled")
         command("meson", "install", "-C", there / "wg")
+        expect(list((there / "wg").rglob("*.a")), [], "libraries that no target uses")
         whole(there / "prefix" / "include" / "wg")
         env = {"PKG_CONFIG_PATH": str(there / "prefix" / "share" / "pkgconfig")}
         expect(command("pkg-config", "--modversion", "wg", env=env).strip(), version(), "version")
