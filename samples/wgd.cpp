@@ -90,14 +90,12 @@ using listener = wg::os::uapi_listener<session, wg::secret_buffer>;
 
 /// Serves one interface: its TUN device, UDP socket and configuration socket.
 class wgd {
-    using hang_up = wg::os::stop_signals::hang_up;
-
 public:
-    wgd(options const& o, interface_log& log, wg::os::tun&& tun, listener& configuration) noexcept
+    wgd(options const& o, interface_log& log, wg::os::tun&& tun, listener& configuration,
+        wg::os::stop_signals& signals) noexcept
         : options_(o), log_(log), tun_(std::move(tun)), socket_(o.offloads), listener_(configuration),
-          signals_(wg::os::has_terminal() ? hang_up::stops : hang_up::is_ignored), device_(event_log{&log}),
-          engine_(device_, tun_, socket_), workers_(engine_, tun_, socket_, o.workers - 1),
-          waiter_(tun_.fd(), socket_.fd()) {
+          signals_(signals), device_(event_log{&log}), engine_(device_, tun_, socket_),
+          workers_(engine_, tun_, socket_, o.workers - 1), waiter_(tun_.fd(), socket_.fd()) {
         socket_.set_bind_address(o.bind_address);
         socket_.set_bind_interface(o.bind_interface);
         if (auto monitor = wg::os::route_monitor::open(0)) routes_ = std::move(*monitor);
@@ -218,7 +216,7 @@ private:
     wg::os::tun tun_;
     wg::os::udp socket_;
     listener& listener_;
-    wg::os::stop_signals signals_;
+    wg::os::stop_signals& signals_;
     wg::os::route_monitor routes_;
     wg::os::route_monitor elsewhere_; ///< watches the interface while it is in another network namespace
     wg::device<daemon_policies> device_;
@@ -271,6 +269,10 @@ int main(int count, char** arguments) {
         return fail(why.c_str());
     }
 
+    // From here on, a signal ends the process only in `run`, where nothing is left behind.
+    using hang_up = wg::os::stop_signals::hang_up;
+    static wg::os::stop_signals signals(o.foreground && wg::os::has_terminal() ? hang_up::stops : hang_up::is_ignored);
+
     // All steps that can fail come before the process goes to the background, and all of them before the first secret.
     static auto const lock = wg::os::name_lock::take(o.interface_name, o.socket_directory, why);
     if (!lock) return fail(why.c_str());
@@ -287,7 +289,7 @@ int main(int count, char** arguments) {
     (void)wg::os::keep_memory_private(); // on failure the region of secrets still is kept out of dumps
 
     interface_log of_interface(log, o);
-    wgd serving(o, of_interface, std::move(*tun), configuration);
+    wgd serving(o, of_interface, std::move(*tun), configuration, signals);
     if (!serving.prepare(why)) return fail(why.c_str());
     background->ready(o.log_asked);
     if (!o.foreground && !o.log_asked) log.leave_descriptor();

@@ -30,7 +30,7 @@ def shim(name, body):
     source = f'{TMP}/{name}.c'
     with open(source, 'w') as f:
         f.write('#define _GNU_SOURCE\n#include <dlfcn.h>\n#include <errno.h>\n#include <stdarg.h>\n'
-                '#include <linux/if.h>\n#include <linux/if_tun.h>\n#include <sys/ioctl.h>\n'
+                '#include <linux/if.h>\n#include <linux/if_tun.h>\n#include <signal.h>\n#include <sys/ioctl.h>\n'
                 'int ioctl(int fd, unsigned long what, ...) {\n'
                 '    va_list l; va_start(l, what); void* arg = va_arg(l, void*); va_end(l);\n'
                 '    int (*real)(int, unsigned long, void*) = dlsym(RTLD_NEXT, "ioctl");\n'
@@ -205,6 +205,18 @@ def one_of_two_daemons_with_own_socket_directories_serves(lab):
     own = ['unshare', '--mount', 'sh', '-c', 'mount -t tmpfs none /run/wireguard && exec "$@"', 'sh']
     for _ in exactly_one_serves(host, (own, own)):
         wait_until(lambda: host.link_exists('wg0'), what='the interface is there')
+
+
+@test
+def a_signal_during_the_start_leaves_nothing_behind(lab):
+    host = lab.host('a')
+    when = {'before': 'raise(SIGTERM);', 'after': 'int made = real(fd, what, arg); raise(SIGTERM); return made;'}
+    for moment, act in when.items():
+        stopped = shim(f'stopped-{moment}', f'    if (what == TUNSETIFF) {{ {act} }}')
+        daemon = host.daemon('wg0', env=stopped, wait=False)
+        equal(daemon.wait_exit(10), 0, f'exit status after a signal {moment} the interface is made')
+        check(not host.link_exists('wg0'), 'the interface is gone')
+        check(not os.listdir(host.path('/run/wireguard')), 'nothing is left behind')
 
 
 @test
