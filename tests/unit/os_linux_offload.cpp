@@ -637,12 +637,13 @@ BOOST_AUTO_TEST_CASE(joining_and_cutting_gives_back_the_same_segments) {
             }
             // Sorts by addresses, ports and protocol, as far as a packet has them; each connection keeps its order.
             auto const by_connection = [](packets const& all) {
-                std::map<buffer, packets> sorted;
+                std::map<std::string, packets> sorted;
                 for (buffer p : all) {
                     bool const v4 = p.size() >= 24 && p[0] == 0x45;
                     bool const known = v4 || (p.size() >= 44 && p[0] >> 4 == 6);
-                    buffer key = known ? buffer(p.begin() + (v4 ? 12 : 8), p.begin() + (v4 ? 24 : 44)) : buffer{};
-                    if (known) key.push_back(p[v4 ? 9 : 6]);
+                    std::string key;
+                    if (known) key.assign(p.begin() + (v4 ? 12 : 8), p.begin() + (v4 ? 24 : 44));
+                    if (known) key += static_cast<char>(p[v4 ? 9 : 6]);
                     if (v4 &&
                         (p[6] & 0x40) != 0) { // the identification is unused, and the header's checksum follows it
                         wg::store_be16(&p[10], static_cast<std::uint16_t>(plain_sum(p.data(), 20)));

@@ -413,9 +413,10 @@ BOOST_AUTO_TEST_CASE(answers_many_clients_one_after_the_other) {
     serving s;
     for (int round = 0; round < 50; ++round) {
         unique_fd const client = s.client();
-        say(client, std::to_string(round) + "\n");
+        std::string const text = std::to_string(round);
+        say(client, text + "\n");
         serve_all(*s.l);
-        BOOST_TEST(heard_by(client) == "[" + std::to_string(round) + "]");
+        BOOST_TEST(heard_by(client) == "[" + text + "]");
     }
 }
 

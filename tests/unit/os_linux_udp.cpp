@@ -97,8 +97,8 @@ BOOST_AUTO_TEST_CASE(mixed_families_reach_the_right_peers) {
                                     : datagram_to(loopback4, four.port, t));
     BOOST_TEST(sender.socket.send(out) == 90u);
     for (auto* const to : {&a, &four, &b}) {
-        std::vector<std::string> expected;
-        for (int i = 0; i < 30; ++i) expected.push_back((to == &a ? "A" : to == &b ? "B" : "4") + std::to_string(i));
+        std::vector<std::string> expected(30, to == &a ? "A" : to == &b ? "B" : "4");
+        for (int i = 0; i < 30; ++i) expected[static_cast<std::size_t>(i)] += std::to_string(i);
         BOOST_TEST(texts_of(receive(to->socket, 30)) == expected, boost::test_tools::per_element());
     }
 }
