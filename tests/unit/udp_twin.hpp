@@ -35,6 +35,7 @@ struct plan {
     std::uint16_t refused_port = 0; ///< messages to this port fail with `refused_port_error`
     int refused_port_error = 0;
     wg::duration clock_ahead{}; ///< how far the socket's clock is ahead of the host's
+    wg::instant stopped_at{};   ///< the socket's clock stands still at this time
     bool no_tos = false;        ///< messages with a tos are invalid
     bool no_v6 = false;
     bool no_steering = false;
@@ -81,7 +82,9 @@ struct faulty_calls : wg::os::udp_calls {
         std::memcpy(&address, m.msg_name, m.msg_namelen);
         return wg::os::read_address(address).port == port;
     }
-    static wg::instant now() noexcept { return udp_calls::now() + faults.clock_ahead; }
+    static wg::instant now() noexcept {
+        return faults.stopped_at != wg::instant{} ? faults.stopped_at : udp_calls::now() + faults.clock_ahead;
+    }
     static int send_many(int fd, mmsghdr* messages, unsigned count) noexcept {
         ++faults.calls;
         if (faults.no_many) return fail(ENOSYS);
