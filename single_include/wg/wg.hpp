@@ -2897,7 +2897,7 @@ inline constexpr std::size_t poly_merge_vectors = 16; ///< from this count on, f
 /// Shorter packets are faster in general-purpose registers.
 inline constexpr std::size_t poly_least_bytes = poly_lane_count == 2 ? 512 : 272;
 inline constexpr std::size_t poly_stack_bytes = 3392;      ///< stack of a function that seals with these lanes
-inline constexpr std::size_t poly_tags_stack_bytes = 3392; ///< stack of `make_tags`
+inline constexpr std::size_t poly_tags_stack_bytes = 4608; ///< stack of `make_tags`; clang 16 uses 4,040 with AVX2
 #define WG_TARGET_AUTHENTICATOR WG_TARGET_FUNCTION         // too large to be inlined into each caller
 
 WG_TARGET limbs all_lanes(std::uint64_t value) noexcept { return value + limbs{}; }
@@ -4742,7 +4742,7 @@ inline constexpr std::size_t poly_merge_vectors = 16; ///< from this count on, f
 /// Shorter packets are faster in general-purpose registers.
 inline constexpr std::size_t poly_least_bytes = poly_lane_count == 2 ? 512 : 272;
 inline constexpr std::size_t poly_stack_bytes = 3392;      ///< stack of a function that seals with these lanes
-inline constexpr std::size_t poly_tags_stack_bytes = 3392; ///< stack of `make_tags`
+inline constexpr std::size_t poly_tags_stack_bytes = 4608; ///< stack of `make_tags`; clang 16 uses 4,040 with AVX2
 #define WG_TARGET_AUTHENTICATOR WG_TARGET_FUNCTION         // too large to be inlined into each caller
 
 WG_TARGET limbs all_lanes(std::uint64_t value) noexcept { return value + limbs{}; }
@@ -6506,7 +6506,7 @@ inline constexpr std::size_t poly_merge_vectors = 16; ///< from this count on, f
 /// Shorter packets are faster in general-purpose registers.
 inline constexpr std::size_t poly_least_bytes = poly_lane_count == 2 ? 512 : 272;
 inline constexpr std::size_t poly_stack_bytes = 3392;      ///< stack of a function that seals with these lanes
-inline constexpr std::size_t poly_tags_stack_bytes = 3392; ///< stack of `make_tags`
+inline constexpr std::size_t poly_tags_stack_bytes = 4608; ///< stack of `make_tags`; clang 16 uses 4,040 with AVX2
 #define WG_TARGET_AUTHENTICATOR WG_TARGET_FUNCTION         // too large to be inlined into each caller
 
 WG_TARGET limbs all_lanes(std::uint64_t value) noexcept { return value + limbs{}; }

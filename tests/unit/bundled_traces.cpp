@@ -241,12 +241,12 @@ BOOST_AUTO_TEST_CASE(search_finds_planted_secrets_in_registers) {
     auto const vector = [&] { asm volatile("movdqu %0, %%xmm14" : : "m"(k[0]) : "xmm14"); };
     BOOST_TEST(left_by(detect_cpu(), vector, hidden) == "registers: planted");
     if (has(detect_cpu(), cpu::avx512)) {
+        // zmm9 is not named as changed: with -mavx the compiler would add vzeroupper, which clears its upper half.
         auto const upper = [&] {
             asm volatile("vpxorq %%zmm9, %%zmm9, %%zmm9\n\t"
                          "vinserti64x4 $1, %0, %%zmm9, %%zmm9"
                          :
-                         : "m"(k[0])
-                         : "xmm9");
+                         : "m"(k[0]));
         };
         BOOST_TEST(left_by(detect_cpu(), upper, hidden) == "registers: planted");
     }
