@@ -35,7 +35,7 @@ EMULATED = {  # processor: (compiler, emulator)
     "s390x (big endian)": ("s390x-linux-gnu-g++", "qemu-s390x-static"),
 }
 # Separate programs, and a test that is meaningful for optimised code only.
-APART = {"lwip", "kernels", "x25519_million", "bundled_traces"}
+APART = {"lwip", "single_kernels", "x25519_million", "bundled_traces"}
 
 
 def smoke(compiler, *flags, runner=()):
