@@ -121,9 +121,9 @@ inline constexpr bool compact = false;
 
 /// WG_SMALL as a constant, for `if constexpr`.
 #ifdef WG_SMALL
-inline constexpr bool smallest = true;
+inline constexpr bool small_code = true;
 #else
-inline constexpr bool smallest = false;
+inline constexpr bool small_code = false;
 #endif
 
 /// WG_BARE as a constant, for `if constexpr`.
@@ -7884,7 +7884,7 @@ private:
         while (size != 0) {
             next_block(w);
             std::size_t const now = (std::min)(size, chacha20_block_bytes);
-            if (!smallest && now == chacha20_block_bytes) // WG_SMALL saves this code, and takes more time
+            if (!small_code && now == chacha20_block_bytes) // WG_SMALL saves this code, and takes more time
                 for (std::size_t i = 0; i < now; i += 4)
                     store_le32(dst + i, load_le32(src + i) ^ load_le32(w.keystream() + i));
             else
@@ -10369,7 +10369,7 @@ struct portable25519 {
 #ifdef WG_ARM_PRODUCT
 using words25519 = arm25519;
 #else
-using words25519 = std::conditional_t<smallest, small25519, portable25519>;
+using words25519 = std::conditional_t<small_code, small25519, portable25519>;
 #endif
 
 /// Eight full words of 32 bits. Any value below 2^256 represents its remainder modulo p, so no operation has a range to
@@ -10472,7 +10472,7 @@ template <class Field> inline void square_times(Field& x, int times) noexcept {
 /// An element named a_n is z^(2^n - 1).
 template <class Field> [[gnu::noinline]] void invert(Field& z, field25519_scratch<Field>& w) noexcept {
     Field& t = w.a;
-    if constexpr (smallest) return small_invert(z, t);
+    if constexpr (small_code) return small_invert(z, t);
     Field& a_5 = w.b;
     Field& a_k = w.c; // a_10, then a_50
     Field& z_11 = w.d;
@@ -12285,7 +12285,7 @@ public:
 private:
     using field = field25519<Limbs>;
 
-    using work = std::conditional_t<smallest, x25519_detail::small_points<field>, x25519_detail::points<field>>;
+    using work = std::conditional_t<small_code, x25519_detail::small_points<field>, x25519_detail::points<field>>;
 
     [[gnu::noinline]] static void ladder(std::span<byte, key_bytes> out, key_view scalar, key_view point) noexcept {
         work w;

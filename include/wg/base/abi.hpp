@@ -109,9 +109,9 @@ inline constexpr bool compact = false;
 
 /// WG_SMALL as a constant, for `if constexpr`.
 #ifdef WG_SMALL
-inline constexpr bool smallest = true;
+inline constexpr bool small_code = true;
 #else
-inline constexpr bool smallest = false;
+inline constexpr bool small_code = false;
 #endif
 
 /// WG_BARE as a constant, for `if constexpr`.

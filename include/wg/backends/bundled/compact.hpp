@@ -98,7 +98,7 @@ private:
         while (size != 0) {
             next_block(w);
             std::size_t const now = (std::min)(size, chacha20_block_bytes);
-            if (!smallest && now == chacha20_block_bytes) // WG_SMALL saves this code, and takes more time
+            if (!small_code && now == chacha20_block_bytes) // WG_SMALL saves this code, and takes more time
                 for (std::size_t i = 0; i < now; i += 4)
                     store_le32(dst + i, load_le32(src + i) ^ load_le32(w.keystream() + i));
             else

@@ -209,7 +209,7 @@ struct portable25519 {
 #ifdef WG_ARM_PRODUCT
 using words25519 = arm25519;
 #else
-using words25519 = std::conditional_t<smallest, small25519, portable25519>;
+using words25519 = std::conditional_t<small_code, small25519, portable25519>;
 #endif
 
 /// Eight full words of 32 bits. Any value below 2^256 represents its remainder modulo p, so no operation has a range to
@@ -312,7 +312,7 @@ template <class Field> inline void square_times(Field& x, int times) noexcept {
 /// An element named a_n is z^(2^n - 1).
 template <class Field> [[gnu::noinline]] void invert(Field& z, field25519_scratch<Field>& w) noexcept {
     Field& t = w.a;
-    if constexpr (smallest) return small_invert(z, t);
+    if constexpr (small_code) return small_invert(z, t);
     Field& a_5 = w.b;
     Field& a_k = w.c; // a_10, then a_50
     Field& z_11 = w.d;

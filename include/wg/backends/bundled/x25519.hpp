@@ -74,7 +74,7 @@ public:
 private:
     using field = field25519<Limbs>;
 
-    using work = std::conditional_t<smallest, x25519_detail::small_points<field>, x25519_detail::points<field>>;
+    using work = std::conditional_t<small_code, x25519_detail::small_points<field>, x25519_detail::points<field>>;
 
     [[gnu::noinline]] static void ladder(std::span<byte, key_bytes> out, key_view scalar, key_view point) noexcept {
         work w;
