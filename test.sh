@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSL-1.0
 # Installs what is missing (Debian, Ubuntu), builds, and runs every test that this machine can run.
 #
-#   ./test.sh            everything but what the next options add; about 26 minutes on two cores
+#   ./test.sh            everything but what the next options add; about 20 minutes on two cores
 #   ./test.sh --quick    the unit tests alone; two minutes from a clean clone, seconds once built
 #   ./test.sh --full     also the whole matrix of compilers, modes and processors
 #   ./test.sh --long     also the runs that wait: the kernel's rekey after 120 s and its like
