@@ -21377,8 +21377,9 @@ using session = basic_session<>;
 // SPDX-License-Identifier: BSL-1.0
 // Includes the folder of the platform that is compiled for. No other header tests for the platform. Folder: os.
 //
-// `wg::os::host` names the types that `wg::default_policies` takes from the platform. It is empty on other platforms
-// than Linux. The folder bare/, for boards without an operating system, compiles everywhere.
+// `wg::os::host` names the types that `wg::default_policies` takes from the platform: all on Linux, all but the TUN
+// device on 64-bit Windows, none on other platforms. The folder bare/, for boards without an operating system, compiles
+// everywhere.
 #ifndef WG_OS_OS_HPP
 #define WG_OS_OS_HPP
 
@@ -21425,9 +21426,9 @@ static_assert(clock_source<clock>);
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// A sentence that says what went wrong and how to mend it. Folder: os/linux. One thread at a time.
-#ifndef WG_OS_LINUX_ERROR_TEXT_HPP
-#define WG_OS_LINUX_ERROR_TEXT_HPP
+// A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
+#ifndef WG_OS_ERROR_TEXT_HPP
+#define WG_OS_ERROR_TEXT_HPP
 
 
 #include <charconv>
@@ -23299,9 +23300,9 @@ inline descriptor_room make_descriptor_room(std::size_t wanted) noexcept {
 #define WG_OS_LINUX_PROCESS_LOG_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// A sentence that says what went wrong and how to mend it. Folder: os/linux. One thread at a time.
-#ifndef WG_OS_LINUX_ERROR_TEXT_HPP
-#define WG_OS_LINUX_ERROR_TEXT_HPP
+// A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
+#ifndef WG_OS_ERROR_TEXT_HPP
+#define WG_OS_ERROR_TEXT_HPP
 
 
 #include <charconv>
@@ -23847,9 +23848,9 @@ private:
 #define WG_OS_LINUX_PROCESS_NAME_LOCK_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// A sentence that says what went wrong and how to mend it. Folder: os/linux. One thread at a time.
-#ifndef WG_OS_LINUX_ERROR_TEXT_HPP
-#define WG_OS_LINUX_ERROR_TEXT_HPP
+// A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
+#ifndef WG_OS_ERROR_TEXT_HPP
+#define WG_OS_ERROR_TEXT_HPP
 
 
 #include <charconv>
@@ -24492,9 +24493,9 @@ inline bool notify_supervisor(char const* state, char const* socket = std::geten
 #define WG_OS_LINUX_PROCESS_UAPI_LISTENER_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// A sentence that says what went wrong and how to mend it. Folder: os/linux. One thread at a time.
-#ifndef WG_OS_LINUX_ERROR_TEXT_HPP
-#define WG_OS_LINUX_ERROR_TEXT_HPP
+// A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
+#ifndef WG_OS_ERROR_TEXT_HPP
+#define WG_OS_ERROR_TEXT_HPP
 
 
 #include <charconv>
@@ -25934,9 +25935,9 @@ private:
 #define WG_OS_LINUX_TUN_INTERFACE_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// A sentence that says what went wrong and how to mend it. Folder: os/linux. One thread at a time.
-#ifndef WG_OS_LINUX_ERROR_TEXT_HPP
-#define WG_OS_LINUX_ERROR_TEXT_HPP
+// A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
+#ifndef WG_OS_ERROR_TEXT_HPP
+#define WG_OS_ERROR_TEXT_HPP
 
 
 #include <charconv>
@@ -29918,6 +29919,3679 @@ struct host {
     using random_source = os::random;        ///< models `random_source`
     using secret_region = os::secret_region; ///< holds a device's keys
     using tun_device = os::tun;              ///< models `tun_device`
+    using udp_socket = os::udp;              ///< models `udp_socket`
+    using waiter = os::waiter;               ///< models `waiter`
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#elif defined(_WIN64)
+
+// SPDX-License-Identifier: BSL-1.0
+// A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
+#ifndef WG_OS_ERROR_TEXT_HPP
+#define WG_OS_ERROR_TEXT_HPP
+
+
+#include <charconv>
+#include <concepts>
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// A text of at most 255 bytes; a longer one is cut. Empty until something fails.
+class error_text {
+public:
+    /// The text, which ends with a zero.
+    char const* c_str() const noexcept { return text_; }
+    /// The text.
+    std::string_view view() const noexcept { return {text_, size_}; }
+    /// Whether there is no text.
+    bool empty() const noexcept { return size_ == 0; }
+
+    /// Replaces the text by the pieces, texts and numbers, one after the other. (printf would take a tenth of a small
+    /// daemon.)
+    template <class... Piece> void set(Piece const&... pieces) noexcept {
+        piece const all[] = {piece(pieces)...};
+        set_all(all, sizeof...(pieces));
+    }
+
+private:
+    static constexpr std::size_t most = 255;
+
+    /// A text or a number. One function puts all sentences together, so each call of `set` takes little code.
+    struct piece {
+        enum class kind : unsigned char { text, c_string, negative, number };
+        kind is;
+        char const* text = nullptr;
+        std::uint64_t number = 0; ///< a number's absolute value; a text's length
+
+        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
+        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
+        explicit piece(std::signed_integral auto n) noexcept
+            : is(n < 0 ? kind::negative : kind::number),
+              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
+        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
+    };
+
+    void set_all(piece const* pieces, std::size_t count) noexcept {
+        size_ = 0;
+        for (piece const* p = pieces; p != pieces + count; ++p) {
+            if (p->is == piece::kind::negative) append("-");
+            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
+            else if (p->is == piece::kind::c_string) append(p->text);
+            else append_number(p->number);
+        }
+        text_[size_] = '\0';
+    }
+
+    void append(std::string_view more) noexcept {
+        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
+        std::memcpy(text_ + size_, more.data(), size);
+        size_ += size;
+    }
+    void append_number(std::uint64_t number) noexcept {
+        char digits[24];
+        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
+    }
+
+    char text_[most + 1] = {};
+    std::size_t size_ = 0;
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The clocks of Windows: interrupt time, which counts sleep and hibernation, for timers; the system time for handshake
+// timestamps (whitepaper section 5.1). Folder: os/windows. Any thread.
+#ifndef WG_OS_WINDOWS_CLOCK_HPP
+#define WG_OS_WINDOWS_CLOCK_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The functions, structures and numbers of Windows that os/windows uses, declared here. <windows.h> would bring
+// thousands of macros into each program, and what a program defines before it would change these headers. Folder:
+// os/windows. Thread rules are those of Windows.
+//
+// Each function has a name of its own in C++ and the name of Windows for the linker, so a program may include the
+// headers of Windows before or after these. The declarations are for 64-bit Windows, where all functions have the same
+// calling convention. They also compile on Linux, where tests replace the calls. tests/windows/layout.cpp compares them
+// with the headers of Windows.
+#ifndef WG_OS_WINDOWS_API_HPP
+#define WG_OS_WINDOWS_API_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows { namespace api_detail {
+
+using handle = void*;                 // HANDLE
+using socket_handle = std::uintptr_t; // SOCKET
+using wide = char16_t;                // WCHAR
+using function = void (*)() noexcept; // FARPROC
+using thread_start = std::uint32_t (*)(void* context) noexcept;
+
+inline constexpr socket_handle no_socket = ~socket_handle{0}; // INVALID_SOCKET
+inline constexpr std::size_t page_bytes = 4096;               // of x64 and arm64
+
+// Error numbers.
+inline constexpr int error_file_not_found = 2;
+inline constexpr int error_access_denied = 5;
+inline constexpr int error_not_enough_memory = 8;
+inline constexpr int error_out_of_memory = 14;
+inline constexpr int error_not_supported = 50;
+inline constexpr int error_invalid_parameter = 87;
+inline constexpr int error_call_not_implemented = 120;
+inline constexpr int error_module_not_found = 126;
+inline constexpr int error_procedure_not_found = 127;
+inline constexpr int error_already_exists = 183;
+inline constexpr int error_privilege_not_held = 1314;
+inline constexpr int error_no_system_resources = 1450;
+inline constexpr int error_working_set_quota = 1453;
+inline constexpr int error_object_already_exists = 5010;
+inline constexpr int wsa_bad_handle = 10009;
+inline constexpr int wsa_access = 10013;
+inline constexpr int wsa_fault = 10014;
+inline constexpr int wsa_invalid = 10022;
+inline constexpr int wsa_too_many_files = 10024;
+inline constexpr int wsa_would_block = 10035;
+inline constexpr int wsa_not_socket = 10038;
+inline constexpr int wsa_message_size = 10040;
+inline constexpr int wsa_no_protocol_option = 10042;
+inline constexpr int wsa_protocol_not_supported = 10043;
+inline constexpr int wsa_operation_not_supported = 10045;
+inline constexpr int wsa_family_not_supported = 10047;
+inline constexpr int wsa_address_in_use = 10048;
+inline constexpr int wsa_address_not_available = 10049;
+inline constexpr int wsa_network_unreachable = 10051;
+inline constexpr int wsa_network_reset = 10052;
+inline constexpr int wsa_connection_reset = 10054;
+inline constexpr int wsa_no_buffers = 10055;
+inline constexpr int wsa_host_unreachable = 10065;
+
+// Memory.
+inline constexpr std::uint32_t mem_commit = 0x1000;
+inline constexpr std::uint32_t mem_reserve = 0x2000;
+inline constexpr std::uint32_t mem_release = 0x8000;
+inline constexpr std::uint32_t page_no_access = 0x01;
+inline constexpr std::uint32_t page_read_write = 0x04;
+
+// Sockets.
+inline constexpr int family_v4 = 2;  // AF_INET
+inline constexpr int family_v6 = 23; // AF_INET6
+inline constexpr int level_socket = 0xffff;
+inline constexpr int level_v4 = 0;          // IPPROTO_IP
+inline constexpr int level_v6 = 41;         // IPPROTO_IPV6
+inline constexpr int level_udp = 17;        // IPPROTO_UDP
+inline constexpr int option_exclusive = -5; // SO_EXCLUSIVEADDRUSE
+inline constexpr int option_send_buffer = 0x1001;
+inline constexpr int option_receive_buffer = 0x1002;
+inline constexpr int option_v6_only = 27;
+// These have the same number for IPv4 and for IPv6.
+inline constexpr int option_packet_info = 19; // IP_PKTINFO, IPV6_PKTINFO: option and control message
+inline constexpr int option_unicast_if = 31;  // IP_UNICAST_IF, IPV6_UNICAST_IF
+inline constexpr int option_receive_tos = 40; // IP_RECVTOS, IPV6_RECVTCLASS
+inline constexpr int option_ecn = 50;         // IP_ECN, IPV6_ECN: option and control message
+inline constexpr int control_tos_v4 = 3;      // IP_TOS
+inline constexpr int control_tos_v6 = 39;     // IPV6_TCLASS
+inline constexpr int option_segment = 2;      // UDP_SEND_MSG_SIZE: option and control message
+inline constexpr int option_coalesce = 3;     // UDP_RECV_MAX_COALESCED_SIZE; as a control message UDP_COALESCED_INFO
+inline constexpr std::uint32_t message_is_cut = 0x0100;            // MSG_TRUNC
+inline constexpr std::uint32_t control_non_blocking = 0x8004667e;  // FIONBIO
+inline constexpr std::uint32_t control_reset = 0x9800000c;         // SIO_UDP_CONNRESET
+inline constexpr std::uint32_t control_net_reset = 0x9800000f;     // SIO_UDP_NETRESET
+inline constexpr std::uint32_t control_find_function = 0xc8000006; // SIO_GET_EXTENSION_FUNCTION_POINTER
+inline constexpr int event_read = 1;                               // FD_READ
+inline constexpr short poll_write = 0x10;                          // POLLWRNORM
+
+// The first members of each structure have its name in Windows.
+struct address_v4 { // SOCKADDR_IN
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    byte address[4];
+    byte zero[8];
+};
+struct address_v6 { // SOCKADDR_IN6
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    std::uint32_t flow;
+    byte address[16];
+    std::uint32_t scope;
+};
+union socket_address { // SOCKADDR_INET
+    std::uint16_t family;
+    address_v4 v4;
+    address_v6 v6;
+};
+struct piece { // WSABUF
+    std::uint32_t size;
+    byte* data;
+};
+struct message { // WSAMSG
+    socket_address* name;
+    std::int32_t name_bytes;
+    piece* pieces;
+    std::uint32_t piece_count;
+    piece control;
+    std::uint32_t flags;
+};
+struct control_header { // WSACMSGHDR
+    std::size_t size;   // of this header and the value
+    std::int32_t level;
+    std::int32_t type;
+};
+struct packet_info_v4 { // IN_PKTINFO
+    byte address[4];
+    std::uint32_t interface_index;
+};
+struct packet_info_v6 { // IN6_PKTINFO
+    byte address[16];
+    std::uint32_t interface_index;
+};
+struct guid { // GUID
+    std::uint32_t a;
+    std::uint16_t b, c;
+    byte d[8];
+};
+struct poll_entry { // WSAPOLLFD
+    socket_handle socket;
+    short wanted;
+    short found;
+};
+using send_function = int (*)(socket_handle, message*, std::uint32_t flags, std::uint32_t* sent, void* overlapped,
+                              void* completion) noexcept; // LPFN_WSASENDMSG
+using receive_function = int (*)(socket_handle, message*, std::uint32_t* received, void* overlapped,
+                                 void* completion) noexcept; // LPFN_WSARECVMSG
+inline constexpr guid send_function_id = {0xa441e712, 0x754f, 0x43ca, {0x84, 0xa7, 0x0d, 0xee, 0x44, 0xcf, 0x60, 0x6d}};
+inline constexpr guid receive_function_id = {
+    0xf689d7c8, 0x6f1f, 0x436b, {0x8a, 0x53, 0xe5, 0x4f, 0xe3, 0x51, 0xc3, 0x22}};
+
+// Waiting.
+inline constexpr std::uint32_t wait_object_0 = 0;
+inline constexpr std::uint32_t wait_timeout = 258;
+inline constexpr std::uint32_t wait_failed = 0xffffffff;
+inline constexpr std::uint32_t wait_forever = 0xffffffff;
+inline constexpr std::size_t max_wait_objects = 64;
+
+inline constexpr std::uint32_t preferred_random_source = 2;    // BCRYPT_USE_SYSTEM_PREFERRED_RNG
+inline constexpr std::uint16_t all_processor_groups = 0xffff;  // ALL_PROCESSOR_GROUPS
+inline constexpr std::uint32_t message_from_system = 0x1200;   // FORMAT_MESSAGE_FROM_SYSTEM, ..._IGNORE_INSERTS
+inline constexpr std::uint32_t stack_is_reservation = 0x10000; // STACK_SIZE_PARAM_IS_A_RESERVATION
+
+// clang-format off
+handle create_event(void* security, int manual_reset, int set, wide const* name) noexcept __asm__("CreateEventW");
+int set_event(handle event) noexcept __asm__("SetEvent");
+int reset_event(handle event) noexcept __asm__("ResetEvent");
+int close_handle(handle object) noexcept __asm__("CloseHandle");
+std::uint32_t wait_for_one(handle object, std::uint32_t milliseconds) noexcept __asm__("WaitForSingleObject");
+std::uint32_t wait_for_many(std::uint32_t count, handle const* objects, int all, std::uint32_t milliseconds) noexcept
+    __asm__("WaitForMultipleObjects");
+std::uint32_t last_error() noexcept __asm__("GetLastError");
+handle loaded_module(wide const* name) noexcept __asm__("GetModuleHandleW");
+function find_function(handle module, char const* name) noexcept __asm__("GetProcAddress");
+std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
+                             char* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageA");
+std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
+std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
+    __asm__("BCryptGenRandom");
+void* allocate_pages(void* at, std::size_t size, std::uint32_t kind, std::uint32_t protection) noexcept
+    __asm__("VirtualAlloc");
+int free_pages(void* at, std::size_t size, std::uint32_t kind) noexcept __asm__("VirtualFree");
+int lock_pages(void* at, std::size_t size) noexcept __asm__("VirtualLock");
+handle current_process() noexcept __asm__("GetCurrentProcess");
+int get_working_set(handle process, std::size_t* least, std::size_t* most) noexcept
+    __asm__("GetProcessWorkingSetSize");
+int set_working_set(handle process, std::size_t least, std::size_t most) noexcept __asm__("SetProcessWorkingSetSize");
+void lock_exclusive(void** lock) noexcept __asm__("AcquireSRWLockExclusive");
+void unlock_exclusive(void** lock) noexcept __asm__("ReleaseSRWLockExclusive");
+int wait_on_address(void volatile const* at, void const* old, std::size_t size, std::uint32_t milliseconds) noexcept
+    __asm__("WaitOnAddress");
+void wake_all(void const* at) noexcept __asm__("WakeByAddressAll");
+handle create_thread(void* security, std::size_t stack_bytes, thread_start start, void* context, std::uint32_t flags,
+                     std::uint32_t* id) noexcept __asm__("CreateThread");
+int switch_to_thread() noexcept __asm__("SwitchToThread");
+std::uint32_t processor_count(std::uint16_t group) noexcept __asm__("GetActiveProcessorCount");
+int start_sockets(std::uint16_t version, void* data) noexcept __asm__("WSAStartup");
+int stop_sockets() noexcept __asm__("WSACleanup");
+int last_socket_error() noexcept __asm__("WSAGetLastError");
+socket_handle open_socket(int family, int type, int protocol, void* information, std::uint32_t group,
+                          std::uint32_t flags) noexcept __asm__("WSASocketW");
+int close_socket(socket_handle socket) noexcept __asm__("closesocket");
+int bind_socket(socket_handle socket, socket_address const* where, int size) noexcept __asm__("bind");
+int socket_name(socket_handle socket, socket_address* where, int* size) noexcept __asm__("getsockname");
+int set_socket_option(socket_handle socket, int level, int name, void const* value, int size) noexcept
+    __asm__("setsockopt");
+int get_socket_option(socket_handle socket, int level, int name, void* value, int* size) noexcept
+    __asm__("getsockopt");
+int control_socket(socket_handle socket, std::uint32_t code, void const* in, std::uint32_t in_bytes, void* out,
+                   std::uint32_t out_bytes, std::uint32_t* returned, void* overlapped, void* completion) noexcept
+    __asm__("WSAIoctl");
+int select_events(socket_handle socket, handle event, std::int32_t which) noexcept __asm__("WSAEventSelect");
+int poll_sockets(poll_entry* entries, std::uint32_t count, int milliseconds) noexcept __asm__("WSAPoll");
+// clang-format on
+
+/// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
+template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
+    handle const found = loaded_module(module);
+    return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
+}
+
+}}}}} // namespace wg::WG_ABI::os::windows::api_detail
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The calls of `basic_clock`. All times are in units of 100 ns, or in milliseconds where the name says so.
+struct clock_calls {
+    /// QueryInterruptTimePrecise
+    using interrupt_time = void(std::uint64_t* time) noexcept;
+
+    /// QueryInterruptTimePrecise of this system; null if it has none (Windows 8, Wine 8).
+    static interrupt_time* find_interrupt_time() noexcept {
+        return api_detail::find_in<interrupt_time>(u"kernelbase.dll", "QueryInterruptTimePrecise");
+    }
+    /// GetTickCount64: milliseconds since the start, in steps of 10 to 16; counts sleep.
+    static std::uint64_t tick_count_ms() noexcept { return api_detail::tick_count(); }
+    /// GetSystemTimePreciseAsFileTime: since 1601-01-01 UTC.
+    static std::uint64_t system_time() noexcept {
+        std::uint64_t since_1601 = 0;
+        api_detail::system_time(&since_1601);
+        return since_1601;
+    }
+};
+
+/// Models `clock_source`. A test replaces `Calls`.
+template <class Calls = clock_calls> class basic_clock {
+public:
+    /// Looks up the precise clock.
+    basic_clock() noexcept : interrupt_time_(Calls::find_interrupt_time()) {}
+
+    /// The time since the host was started, sleep included.
+    instant now() const noexcept {
+        if (interrupt_time_ == nullptr)
+            return {static_cast<std::int64_t>(Calls::tick_count_ms() % most_ms) * 1'000'000};
+        std::uint64_t time = 0;
+        interrupt_time_(&time);
+        return {static_cast<std::int64_t>(time % (most_ms * 10'000)) * 100};
+    }
+
+    /// Writes the wall-clock time, in steps of 100 ns. The caller rounds it before it is sent.
+    void tai64n(std::span<byte, timestamp_bytes> label) const noexcept { tai64n_of(Calls::system_time(), label); }
+
+    /// Writes a FILETIME, units of 100 ns since 1601-01-01 UTC, as TAI64N. A time before 1970 becomes 1970.
+    static void tai64n_of(std::uint64_t since_1601, std::span<byte, timestamp_bytes> label) noexcept {
+        constexpr std::uint64_t from_1601_to_1970_s = 11'644'473'600;
+        constexpr std::uint64_t in_second = 10'000'000;
+        std::uint64_t const since_1970 =
+            since_1601 > from_1601_to_1970_s * in_second ? since_1601 - from_1601_to_1970_s * in_second : 0;
+        store_tai64n(label, since_1970 / in_second, static_cast<std::uint32_t>(since_1970 % in_second * 100));
+    }
+
+private:
+    /// More milliseconds than 290 years have are no uptime, and would overflow `instant`.
+    static constexpr std::uint64_t most_ms = INT64_MAX / 1'000'000;
+
+    typename Calls::interrupt_time* interrupt_time_;
+};
+
+/// The clock of a Windows host.
+using clock = basic_clock<>;
+static_assert(clock_source<clock>);
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Errors of Windows as a status and as a text. Folder: os/windows. Any thread.
+#ifndef WG_OS_WINDOWS_ERROR_HPP
+#define WG_OS_WINDOWS_ERROR_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The functions, structures and numbers of Windows that os/windows uses, declared here. <windows.h> would bring
+// thousands of macros into each program, and what a program defines before it would change these headers. Folder:
+// os/windows. Thread rules are those of Windows.
+//
+// Each function has a name of its own in C++ and the name of Windows for the linker, so a program may include the
+// headers of Windows before or after these. The declarations are for 64-bit Windows, where all functions have the same
+// calling convention. They also compile on Linux, where tests replace the calls. tests/windows/layout.cpp compares them
+// with the headers of Windows.
+#ifndef WG_OS_WINDOWS_API_HPP
+#define WG_OS_WINDOWS_API_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows { namespace api_detail {
+
+using handle = void*;                 // HANDLE
+using socket_handle = std::uintptr_t; // SOCKET
+using wide = char16_t;                // WCHAR
+using function = void (*)() noexcept; // FARPROC
+using thread_start = std::uint32_t (*)(void* context) noexcept;
+
+inline constexpr socket_handle no_socket = ~socket_handle{0}; // INVALID_SOCKET
+inline constexpr std::size_t page_bytes = 4096;               // of x64 and arm64
+
+// Error numbers.
+inline constexpr int error_file_not_found = 2;
+inline constexpr int error_access_denied = 5;
+inline constexpr int error_not_enough_memory = 8;
+inline constexpr int error_out_of_memory = 14;
+inline constexpr int error_not_supported = 50;
+inline constexpr int error_invalid_parameter = 87;
+inline constexpr int error_call_not_implemented = 120;
+inline constexpr int error_module_not_found = 126;
+inline constexpr int error_procedure_not_found = 127;
+inline constexpr int error_already_exists = 183;
+inline constexpr int error_privilege_not_held = 1314;
+inline constexpr int error_no_system_resources = 1450;
+inline constexpr int error_working_set_quota = 1453;
+inline constexpr int error_object_already_exists = 5010;
+inline constexpr int wsa_bad_handle = 10009;
+inline constexpr int wsa_access = 10013;
+inline constexpr int wsa_fault = 10014;
+inline constexpr int wsa_invalid = 10022;
+inline constexpr int wsa_too_many_files = 10024;
+inline constexpr int wsa_would_block = 10035;
+inline constexpr int wsa_not_socket = 10038;
+inline constexpr int wsa_message_size = 10040;
+inline constexpr int wsa_no_protocol_option = 10042;
+inline constexpr int wsa_protocol_not_supported = 10043;
+inline constexpr int wsa_operation_not_supported = 10045;
+inline constexpr int wsa_family_not_supported = 10047;
+inline constexpr int wsa_address_in_use = 10048;
+inline constexpr int wsa_address_not_available = 10049;
+inline constexpr int wsa_network_unreachable = 10051;
+inline constexpr int wsa_network_reset = 10052;
+inline constexpr int wsa_connection_reset = 10054;
+inline constexpr int wsa_no_buffers = 10055;
+inline constexpr int wsa_host_unreachable = 10065;
+
+// Memory.
+inline constexpr std::uint32_t mem_commit = 0x1000;
+inline constexpr std::uint32_t mem_reserve = 0x2000;
+inline constexpr std::uint32_t mem_release = 0x8000;
+inline constexpr std::uint32_t page_no_access = 0x01;
+inline constexpr std::uint32_t page_read_write = 0x04;
+
+// Sockets.
+inline constexpr int family_v4 = 2;  // AF_INET
+inline constexpr int family_v6 = 23; // AF_INET6
+inline constexpr int level_socket = 0xffff;
+inline constexpr int level_v4 = 0;          // IPPROTO_IP
+inline constexpr int level_v6 = 41;         // IPPROTO_IPV6
+inline constexpr int level_udp = 17;        // IPPROTO_UDP
+inline constexpr int option_exclusive = -5; // SO_EXCLUSIVEADDRUSE
+inline constexpr int option_send_buffer = 0x1001;
+inline constexpr int option_receive_buffer = 0x1002;
+inline constexpr int option_v6_only = 27;
+// These have the same number for IPv4 and for IPv6.
+inline constexpr int option_packet_info = 19; // IP_PKTINFO, IPV6_PKTINFO: option and control message
+inline constexpr int option_unicast_if = 31;  // IP_UNICAST_IF, IPV6_UNICAST_IF
+inline constexpr int option_receive_tos = 40; // IP_RECVTOS, IPV6_RECVTCLASS
+inline constexpr int option_ecn = 50;         // IP_ECN, IPV6_ECN: option and control message
+inline constexpr int control_tos_v4 = 3;      // IP_TOS
+inline constexpr int control_tos_v6 = 39;     // IPV6_TCLASS
+inline constexpr int option_segment = 2;      // UDP_SEND_MSG_SIZE: option and control message
+inline constexpr int option_coalesce = 3;     // UDP_RECV_MAX_COALESCED_SIZE; as a control message UDP_COALESCED_INFO
+inline constexpr std::uint32_t message_is_cut = 0x0100;            // MSG_TRUNC
+inline constexpr std::uint32_t control_non_blocking = 0x8004667e;  // FIONBIO
+inline constexpr std::uint32_t control_reset = 0x9800000c;         // SIO_UDP_CONNRESET
+inline constexpr std::uint32_t control_net_reset = 0x9800000f;     // SIO_UDP_NETRESET
+inline constexpr std::uint32_t control_find_function = 0xc8000006; // SIO_GET_EXTENSION_FUNCTION_POINTER
+inline constexpr int event_read = 1;                               // FD_READ
+inline constexpr short poll_write = 0x10;                          // POLLWRNORM
+
+// The first members of each structure have its name in Windows.
+struct address_v4 { // SOCKADDR_IN
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    byte address[4];
+    byte zero[8];
+};
+struct address_v6 { // SOCKADDR_IN6
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    std::uint32_t flow;
+    byte address[16];
+    std::uint32_t scope;
+};
+union socket_address { // SOCKADDR_INET
+    std::uint16_t family;
+    address_v4 v4;
+    address_v6 v6;
+};
+struct piece { // WSABUF
+    std::uint32_t size;
+    byte* data;
+};
+struct message { // WSAMSG
+    socket_address* name;
+    std::int32_t name_bytes;
+    piece* pieces;
+    std::uint32_t piece_count;
+    piece control;
+    std::uint32_t flags;
+};
+struct control_header { // WSACMSGHDR
+    std::size_t size;   // of this header and the value
+    std::int32_t level;
+    std::int32_t type;
+};
+struct packet_info_v4 { // IN_PKTINFO
+    byte address[4];
+    std::uint32_t interface_index;
+};
+struct packet_info_v6 { // IN6_PKTINFO
+    byte address[16];
+    std::uint32_t interface_index;
+};
+struct guid { // GUID
+    std::uint32_t a;
+    std::uint16_t b, c;
+    byte d[8];
+};
+struct poll_entry { // WSAPOLLFD
+    socket_handle socket;
+    short wanted;
+    short found;
+};
+using send_function = int (*)(socket_handle, message*, std::uint32_t flags, std::uint32_t* sent, void* overlapped,
+                              void* completion) noexcept; // LPFN_WSASENDMSG
+using receive_function = int (*)(socket_handle, message*, std::uint32_t* received, void* overlapped,
+                                 void* completion) noexcept; // LPFN_WSARECVMSG
+inline constexpr guid send_function_id = {0xa441e712, 0x754f, 0x43ca, {0x84, 0xa7, 0x0d, 0xee, 0x44, 0xcf, 0x60, 0x6d}};
+inline constexpr guid receive_function_id = {
+    0xf689d7c8, 0x6f1f, 0x436b, {0x8a, 0x53, 0xe5, 0x4f, 0xe3, 0x51, 0xc3, 0x22}};
+
+// Waiting.
+inline constexpr std::uint32_t wait_object_0 = 0;
+inline constexpr std::uint32_t wait_timeout = 258;
+inline constexpr std::uint32_t wait_failed = 0xffffffff;
+inline constexpr std::uint32_t wait_forever = 0xffffffff;
+inline constexpr std::size_t max_wait_objects = 64;
+
+inline constexpr std::uint32_t preferred_random_source = 2;    // BCRYPT_USE_SYSTEM_PREFERRED_RNG
+inline constexpr std::uint16_t all_processor_groups = 0xffff;  // ALL_PROCESSOR_GROUPS
+inline constexpr std::uint32_t message_from_system = 0x1200;   // FORMAT_MESSAGE_FROM_SYSTEM, ..._IGNORE_INSERTS
+inline constexpr std::uint32_t stack_is_reservation = 0x10000; // STACK_SIZE_PARAM_IS_A_RESERVATION
+
+// clang-format off
+handle create_event(void* security, int manual_reset, int set, wide const* name) noexcept __asm__("CreateEventW");
+int set_event(handle event) noexcept __asm__("SetEvent");
+int reset_event(handle event) noexcept __asm__("ResetEvent");
+int close_handle(handle object) noexcept __asm__("CloseHandle");
+std::uint32_t wait_for_one(handle object, std::uint32_t milliseconds) noexcept __asm__("WaitForSingleObject");
+std::uint32_t wait_for_many(std::uint32_t count, handle const* objects, int all, std::uint32_t milliseconds) noexcept
+    __asm__("WaitForMultipleObjects");
+std::uint32_t last_error() noexcept __asm__("GetLastError");
+handle loaded_module(wide const* name) noexcept __asm__("GetModuleHandleW");
+function find_function(handle module, char const* name) noexcept __asm__("GetProcAddress");
+std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
+                             char* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageA");
+std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
+std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
+    __asm__("BCryptGenRandom");
+void* allocate_pages(void* at, std::size_t size, std::uint32_t kind, std::uint32_t protection) noexcept
+    __asm__("VirtualAlloc");
+int free_pages(void* at, std::size_t size, std::uint32_t kind) noexcept __asm__("VirtualFree");
+int lock_pages(void* at, std::size_t size) noexcept __asm__("VirtualLock");
+handle current_process() noexcept __asm__("GetCurrentProcess");
+int get_working_set(handle process, std::size_t* least, std::size_t* most) noexcept
+    __asm__("GetProcessWorkingSetSize");
+int set_working_set(handle process, std::size_t least, std::size_t most) noexcept __asm__("SetProcessWorkingSetSize");
+void lock_exclusive(void** lock) noexcept __asm__("AcquireSRWLockExclusive");
+void unlock_exclusive(void** lock) noexcept __asm__("ReleaseSRWLockExclusive");
+int wait_on_address(void volatile const* at, void const* old, std::size_t size, std::uint32_t milliseconds) noexcept
+    __asm__("WaitOnAddress");
+void wake_all(void const* at) noexcept __asm__("WakeByAddressAll");
+handle create_thread(void* security, std::size_t stack_bytes, thread_start start, void* context, std::uint32_t flags,
+                     std::uint32_t* id) noexcept __asm__("CreateThread");
+int switch_to_thread() noexcept __asm__("SwitchToThread");
+std::uint32_t processor_count(std::uint16_t group) noexcept __asm__("GetActiveProcessorCount");
+int start_sockets(std::uint16_t version, void* data) noexcept __asm__("WSAStartup");
+int stop_sockets() noexcept __asm__("WSACleanup");
+int last_socket_error() noexcept __asm__("WSAGetLastError");
+socket_handle open_socket(int family, int type, int protocol, void* information, std::uint32_t group,
+                          std::uint32_t flags) noexcept __asm__("WSASocketW");
+int close_socket(socket_handle socket) noexcept __asm__("closesocket");
+int bind_socket(socket_handle socket, socket_address const* where, int size) noexcept __asm__("bind");
+int socket_name(socket_handle socket, socket_address* where, int* size) noexcept __asm__("getsockname");
+int set_socket_option(socket_handle socket, int level, int name, void const* value, int size) noexcept
+    __asm__("setsockopt");
+int get_socket_option(socket_handle socket, int level, int name, void* value, int* size) noexcept
+    __asm__("getsockopt");
+int control_socket(socket_handle socket, std::uint32_t code, void const* in, std::uint32_t in_bytes, void* out,
+                   std::uint32_t out_bytes, std::uint32_t* returned, void* overlapped, void* completion) noexcept
+    __asm__("WSAIoctl");
+int select_events(socket_handle socket, handle event, std::int32_t which) noexcept __asm__("WSAEventSelect");
+int poll_sockets(poll_entry* entries, std::uint32_t count, int milliseconds) noexcept __asm__("WSAPoll");
+// clang-format on
+
+/// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
+template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
+    handle const found = loaded_module(module);
+    return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
+}
+
+}}}}} // namespace wg::WG_ABI::os::windows::api_detail
+
+#endif
+
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The status for an error number of GetLastError or WSAGetLastError; `io_error` for those that have none of their own.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case api_detail::error_access_denied:
+    case api_detail::error_privilege_not_held:
+    case api_detail::wsa_access: return status::no_permission;
+    case api_detail::error_already_exists:
+    case api_detail::error_object_already_exists:
+    case api_detail::wsa_address_in_use: return status::address_in_use;
+    case api_detail::error_not_supported:
+    case api_detail::error_call_not_implemented:
+    case api_detail::error_procedure_not_found:
+    case api_detail::wsa_no_protocol_option:
+    case api_detail::wsa_protocol_not_supported:
+    case api_detail::wsa_operation_not_supported:
+    case api_detail::wsa_family_not_supported: return status::not_supported;
+    case api_detail::error_not_enough_memory:
+    case api_detail::error_out_of_memory:
+    case api_detail::error_no_system_resources:
+    case api_detail::wsa_too_many_files:
+    case api_detail::wsa_no_buffers: return status::no_memory;
+    case api_detail::wsa_would_block: return status::would_block;
+    case api_detail::error_invalid_parameter:
+    case api_detail::wsa_invalid: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// The call of `basic_system_text`.
+struct message_calls {
+    /// FormatMessageA for an error number. Returns: the bytes of the text; 0: there is none.
+    static std::uint32_t message(int error, char* text, std::uint32_t size) noexcept {
+        return api_detail::format_message(api_detail::message_from_system, nullptr, static_cast<std::uint32_t>(error),
+                                          0, text, size, nullptr);
+    }
+};
+
+/// The text of Windows for an error number, in the language of the user, without the full stop and the line break at
+/// its end. At most 255 bytes. A test replaces `Calls`.
+template <class Calls = message_calls> class basic_system_text {
+public:
+    /// Looks up the text of `error`.
+    explicit basic_system_text(int error) noexcept {
+        std::uint32_t const size = Calls::message(error, text_, sizeof text_);
+        size_ = size < sizeof text_ ? size : 0;
+        while (size_ != 0 && is_end(text_[size_ - 1])) --size_;
+    }
+    /// The text; "unknown error" if Windows has none.
+    std::string_view view() const noexcept {
+        return size_ != 0 ? std::string_view{text_, size_} : std::string_view{"unknown error"};
+    }
+
+private:
+    static bool is_end(char c) noexcept { return c == '\r' || c == '\n' || c == ' ' || c == '.'; }
+
+    char text_[256];
+    std::size_t size_;
+};
+
+/// The text of Windows for an error number.
+using system_text = basic_system_text<>;
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// An owned handle of Windows. Folder: os/windows. Any thread; a handle has one owner.
+#ifndef WG_OS_WINDOWS_HANDLE_HPP
+#define WG_OS_WINDOWS_HANDLE_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The functions, structures and numbers of Windows that os/windows uses, declared here. <windows.h> would bring
+// thousands of macros into each program, and what a program defines before it would change these headers. Folder:
+// os/windows. Thread rules are those of Windows.
+//
+// Each function has a name of its own in C++ and the name of Windows for the linker, so a program may include the
+// headers of Windows before or after these. The declarations are for 64-bit Windows, where all functions have the same
+// calling convention. They also compile on Linux, where tests replace the calls. tests/windows/layout.cpp compares them
+// with the headers of Windows.
+#ifndef WG_OS_WINDOWS_API_HPP
+#define WG_OS_WINDOWS_API_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows { namespace api_detail {
+
+using handle = void*;                 // HANDLE
+using socket_handle = std::uintptr_t; // SOCKET
+using wide = char16_t;                // WCHAR
+using function = void (*)() noexcept; // FARPROC
+using thread_start = std::uint32_t (*)(void* context) noexcept;
+
+inline constexpr socket_handle no_socket = ~socket_handle{0}; // INVALID_SOCKET
+inline constexpr std::size_t page_bytes = 4096;               // of x64 and arm64
+
+// Error numbers.
+inline constexpr int error_file_not_found = 2;
+inline constexpr int error_access_denied = 5;
+inline constexpr int error_not_enough_memory = 8;
+inline constexpr int error_out_of_memory = 14;
+inline constexpr int error_not_supported = 50;
+inline constexpr int error_invalid_parameter = 87;
+inline constexpr int error_call_not_implemented = 120;
+inline constexpr int error_module_not_found = 126;
+inline constexpr int error_procedure_not_found = 127;
+inline constexpr int error_already_exists = 183;
+inline constexpr int error_privilege_not_held = 1314;
+inline constexpr int error_no_system_resources = 1450;
+inline constexpr int error_working_set_quota = 1453;
+inline constexpr int error_object_already_exists = 5010;
+inline constexpr int wsa_bad_handle = 10009;
+inline constexpr int wsa_access = 10013;
+inline constexpr int wsa_fault = 10014;
+inline constexpr int wsa_invalid = 10022;
+inline constexpr int wsa_too_many_files = 10024;
+inline constexpr int wsa_would_block = 10035;
+inline constexpr int wsa_not_socket = 10038;
+inline constexpr int wsa_message_size = 10040;
+inline constexpr int wsa_no_protocol_option = 10042;
+inline constexpr int wsa_protocol_not_supported = 10043;
+inline constexpr int wsa_operation_not_supported = 10045;
+inline constexpr int wsa_family_not_supported = 10047;
+inline constexpr int wsa_address_in_use = 10048;
+inline constexpr int wsa_address_not_available = 10049;
+inline constexpr int wsa_network_unreachable = 10051;
+inline constexpr int wsa_network_reset = 10052;
+inline constexpr int wsa_connection_reset = 10054;
+inline constexpr int wsa_no_buffers = 10055;
+inline constexpr int wsa_host_unreachable = 10065;
+
+// Memory.
+inline constexpr std::uint32_t mem_commit = 0x1000;
+inline constexpr std::uint32_t mem_reserve = 0x2000;
+inline constexpr std::uint32_t mem_release = 0x8000;
+inline constexpr std::uint32_t page_no_access = 0x01;
+inline constexpr std::uint32_t page_read_write = 0x04;
+
+// Sockets.
+inline constexpr int family_v4 = 2;  // AF_INET
+inline constexpr int family_v6 = 23; // AF_INET6
+inline constexpr int level_socket = 0xffff;
+inline constexpr int level_v4 = 0;          // IPPROTO_IP
+inline constexpr int level_v6 = 41;         // IPPROTO_IPV6
+inline constexpr int level_udp = 17;        // IPPROTO_UDP
+inline constexpr int option_exclusive = -5; // SO_EXCLUSIVEADDRUSE
+inline constexpr int option_send_buffer = 0x1001;
+inline constexpr int option_receive_buffer = 0x1002;
+inline constexpr int option_v6_only = 27;
+// These have the same number for IPv4 and for IPv6.
+inline constexpr int option_packet_info = 19; // IP_PKTINFO, IPV6_PKTINFO: option and control message
+inline constexpr int option_unicast_if = 31;  // IP_UNICAST_IF, IPV6_UNICAST_IF
+inline constexpr int option_receive_tos = 40; // IP_RECVTOS, IPV6_RECVTCLASS
+inline constexpr int option_ecn = 50;         // IP_ECN, IPV6_ECN: option and control message
+inline constexpr int control_tos_v4 = 3;      // IP_TOS
+inline constexpr int control_tos_v6 = 39;     // IPV6_TCLASS
+inline constexpr int option_segment = 2;      // UDP_SEND_MSG_SIZE: option and control message
+inline constexpr int option_coalesce = 3;     // UDP_RECV_MAX_COALESCED_SIZE; as a control message UDP_COALESCED_INFO
+inline constexpr std::uint32_t message_is_cut = 0x0100;            // MSG_TRUNC
+inline constexpr std::uint32_t control_non_blocking = 0x8004667e;  // FIONBIO
+inline constexpr std::uint32_t control_reset = 0x9800000c;         // SIO_UDP_CONNRESET
+inline constexpr std::uint32_t control_net_reset = 0x9800000f;     // SIO_UDP_NETRESET
+inline constexpr std::uint32_t control_find_function = 0xc8000006; // SIO_GET_EXTENSION_FUNCTION_POINTER
+inline constexpr int event_read = 1;                               // FD_READ
+inline constexpr short poll_write = 0x10;                          // POLLWRNORM
+
+// The first members of each structure have its name in Windows.
+struct address_v4 { // SOCKADDR_IN
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    byte address[4];
+    byte zero[8];
+};
+struct address_v6 { // SOCKADDR_IN6
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    std::uint32_t flow;
+    byte address[16];
+    std::uint32_t scope;
+};
+union socket_address { // SOCKADDR_INET
+    std::uint16_t family;
+    address_v4 v4;
+    address_v6 v6;
+};
+struct piece { // WSABUF
+    std::uint32_t size;
+    byte* data;
+};
+struct message { // WSAMSG
+    socket_address* name;
+    std::int32_t name_bytes;
+    piece* pieces;
+    std::uint32_t piece_count;
+    piece control;
+    std::uint32_t flags;
+};
+struct control_header { // WSACMSGHDR
+    std::size_t size;   // of this header and the value
+    std::int32_t level;
+    std::int32_t type;
+};
+struct packet_info_v4 { // IN_PKTINFO
+    byte address[4];
+    std::uint32_t interface_index;
+};
+struct packet_info_v6 { // IN6_PKTINFO
+    byte address[16];
+    std::uint32_t interface_index;
+};
+struct guid { // GUID
+    std::uint32_t a;
+    std::uint16_t b, c;
+    byte d[8];
+};
+struct poll_entry { // WSAPOLLFD
+    socket_handle socket;
+    short wanted;
+    short found;
+};
+using send_function = int (*)(socket_handle, message*, std::uint32_t flags, std::uint32_t* sent, void* overlapped,
+                              void* completion) noexcept; // LPFN_WSASENDMSG
+using receive_function = int (*)(socket_handle, message*, std::uint32_t* received, void* overlapped,
+                                 void* completion) noexcept; // LPFN_WSARECVMSG
+inline constexpr guid send_function_id = {0xa441e712, 0x754f, 0x43ca, {0x84, 0xa7, 0x0d, 0xee, 0x44, 0xcf, 0x60, 0x6d}};
+inline constexpr guid receive_function_id = {
+    0xf689d7c8, 0x6f1f, 0x436b, {0x8a, 0x53, 0xe5, 0x4f, 0xe3, 0x51, 0xc3, 0x22}};
+
+// Waiting.
+inline constexpr std::uint32_t wait_object_0 = 0;
+inline constexpr std::uint32_t wait_timeout = 258;
+inline constexpr std::uint32_t wait_failed = 0xffffffff;
+inline constexpr std::uint32_t wait_forever = 0xffffffff;
+inline constexpr std::size_t max_wait_objects = 64;
+
+inline constexpr std::uint32_t preferred_random_source = 2;    // BCRYPT_USE_SYSTEM_PREFERRED_RNG
+inline constexpr std::uint16_t all_processor_groups = 0xffff;  // ALL_PROCESSOR_GROUPS
+inline constexpr std::uint32_t message_from_system = 0x1200;   // FORMAT_MESSAGE_FROM_SYSTEM, ..._IGNORE_INSERTS
+inline constexpr std::uint32_t stack_is_reservation = 0x10000; // STACK_SIZE_PARAM_IS_A_RESERVATION
+
+// clang-format off
+handle create_event(void* security, int manual_reset, int set, wide const* name) noexcept __asm__("CreateEventW");
+int set_event(handle event) noexcept __asm__("SetEvent");
+int reset_event(handle event) noexcept __asm__("ResetEvent");
+int close_handle(handle object) noexcept __asm__("CloseHandle");
+std::uint32_t wait_for_one(handle object, std::uint32_t milliseconds) noexcept __asm__("WaitForSingleObject");
+std::uint32_t wait_for_many(std::uint32_t count, handle const* objects, int all, std::uint32_t milliseconds) noexcept
+    __asm__("WaitForMultipleObjects");
+std::uint32_t last_error() noexcept __asm__("GetLastError");
+handle loaded_module(wide const* name) noexcept __asm__("GetModuleHandleW");
+function find_function(handle module, char const* name) noexcept __asm__("GetProcAddress");
+std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
+                             char* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageA");
+std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
+std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
+    __asm__("BCryptGenRandom");
+void* allocate_pages(void* at, std::size_t size, std::uint32_t kind, std::uint32_t protection) noexcept
+    __asm__("VirtualAlloc");
+int free_pages(void* at, std::size_t size, std::uint32_t kind) noexcept __asm__("VirtualFree");
+int lock_pages(void* at, std::size_t size) noexcept __asm__("VirtualLock");
+handle current_process() noexcept __asm__("GetCurrentProcess");
+int get_working_set(handle process, std::size_t* least, std::size_t* most) noexcept
+    __asm__("GetProcessWorkingSetSize");
+int set_working_set(handle process, std::size_t least, std::size_t most) noexcept __asm__("SetProcessWorkingSetSize");
+void lock_exclusive(void** lock) noexcept __asm__("AcquireSRWLockExclusive");
+void unlock_exclusive(void** lock) noexcept __asm__("ReleaseSRWLockExclusive");
+int wait_on_address(void volatile const* at, void const* old, std::size_t size, std::uint32_t milliseconds) noexcept
+    __asm__("WaitOnAddress");
+void wake_all(void const* at) noexcept __asm__("WakeByAddressAll");
+handle create_thread(void* security, std::size_t stack_bytes, thread_start start, void* context, std::uint32_t flags,
+                     std::uint32_t* id) noexcept __asm__("CreateThread");
+int switch_to_thread() noexcept __asm__("SwitchToThread");
+std::uint32_t processor_count(std::uint16_t group) noexcept __asm__("GetActiveProcessorCount");
+int start_sockets(std::uint16_t version, void* data) noexcept __asm__("WSAStartup");
+int stop_sockets() noexcept __asm__("WSACleanup");
+int last_socket_error() noexcept __asm__("WSAGetLastError");
+socket_handle open_socket(int family, int type, int protocol, void* information, std::uint32_t group,
+                          std::uint32_t flags) noexcept __asm__("WSASocketW");
+int close_socket(socket_handle socket) noexcept __asm__("closesocket");
+int bind_socket(socket_handle socket, socket_address const* where, int size) noexcept __asm__("bind");
+int socket_name(socket_handle socket, socket_address* where, int* size) noexcept __asm__("getsockname");
+int set_socket_option(socket_handle socket, int level, int name, void const* value, int size) noexcept
+    __asm__("setsockopt");
+int get_socket_option(socket_handle socket, int level, int name, void* value, int* size) noexcept
+    __asm__("getsockopt");
+int control_socket(socket_handle socket, std::uint32_t code, void const* in, std::uint32_t in_bytes, void* out,
+                   std::uint32_t out_bytes, std::uint32_t* returned, void* overlapped, void* completion) noexcept
+    __asm__("WSAIoctl");
+int select_events(socket_handle socket, handle event, std::int32_t which) noexcept __asm__("WSAEventSelect");
+int poll_sockets(poll_entry* entries, std::uint32_t count, int milliseconds) noexcept __asm__("WSAPoll");
+// clang-format on
+
+/// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
+template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
+    handle const found = loaded_module(module);
+    return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
+}
+
+}}}}} // namespace wg::WG_ABI::os::windows::api_detail
+
+#endif
+
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The call of `basic_handle`.
+struct handle_calls {
+    /// CloseHandle
+    static void close(void* handle) noexcept { api_detail::close_handle(handle); }
+};
+
+/// Owns a handle, and closes it in the end. Null and INVALID_HANDLE_VALUE (-1) are no handles. A test replaces `Calls`.
+template <class Calls = handle_calls> class basic_handle {
+public:
+    /// Owns none.
+    constexpr basic_handle() noexcept = default;
+    /// Owns `handle`.
+    explicit basic_handle(void* handle) noexcept : handle_(is_handle(handle) ? handle : nullptr) {}
+    /// Takes over the handle of `other`.
+    constexpr basic_handle(basic_handle&& other) noexcept : handle_(other.release()) {}
+    /// Closes its handle and takes over that of `other`.
+    basic_handle& operator=(basic_handle&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    basic_handle(basic_handle const&) = delete;
+    basic_handle& operator=(basic_handle const&) = delete;
+    ~basic_handle() { reset(); }
+
+    /// Whether it owns a handle.
+    constexpr explicit operator bool() const noexcept { return handle_ != nullptr; }
+    /// The handle, or null.
+    constexpr void* get() const noexcept { return handle_; }
+    /// Gives up the handle without closing it. Returns: the handle, or null.
+    constexpr void* release() noexcept { return std::exchange(handle_, nullptr); }
+    /// Closes its handle and owns `handle` from now on.
+    void reset(void* handle = nullptr) noexcept {
+        if (handle_ != nullptr) Calls::close(handle_);
+        handle_ = is_handle(handle) ? handle : nullptr;
+    }
+
+private:
+    static bool is_handle(void* handle) noexcept { return reinterpret_cast<std::uintptr_t>(handle) + 1 > 1; }
+
+    void* handle_ = nullptr;
+};
+
+/// Owns a handle of Windows.
+using unique_handle = basic_handle<>;
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The random generator of Windows (BCryptGenRandom). Folder: os/windows. Any thread. Link: bcrypt.
+#ifndef WG_OS_WINDOWS_RANDOM_HPP
+#define WG_OS_WINDOWS_RANDOM_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The functions, structures and numbers of Windows that os/windows uses, declared here. <windows.h> would bring
+// thousands of macros into each program, and what a program defines before it would change these headers. Folder:
+// os/windows. Thread rules are those of Windows.
+//
+// Each function has a name of its own in C++ and the name of Windows for the linker, so a program may include the
+// headers of Windows before or after these. The declarations are for 64-bit Windows, where all functions have the same
+// calling convention. They also compile on Linux, where tests replace the calls. tests/windows/layout.cpp compares them
+// with the headers of Windows.
+#ifndef WG_OS_WINDOWS_API_HPP
+#define WG_OS_WINDOWS_API_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows { namespace api_detail {
+
+using handle = void*;                 // HANDLE
+using socket_handle = std::uintptr_t; // SOCKET
+using wide = char16_t;                // WCHAR
+using function = void (*)() noexcept; // FARPROC
+using thread_start = std::uint32_t (*)(void* context) noexcept;
+
+inline constexpr socket_handle no_socket = ~socket_handle{0}; // INVALID_SOCKET
+inline constexpr std::size_t page_bytes = 4096;               // of x64 and arm64
+
+// Error numbers.
+inline constexpr int error_file_not_found = 2;
+inline constexpr int error_access_denied = 5;
+inline constexpr int error_not_enough_memory = 8;
+inline constexpr int error_out_of_memory = 14;
+inline constexpr int error_not_supported = 50;
+inline constexpr int error_invalid_parameter = 87;
+inline constexpr int error_call_not_implemented = 120;
+inline constexpr int error_module_not_found = 126;
+inline constexpr int error_procedure_not_found = 127;
+inline constexpr int error_already_exists = 183;
+inline constexpr int error_privilege_not_held = 1314;
+inline constexpr int error_no_system_resources = 1450;
+inline constexpr int error_working_set_quota = 1453;
+inline constexpr int error_object_already_exists = 5010;
+inline constexpr int wsa_bad_handle = 10009;
+inline constexpr int wsa_access = 10013;
+inline constexpr int wsa_fault = 10014;
+inline constexpr int wsa_invalid = 10022;
+inline constexpr int wsa_too_many_files = 10024;
+inline constexpr int wsa_would_block = 10035;
+inline constexpr int wsa_not_socket = 10038;
+inline constexpr int wsa_message_size = 10040;
+inline constexpr int wsa_no_protocol_option = 10042;
+inline constexpr int wsa_protocol_not_supported = 10043;
+inline constexpr int wsa_operation_not_supported = 10045;
+inline constexpr int wsa_family_not_supported = 10047;
+inline constexpr int wsa_address_in_use = 10048;
+inline constexpr int wsa_address_not_available = 10049;
+inline constexpr int wsa_network_unreachable = 10051;
+inline constexpr int wsa_network_reset = 10052;
+inline constexpr int wsa_connection_reset = 10054;
+inline constexpr int wsa_no_buffers = 10055;
+inline constexpr int wsa_host_unreachable = 10065;
+
+// Memory.
+inline constexpr std::uint32_t mem_commit = 0x1000;
+inline constexpr std::uint32_t mem_reserve = 0x2000;
+inline constexpr std::uint32_t mem_release = 0x8000;
+inline constexpr std::uint32_t page_no_access = 0x01;
+inline constexpr std::uint32_t page_read_write = 0x04;
+
+// Sockets.
+inline constexpr int family_v4 = 2;  // AF_INET
+inline constexpr int family_v6 = 23; // AF_INET6
+inline constexpr int level_socket = 0xffff;
+inline constexpr int level_v4 = 0;          // IPPROTO_IP
+inline constexpr int level_v6 = 41;         // IPPROTO_IPV6
+inline constexpr int level_udp = 17;        // IPPROTO_UDP
+inline constexpr int option_exclusive = -5; // SO_EXCLUSIVEADDRUSE
+inline constexpr int option_send_buffer = 0x1001;
+inline constexpr int option_receive_buffer = 0x1002;
+inline constexpr int option_v6_only = 27;
+// These have the same number for IPv4 and for IPv6.
+inline constexpr int option_packet_info = 19; // IP_PKTINFO, IPV6_PKTINFO: option and control message
+inline constexpr int option_unicast_if = 31;  // IP_UNICAST_IF, IPV6_UNICAST_IF
+inline constexpr int option_receive_tos = 40; // IP_RECVTOS, IPV6_RECVTCLASS
+inline constexpr int option_ecn = 50;         // IP_ECN, IPV6_ECN: option and control message
+inline constexpr int control_tos_v4 = 3;      // IP_TOS
+inline constexpr int control_tos_v6 = 39;     // IPV6_TCLASS
+inline constexpr int option_segment = 2;      // UDP_SEND_MSG_SIZE: option and control message
+inline constexpr int option_coalesce = 3;     // UDP_RECV_MAX_COALESCED_SIZE; as a control message UDP_COALESCED_INFO
+inline constexpr std::uint32_t message_is_cut = 0x0100;            // MSG_TRUNC
+inline constexpr std::uint32_t control_non_blocking = 0x8004667e;  // FIONBIO
+inline constexpr std::uint32_t control_reset = 0x9800000c;         // SIO_UDP_CONNRESET
+inline constexpr std::uint32_t control_net_reset = 0x9800000f;     // SIO_UDP_NETRESET
+inline constexpr std::uint32_t control_find_function = 0xc8000006; // SIO_GET_EXTENSION_FUNCTION_POINTER
+inline constexpr int event_read = 1;                               // FD_READ
+inline constexpr short poll_write = 0x10;                          // POLLWRNORM
+
+// The first members of each structure have its name in Windows.
+struct address_v4 { // SOCKADDR_IN
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    byte address[4];
+    byte zero[8];
+};
+struct address_v6 { // SOCKADDR_IN6
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    std::uint32_t flow;
+    byte address[16];
+    std::uint32_t scope;
+};
+union socket_address { // SOCKADDR_INET
+    std::uint16_t family;
+    address_v4 v4;
+    address_v6 v6;
+};
+struct piece { // WSABUF
+    std::uint32_t size;
+    byte* data;
+};
+struct message { // WSAMSG
+    socket_address* name;
+    std::int32_t name_bytes;
+    piece* pieces;
+    std::uint32_t piece_count;
+    piece control;
+    std::uint32_t flags;
+};
+struct control_header { // WSACMSGHDR
+    std::size_t size;   // of this header and the value
+    std::int32_t level;
+    std::int32_t type;
+};
+struct packet_info_v4 { // IN_PKTINFO
+    byte address[4];
+    std::uint32_t interface_index;
+};
+struct packet_info_v6 { // IN6_PKTINFO
+    byte address[16];
+    std::uint32_t interface_index;
+};
+struct guid { // GUID
+    std::uint32_t a;
+    std::uint16_t b, c;
+    byte d[8];
+};
+struct poll_entry { // WSAPOLLFD
+    socket_handle socket;
+    short wanted;
+    short found;
+};
+using send_function = int (*)(socket_handle, message*, std::uint32_t flags, std::uint32_t* sent, void* overlapped,
+                              void* completion) noexcept; // LPFN_WSASENDMSG
+using receive_function = int (*)(socket_handle, message*, std::uint32_t* received, void* overlapped,
+                                 void* completion) noexcept; // LPFN_WSARECVMSG
+inline constexpr guid send_function_id = {0xa441e712, 0x754f, 0x43ca, {0x84, 0xa7, 0x0d, 0xee, 0x44, 0xcf, 0x60, 0x6d}};
+inline constexpr guid receive_function_id = {
+    0xf689d7c8, 0x6f1f, 0x436b, {0x8a, 0x53, 0xe5, 0x4f, 0xe3, 0x51, 0xc3, 0x22}};
+
+// Waiting.
+inline constexpr std::uint32_t wait_object_0 = 0;
+inline constexpr std::uint32_t wait_timeout = 258;
+inline constexpr std::uint32_t wait_failed = 0xffffffff;
+inline constexpr std::uint32_t wait_forever = 0xffffffff;
+inline constexpr std::size_t max_wait_objects = 64;
+
+inline constexpr std::uint32_t preferred_random_source = 2;    // BCRYPT_USE_SYSTEM_PREFERRED_RNG
+inline constexpr std::uint16_t all_processor_groups = 0xffff;  // ALL_PROCESSOR_GROUPS
+inline constexpr std::uint32_t message_from_system = 0x1200;   // FORMAT_MESSAGE_FROM_SYSTEM, ..._IGNORE_INSERTS
+inline constexpr std::uint32_t stack_is_reservation = 0x10000; // STACK_SIZE_PARAM_IS_A_RESERVATION
+
+// clang-format off
+handle create_event(void* security, int manual_reset, int set, wide const* name) noexcept __asm__("CreateEventW");
+int set_event(handle event) noexcept __asm__("SetEvent");
+int reset_event(handle event) noexcept __asm__("ResetEvent");
+int close_handle(handle object) noexcept __asm__("CloseHandle");
+std::uint32_t wait_for_one(handle object, std::uint32_t milliseconds) noexcept __asm__("WaitForSingleObject");
+std::uint32_t wait_for_many(std::uint32_t count, handle const* objects, int all, std::uint32_t milliseconds) noexcept
+    __asm__("WaitForMultipleObjects");
+std::uint32_t last_error() noexcept __asm__("GetLastError");
+handle loaded_module(wide const* name) noexcept __asm__("GetModuleHandleW");
+function find_function(handle module, char const* name) noexcept __asm__("GetProcAddress");
+std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
+                             char* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageA");
+std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
+std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
+    __asm__("BCryptGenRandom");
+void* allocate_pages(void* at, std::size_t size, std::uint32_t kind, std::uint32_t protection) noexcept
+    __asm__("VirtualAlloc");
+int free_pages(void* at, std::size_t size, std::uint32_t kind) noexcept __asm__("VirtualFree");
+int lock_pages(void* at, std::size_t size) noexcept __asm__("VirtualLock");
+handle current_process() noexcept __asm__("GetCurrentProcess");
+int get_working_set(handle process, std::size_t* least, std::size_t* most) noexcept
+    __asm__("GetProcessWorkingSetSize");
+int set_working_set(handle process, std::size_t least, std::size_t most) noexcept __asm__("SetProcessWorkingSetSize");
+void lock_exclusive(void** lock) noexcept __asm__("AcquireSRWLockExclusive");
+void unlock_exclusive(void** lock) noexcept __asm__("ReleaseSRWLockExclusive");
+int wait_on_address(void volatile const* at, void const* old, std::size_t size, std::uint32_t milliseconds) noexcept
+    __asm__("WaitOnAddress");
+void wake_all(void const* at) noexcept __asm__("WakeByAddressAll");
+handle create_thread(void* security, std::size_t stack_bytes, thread_start start, void* context, std::uint32_t flags,
+                     std::uint32_t* id) noexcept __asm__("CreateThread");
+int switch_to_thread() noexcept __asm__("SwitchToThread");
+std::uint32_t processor_count(std::uint16_t group) noexcept __asm__("GetActiveProcessorCount");
+int start_sockets(std::uint16_t version, void* data) noexcept __asm__("WSAStartup");
+int stop_sockets() noexcept __asm__("WSACleanup");
+int last_socket_error() noexcept __asm__("WSAGetLastError");
+socket_handle open_socket(int family, int type, int protocol, void* information, std::uint32_t group,
+                          std::uint32_t flags) noexcept __asm__("WSASocketW");
+int close_socket(socket_handle socket) noexcept __asm__("closesocket");
+int bind_socket(socket_handle socket, socket_address const* where, int size) noexcept __asm__("bind");
+int socket_name(socket_handle socket, socket_address* where, int* size) noexcept __asm__("getsockname");
+int set_socket_option(socket_handle socket, int level, int name, void const* value, int size) noexcept
+    __asm__("setsockopt");
+int get_socket_option(socket_handle socket, int level, int name, void* value, int* size) noexcept
+    __asm__("getsockopt");
+int control_socket(socket_handle socket, std::uint32_t code, void const* in, std::uint32_t in_bytes, void* out,
+                   std::uint32_t out_bytes, std::uint32_t* returned, void* overlapped, void* completion) noexcept
+    __asm__("WSAIoctl");
+int select_events(socket_handle socket, handle event, std::int32_t which) noexcept __asm__("WSAEventSelect");
+int poll_sockets(poll_entry* entries, std::uint32_t count, int milliseconds) noexcept __asm__("WSAPoll");
+// clang-format on
+
+/// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
+template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
+    handle const found = loaded_module(module);
+    return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
+}
+
+}}}}} // namespace wg::WG_ABI::os::windows::api_detail
+
+#endif
+
+#include <algorithm>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The call of `basic_random`.
+struct random_calls {
+    /// BCryptGenRandom of the system's preferred generator. Returns: an NTSTATUS; below 0: it failed.
+    static std::int32_t generate(byte* out, std::uint32_t size) noexcept {
+        return api_detail::generate_random(nullptr, out, size, api_detail::preferred_random_source);
+    }
+};
+
+/// Models `random_source`. A test replaces `Calls`.
+template <class Calls = random_calls> class basic_random {
+public:
+    static constexpr std::size_t max_call_bytes = std::size_t{1} << 30; ///< of one call of BCryptGenRandom
+
+    /// Fills `out` with random bytes. Returns: false if Windows fails; then `out` is wiped, so that no key can be half
+    /// random.
+    bool fill(bytes out) const noexcept {
+        for (std::size_t done = 0; done < out.size();) {
+            std::size_t const more = (std::min)(out.size() - done, max_call_bytes);
+            if (Calls::generate(out.data() + done, static_cast<std::uint32_t>(more)) < 0) {
+                wipe(out.data(), out.size());
+                return false;
+            }
+            done += more;
+        }
+        return true;
+    }
+};
+
+/// The random source of a Windows host.
+using random = basic_random<>;
+static_assert(random_source<random>);
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The region of memory that holds all keys of a device. It is locked, kept out of error reports, enclosed by two guard
+// pages, and wiped in the end (VirtualAlloc, VirtualLock, WerRegisterExcludedMemoryBlock). Folder: os/windows. One
+// thread at a time.
+#ifndef WG_OS_WINDOWS_SECRET_REGION_HPP
+#define WG_OS_WINDOWS_SECRET_REGION_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Errors of Windows as a status and as a text. Folder: os/windows. Any thread.
+#ifndef WG_OS_WINDOWS_ERROR_HPP
+#define WG_OS_WINDOWS_ERROR_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The functions, structures and numbers of Windows that os/windows uses, declared here. <windows.h> would bring
+// thousands of macros into each program, and what a program defines before it would change these headers. Folder:
+// os/windows. Thread rules are those of Windows.
+//
+// Each function has a name of its own in C++ and the name of Windows for the linker, so a program may include the
+// headers of Windows before or after these. The declarations are for 64-bit Windows, where all functions have the same
+// calling convention. They also compile on Linux, where tests replace the calls. tests/windows/layout.cpp compares them
+// with the headers of Windows.
+#ifndef WG_OS_WINDOWS_API_HPP
+#define WG_OS_WINDOWS_API_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows { namespace api_detail {
+
+using handle = void*;                 // HANDLE
+using socket_handle = std::uintptr_t; // SOCKET
+using wide = char16_t;                // WCHAR
+using function = void (*)() noexcept; // FARPROC
+using thread_start = std::uint32_t (*)(void* context) noexcept;
+
+inline constexpr socket_handle no_socket = ~socket_handle{0}; // INVALID_SOCKET
+inline constexpr std::size_t page_bytes = 4096;               // of x64 and arm64
+
+// Error numbers.
+inline constexpr int error_file_not_found = 2;
+inline constexpr int error_access_denied = 5;
+inline constexpr int error_not_enough_memory = 8;
+inline constexpr int error_out_of_memory = 14;
+inline constexpr int error_not_supported = 50;
+inline constexpr int error_invalid_parameter = 87;
+inline constexpr int error_call_not_implemented = 120;
+inline constexpr int error_module_not_found = 126;
+inline constexpr int error_procedure_not_found = 127;
+inline constexpr int error_already_exists = 183;
+inline constexpr int error_privilege_not_held = 1314;
+inline constexpr int error_no_system_resources = 1450;
+inline constexpr int error_working_set_quota = 1453;
+inline constexpr int error_object_already_exists = 5010;
+inline constexpr int wsa_bad_handle = 10009;
+inline constexpr int wsa_access = 10013;
+inline constexpr int wsa_fault = 10014;
+inline constexpr int wsa_invalid = 10022;
+inline constexpr int wsa_too_many_files = 10024;
+inline constexpr int wsa_would_block = 10035;
+inline constexpr int wsa_not_socket = 10038;
+inline constexpr int wsa_message_size = 10040;
+inline constexpr int wsa_no_protocol_option = 10042;
+inline constexpr int wsa_protocol_not_supported = 10043;
+inline constexpr int wsa_operation_not_supported = 10045;
+inline constexpr int wsa_family_not_supported = 10047;
+inline constexpr int wsa_address_in_use = 10048;
+inline constexpr int wsa_address_not_available = 10049;
+inline constexpr int wsa_network_unreachable = 10051;
+inline constexpr int wsa_network_reset = 10052;
+inline constexpr int wsa_connection_reset = 10054;
+inline constexpr int wsa_no_buffers = 10055;
+inline constexpr int wsa_host_unreachable = 10065;
+
+// Memory.
+inline constexpr std::uint32_t mem_commit = 0x1000;
+inline constexpr std::uint32_t mem_reserve = 0x2000;
+inline constexpr std::uint32_t mem_release = 0x8000;
+inline constexpr std::uint32_t page_no_access = 0x01;
+inline constexpr std::uint32_t page_read_write = 0x04;
+
+// Sockets.
+inline constexpr int family_v4 = 2;  // AF_INET
+inline constexpr int family_v6 = 23; // AF_INET6
+inline constexpr int level_socket = 0xffff;
+inline constexpr int level_v4 = 0;          // IPPROTO_IP
+inline constexpr int level_v6 = 41;         // IPPROTO_IPV6
+inline constexpr int level_udp = 17;        // IPPROTO_UDP
+inline constexpr int option_exclusive = -5; // SO_EXCLUSIVEADDRUSE
+inline constexpr int option_send_buffer = 0x1001;
+inline constexpr int option_receive_buffer = 0x1002;
+inline constexpr int option_v6_only = 27;
+// These have the same number for IPv4 and for IPv6.
+inline constexpr int option_packet_info = 19; // IP_PKTINFO, IPV6_PKTINFO: option and control message
+inline constexpr int option_unicast_if = 31;  // IP_UNICAST_IF, IPV6_UNICAST_IF
+inline constexpr int option_receive_tos = 40; // IP_RECVTOS, IPV6_RECVTCLASS
+inline constexpr int option_ecn = 50;         // IP_ECN, IPV6_ECN: option and control message
+inline constexpr int control_tos_v4 = 3;      // IP_TOS
+inline constexpr int control_tos_v6 = 39;     // IPV6_TCLASS
+inline constexpr int option_segment = 2;      // UDP_SEND_MSG_SIZE: option and control message
+inline constexpr int option_coalesce = 3;     // UDP_RECV_MAX_COALESCED_SIZE; as a control message UDP_COALESCED_INFO
+inline constexpr std::uint32_t message_is_cut = 0x0100;            // MSG_TRUNC
+inline constexpr std::uint32_t control_non_blocking = 0x8004667e;  // FIONBIO
+inline constexpr std::uint32_t control_reset = 0x9800000c;         // SIO_UDP_CONNRESET
+inline constexpr std::uint32_t control_net_reset = 0x9800000f;     // SIO_UDP_NETRESET
+inline constexpr std::uint32_t control_find_function = 0xc8000006; // SIO_GET_EXTENSION_FUNCTION_POINTER
+inline constexpr int event_read = 1;                               // FD_READ
+inline constexpr short poll_write = 0x10;                          // POLLWRNORM
+
+// The first members of each structure have its name in Windows.
+struct address_v4 { // SOCKADDR_IN
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    byte address[4];
+    byte zero[8];
+};
+struct address_v6 { // SOCKADDR_IN6
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    std::uint32_t flow;
+    byte address[16];
+    std::uint32_t scope;
+};
+union socket_address { // SOCKADDR_INET
+    std::uint16_t family;
+    address_v4 v4;
+    address_v6 v6;
+};
+struct piece { // WSABUF
+    std::uint32_t size;
+    byte* data;
+};
+struct message { // WSAMSG
+    socket_address* name;
+    std::int32_t name_bytes;
+    piece* pieces;
+    std::uint32_t piece_count;
+    piece control;
+    std::uint32_t flags;
+};
+struct control_header { // WSACMSGHDR
+    std::size_t size;   // of this header and the value
+    std::int32_t level;
+    std::int32_t type;
+};
+struct packet_info_v4 { // IN_PKTINFO
+    byte address[4];
+    std::uint32_t interface_index;
+};
+struct packet_info_v6 { // IN6_PKTINFO
+    byte address[16];
+    std::uint32_t interface_index;
+};
+struct guid { // GUID
+    std::uint32_t a;
+    std::uint16_t b, c;
+    byte d[8];
+};
+struct poll_entry { // WSAPOLLFD
+    socket_handle socket;
+    short wanted;
+    short found;
+};
+using send_function = int (*)(socket_handle, message*, std::uint32_t flags, std::uint32_t* sent, void* overlapped,
+                              void* completion) noexcept; // LPFN_WSASENDMSG
+using receive_function = int (*)(socket_handle, message*, std::uint32_t* received, void* overlapped,
+                                 void* completion) noexcept; // LPFN_WSARECVMSG
+inline constexpr guid send_function_id = {0xa441e712, 0x754f, 0x43ca, {0x84, 0xa7, 0x0d, 0xee, 0x44, 0xcf, 0x60, 0x6d}};
+inline constexpr guid receive_function_id = {
+    0xf689d7c8, 0x6f1f, 0x436b, {0x8a, 0x53, 0xe5, 0x4f, 0xe3, 0x51, 0xc3, 0x22}};
+
+// Waiting.
+inline constexpr std::uint32_t wait_object_0 = 0;
+inline constexpr std::uint32_t wait_timeout = 258;
+inline constexpr std::uint32_t wait_failed = 0xffffffff;
+inline constexpr std::uint32_t wait_forever = 0xffffffff;
+inline constexpr std::size_t max_wait_objects = 64;
+
+inline constexpr std::uint32_t preferred_random_source = 2;    // BCRYPT_USE_SYSTEM_PREFERRED_RNG
+inline constexpr std::uint16_t all_processor_groups = 0xffff;  // ALL_PROCESSOR_GROUPS
+inline constexpr std::uint32_t message_from_system = 0x1200;   // FORMAT_MESSAGE_FROM_SYSTEM, ..._IGNORE_INSERTS
+inline constexpr std::uint32_t stack_is_reservation = 0x10000; // STACK_SIZE_PARAM_IS_A_RESERVATION
+
+// clang-format off
+handle create_event(void* security, int manual_reset, int set, wide const* name) noexcept __asm__("CreateEventW");
+int set_event(handle event) noexcept __asm__("SetEvent");
+int reset_event(handle event) noexcept __asm__("ResetEvent");
+int close_handle(handle object) noexcept __asm__("CloseHandle");
+std::uint32_t wait_for_one(handle object, std::uint32_t milliseconds) noexcept __asm__("WaitForSingleObject");
+std::uint32_t wait_for_many(std::uint32_t count, handle const* objects, int all, std::uint32_t milliseconds) noexcept
+    __asm__("WaitForMultipleObjects");
+std::uint32_t last_error() noexcept __asm__("GetLastError");
+handle loaded_module(wide const* name) noexcept __asm__("GetModuleHandleW");
+function find_function(handle module, char const* name) noexcept __asm__("GetProcAddress");
+std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
+                             char* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageA");
+std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
+std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
+    __asm__("BCryptGenRandom");
+void* allocate_pages(void* at, std::size_t size, std::uint32_t kind, std::uint32_t protection) noexcept
+    __asm__("VirtualAlloc");
+int free_pages(void* at, std::size_t size, std::uint32_t kind) noexcept __asm__("VirtualFree");
+int lock_pages(void* at, std::size_t size) noexcept __asm__("VirtualLock");
+handle current_process() noexcept __asm__("GetCurrentProcess");
+int get_working_set(handle process, std::size_t* least, std::size_t* most) noexcept
+    __asm__("GetProcessWorkingSetSize");
+int set_working_set(handle process, std::size_t least, std::size_t most) noexcept __asm__("SetProcessWorkingSetSize");
+void lock_exclusive(void** lock) noexcept __asm__("AcquireSRWLockExclusive");
+void unlock_exclusive(void** lock) noexcept __asm__("ReleaseSRWLockExclusive");
+int wait_on_address(void volatile const* at, void const* old, std::size_t size, std::uint32_t milliseconds) noexcept
+    __asm__("WaitOnAddress");
+void wake_all(void const* at) noexcept __asm__("WakeByAddressAll");
+handle create_thread(void* security, std::size_t stack_bytes, thread_start start, void* context, std::uint32_t flags,
+                     std::uint32_t* id) noexcept __asm__("CreateThread");
+int switch_to_thread() noexcept __asm__("SwitchToThread");
+std::uint32_t processor_count(std::uint16_t group) noexcept __asm__("GetActiveProcessorCount");
+int start_sockets(std::uint16_t version, void* data) noexcept __asm__("WSAStartup");
+int stop_sockets() noexcept __asm__("WSACleanup");
+int last_socket_error() noexcept __asm__("WSAGetLastError");
+socket_handle open_socket(int family, int type, int protocol, void* information, std::uint32_t group,
+                          std::uint32_t flags) noexcept __asm__("WSASocketW");
+int close_socket(socket_handle socket) noexcept __asm__("closesocket");
+int bind_socket(socket_handle socket, socket_address const* where, int size) noexcept __asm__("bind");
+int socket_name(socket_handle socket, socket_address* where, int* size) noexcept __asm__("getsockname");
+int set_socket_option(socket_handle socket, int level, int name, void const* value, int size) noexcept
+    __asm__("setsockopt");
+int get_socket_option(socket_handle socket, int level, int name, void* value, int* size) noexcept
+    __asm__("getsockopt");
+int control_socket(socket_handle socket, std::uint32_t code, void const* in, std::uint32_t in_bytes, void* out,
+                   std::uint32_t out_bytes, std::uint32_t* returned, void* overlapped, void* completion) noexcept
+    __asm__("WSAIoctl");
+int select_events(socket_handle socket, handle event, std::int32_t which) noexcept __asm__("WSAEventSelect");
+int poll_sockets(poll_entry* entries, std::uint32_t count, int milliseconds) noexcept __asm__("WSAPoll");
+// clang-format on
+
+/// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
+template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
+    handle const found = loaded_module(module);
+    return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
+}
+
+}}}}} // namespace wg::WG_ABI::os::windows::api_detail
+
+#endif
+
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The status for an error number of GetLastError or WSAGetLastError; `io_error` for those that have none of their own.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case api_detail::error_access_denied:
+    case api_detail::error_privilege_not_held:
+    case api_detail::wsa_access: return status::no_permission;
+    case api_detail::error_already_exists:
+    case api_detail::error_object_already_exists:
+    case api_detail::wsa_address_in_use: return status::address_in_use;
+    case api_detail::error_not_supported:
+    case api_detail::error_call_not_implemented:
+    case api_detail::error_procedure_not_found:
+    case api_detail::wsa_no_protocol_option:
+    case api_detail::wsa_protocol_not_supported:
+    case api_detail::wsa_operation_not_supported:
+    case api_detail::wsa_family_not_supported: return status::not_supported;
+    case api_detail::error_not_enough_memory:
+    case api_detail::error_out_of_memory:
+    case api_detail::error_no_system_resources:
+    case api_detail::wsa_too_many_files:
+    case api_detail::wsa_no_buffers: return status::no_memory;
+    case api_detail::wsa_would_block: return status::would_block;
+    case api_detail::error_invalid_parameter:
+    case api_detail::wsa_invalid: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// The call of `basic_system_text`.
+struct message_calls {
+    /// FormatMessageA for an error number. Returns: the bytes of the text; 0: there is none.
+    static std::uint32_t message(int error, char* text, std::uint32_t size) noexcept {
+        return api_detail::format_message(api_detail::message_from_system, nullptr, static_cast<std::uint32_t>(error),
+                                          0, text, size, nullptr);
+    }
+};
+
+/// The text of Windows for an error number, in the language of the user, without the full stop and the line break at
+/// its end. At most 255 bytes. A test replaces `Calls`.
+template <class Calls = message_calls> class basic_system_text {
+public:
+    /// Looks up the text of `error`.
+    explicit basic_system_text(int error) noexcept {
+        std::uint32_t const size = Calls::message(error, text_, sizeof text_);
+        size_ = size < sizeof text_ ? size : 0;
+        while (size_ != 0 && is_end(text_[size_ - 1])) --size_;
+    }
+    /// The text; "unknown error" if Windows has none.
+    std::string_view view() const noexcept {
+        return size_ != 0 ? std::string_view{text_, size_} : std::string_view{"unknown error"};
+    }
+
+private:
+    static bool is_end(char c) noexcept { return c == '\r' || c == '\n' || c == ' ' || c == '.'; }
+
+    char text_[256];
+    std::size_t size_;
+};
+
+/// The text of Windows for an error number.
+using system_text = basic_system_text<>;
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The calls of `basic_secret_region`. Those that return bool return false if Windows refuses.
+struct region_calls {
+    /// WerRegisterExcludedMemoryBlock; WerUnregisterExcludedMemoryBlock has its size as well. Returns: 0 or more if it
+    /// succeeds.
+    using exclude_function = std::int32_t(void const* from, std::uint32_t size) noexcept;
+    /// WerUnregisterExcludedMemoryBlock
+    using include_function = std::int32_t(void const* from) noexcept;
+
+    /// Reserves addresses that cannot be used (MEM_RESERVE, PAGE_NOACCESS). Returns: null if there are none.
+    static void* reserve(std::size_t size) noexcept {
+        return api_detail::allocate_pages(nullptr, size, api_detail::mem_reserve, api_detail::page_no_access);
+    }
+    /// Makes reserved pages readable and writable, with zeros (MEM_COMMIT).
+    static bool commit(void* from, std::size_t size) noexcept {
+        return api_detail::allocate_pages(from, size, api_detail::mem_commit, api_detail::page_read_write) != nullptr;
+    }
+    /// Gives back all that `reserve` returned.
+    static void release(void* from) noexcept { api_detail::free_pages(from, 0, api_detail::mem_release); }
+    /// VirtualLock. Returns: 0 or the error number.
+    static int lock(void* from, std::size_t size) noexcept {
+        return api_detail::lock_pages(from, size) != 0 ? 0 : static_cast<int>(api_detail::last_error());
+    }
+    /// Lets this process lock `more` bytes more: raises its least and its greatest working set.
+    static bool raise_working_set(std::size_t more) noexcept {
+        std::size_t least = 0, most = 0;
+        api_detail::handle const self = api_detail::current_process();
+        return api_detail::get_working_set(self, &least, &most) != 0 &&
+               api_detail::set_working_set(self, least + more, most + more) != 0;
+    }
+    /// WerRegisterExcludedMemoryBlock; null before Windows 10 1703.
+    static exclude_function* find_exclude() noexcept {
+        return api_detail::find_in<exclude_function>(u"kernel32.dll", "WerRegisterExcludedMemoryBlock");
+    }
+    /// WerUnregisterExcludedMemoryBlock; null before Windows 10 1703.
+    static include_function* find_include() noexcept {
+        return api_detail::find_in<include_function>(u"kernel32.dll", "WerUnregisterExcludedMemoryBlock");
+    }
+};
+
+/// Reserves addresses once and makes them usable step by step. So allocated memory never moves, and growth leaves no
+/// copy of a secret behind. A test replaces `Calls`.
+template <class Calls = region_calls> class basic_secret_region {
+public:
+    static constexpr std::size_t alignment = 64; ///< of every allocation, in bytes
+    /// Bytes of addresses that are reserved: enough for two million peers with three sessions each. They take no
+    /// memory.
+    static constexpr std::size_t default_capacity =
+        sizeof(void*) >= 8 ? converted<std::size_t>(std::uint64_t{1} << 33) : std::size_t{1} << 26;
+    static constexpr std::size_t step_bytes = 65536; ///< by which usable memory grows: a multiple of any page size
+
+    /// Reserves addresses for `capacity` bytes. If that fails, every allocation fails.
+    explicit basic_secret_region(std::size_t capacity = default_capacity) noexcept {
+        if (capacity > SIZE_MAX - step_bytes - 2 * page_bytes) return;
+        capacity = round_up(capacity, step_bytes);
+        void* const start = Calls::reserve(capacity + 2 * page_bytes);
+        if (start == nullptr) return;
+        mapping_ = start;
+        first_ = static_cast<byte*>(start) + page_bytes;
+        capacity_ = capacity;
+        exclude_ = Calls::find_exclude();
+        undumped_ = exclude_ != nullptr;
+    }
+    /// Takes over the memory of `other`, which has none then.
+    basic_secret_region(basic_secret_region&& other) noexcept : basic_secret_region(nullptr) { swap(other); }
+    /// Wipes and frees its memory, and takes over that of `other`.
+    basic_secret_region& operator=(basic_secret_region&& other) noexcept {
+        basic_secret_region taken(std::move(other));
+        taken.swap(*this);
+        return *this;
+    }
+    basic_secret_region(basic_secret_region const&) = delete;
+    basic_secret_region& operator=(basic_secret_region const&) = delete;
+    ~basic_secret_region() {
+        if (mapping_ == nullptr) return;
+        wipe(first_, committed_);
+        if (auto* const include = exclude_ != nullptr ? Calls::find_include() : nullptr; include != nullptr)
+            for (std::size_t at = 0; at < committed_; at += step_bytes) (void)include(first_ + at);
+        Calls::release(mapping_);
+    }
+
+    /// Allocates zeroed memory, aligned to 64 bytes, for the life of the region. Returns: nullptr if none is left.
+    void* allocate(std::size_t bytes) noexcept {
+        if (bytes > capacity_ - used_) return nullptr;
+        std::size_t const end = used_ + round_up(bytes, alignment); // at most capacity_, itself a multiple of 64
+        while (end > committed_)
+            if (!commit_step()) return nullptr;
+        return first_ + std::exchange(used_, end);
+    }
+
+    /// Whether all allocated memory is locked, so that it cannot reach the page file. If it is not, keys work, but may
+    /// be paged out.
+    bool locked() const noexcept { return locked_; }
+    /// Whether Windows keeps all allocated memory out of error reports and their dumps. It has room for 512 blocks in a
+    /// process, which are 32 MiB. A dump that an administrator makes by other means has the region in it.
+    bool undumped() const noexcept { return undumped_; }
+    /// Whether a forked process has zeros in place of the region: true, because Windows forks no process.
+    static constexpr bool unforked() noexcept { return true; }
+    /// The memory that can hold secrets now.
+    bytes_view committed() const noexcept { return {first_, committed_}; }
+
+private:
+    static constexpr std::size_t page_bytes = api_detail::page_bytes;
+
+    explicit basic_secret_region(std::nullptr_t) noexcept {} ///< reserves nothing
+
+    static constexpr std::size_t round_up(std::size_t n, std::size_t multiple) noexcept {
+        return (n + multiple - 1) / multiple * multiple;
+    }
+
+    bool commit_step() noexcept {
+        byte* const from = first_ + committed_;
+        if (!Calls::commit(from, step_bytes)) return false;
+        if (!lock_step(from)) locked_ = false;
+        if (exclude_ == nullptr || exclude_(from, static_cast<std::uint32_t>(step_bytes)) < 0) undumped_ = false;
+        committed_ += step_bytes;
+        return true;
+    }
+
+    /// A process may lock a little less than its least working set, which is 200 KiB at first.
+    static bool lock_step(byte* from) noexcept {
+        int const error = Calls::lock(from, step_bytes);
+        if (error != api_detail::error_working_set_quota) return error == 0;
+        return Calls::raise_working_set(step_bytes) && Calls::lock(from, step_bytes) == 0;
+    }
+
+    void swap(basic_secret_region& other) noexcept {
+        std::swap(mapping_, other.mapping_);
+        std::swap(first_, other.first_);
+        std::swap(exclude_, other.exclude_);
+        std::swap(capacity_, other.capacity_);
+        std::swap(committed_, other.committed_);
+        std::swap(used_, other.used_);
+        std::swap(locked_, other.locked_);
+        std::swap(undumped_, other.undumped_);
+    }
+
+    void* mapping_ = nullptr; ///< a guard page, `capacity_` bytes from `first_` on, a guard page
+    byte* first_ = nullptr;
+    typename Calls::exclude_function* exclude_ = nullptr;
+    std::size_t capacity_ = 0;
+    std::size_t committed_ = 0; ///< bytes from `first_` on that are readable and writable
+    std::size_t used_ = 0;
+    bool locked_ = true;
+    bool undumped_ = false;
+};
+
+/// The region of a Windows host.
+using secret_region = basic_secret_region<>;
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The threads policy of a Windows host (slim reader/writer locks, WaitOnAddress, CreateThread). Folder: os/windows. Any
+// thread. Link: synchronization.
+#ifndef WG_OS_WINDOWS_THREADS_HPP
+#define WG_OS_WINDOWS_THREADS_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned handle of Windows. Folder: os/windows. Any thread; a handle has one owner.
+#ifndef WG_OS_WINDOWS_HANDLE_HPP
+#define WG_OS_WINDOWS_HANDLE_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The functions, structures and numbers of Windows that os/windows uses, declared here. <windows.h> would bring
+// thousands of macros into each program, and what a program defines before it would change these headers. Folder:
+// os/windows. Thread rules are those of Windows.
+//
+// Each function has a name of its own in C++ and the name of Windows for the linker, so a program may include the
+// headers of Windows before or after these. The declarations are for 64-bit Windows, where all functions have the same
+// calling convention. They also compile on Linux, where tests replace the calls. tests/windows/layout.cpp compares them
+// with the headers of Windows.
+#ifndef WG_OS_WINDOWS_API_HPP
+#define WG_OS_WINDOWS_API_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows { namespace api_detail {
+
+using handle = void*;                 // HANDLE
+using socket_handle = std::uintptr_t; // SOCKET
+using wide = char16_t;                // WCHAR
+using function = void (*)() noexcept; // FARPROC
+using thread_start = std::uint32_t (*)(void* context) noexcept;
+
+inline constexpr socket_handle no_socket = ~socket_handle{0}; // INVALID_SOCKET
+inline constexpr std::size_t page_bytes = 4096;               // of x64 and arm64
+
+// Error numbers.
+inline constexpr int error_file_not_found = 2;
+inline constexpr int error_access_denied = 5;
+inline constexpr int error_not_enough_memory = 8;
+inline constexpr int error_out_of_memory = 14;
+inline constexpr int error_not_supported = 50;
+inline constexpr int error_invalid_parameter = 87;
+inline constexpr int error_call_not_implemented = 120;
+inline constexpr int error_module_not_found = 126;
+inline constexpr int error_procedure_not_found = 127;
+inline constexpr int error_already_exists = 183;
+inline constexpr int error_privilege_not_held = 1314;
+inline constexpr int error_no_system_resources = 1450;
+inline constexpr int error_working_set_quota = 1453;
+inline constexpr int error_object_already_exists = 5010;
+inline constexpr int wsa_bad_handle = 10009;
+inline constexpr int wsa_access = 10013;
+inline constexpr int wsa_fault = 10014;
+inline constexpr int wsa_invalid = 10022;
+inline constexpr int wsa_too_many_files = 10024;
+inline constexpr int wsa_would_block = 10035;
+inline constexpr int wsa_not_socket = 10038;
+inline constexpr int wsa_message_size = 10040;
+inline constexpr int wsa_no_protocol_option = 10042;
+inline constexpr int wsa_protocol_not_supported = 10043;
+inline constexpr int wsa_operation_not_supported = 10045;
+inline constexpr int wsa_family_not_supported = 10047;
+inline constexpr int wsa_address_in_use = 10048;
+inline constexpr int wsa_address_not_available = 10049;
+inline constexpr int wsa_network_unreachable = 10051;
+inline constexpr int wsa_network_reset = 10052;
+inline constexpr int wsa_connection_reset = 10054;
+inline constexpr int wsa_no_buffers = 10055;
+inline constexpr int wsa_host_unreachable = 10065;
+
+// Memory.
+inline constexpr std::uint32_t mem_commit = 0x1000;
+inline constexpr std::uint32_t mem_reserve = 0x2000;
+inline constexpr std::uint32_t mem_release = 0x8000;
+inline constexpr std::uint32_t page_no_access = 0x01;
+inline constexpr std::uint32_t page_read_write = 0x04;
+
+// Sockets.
+inline constexpr int family_v4 = 2;  // AF_INET
+inline constexpr int family_v6 = 23; // AF_INET6
+inline constexpr int level_socket = 0xffff;
+inline constexpr int level_v4 = 0;          // IPPROTO_IP
+inline constexpr int level_v6 = 41;         // IPPROTO_IPV6
+inline constexpr int level_udp = 17;        // IPPROTO_UDP
+inline constexpr int option_exclusive = -5; // SO_EXCLUSIVEADDRUSE
+inline constexpr int option_send_buffer = 0x1001;
+inline constexpr int option_receive_buffer = 0x1002;
+inline constexpr int option_v6_only = 27;
+// These have the same number for IPv4 and for IPv6.
+inline constexpr int option_packet_info = 19; // IP_PKTINFO, IPV6_PKTINFO: option and control message
+inline constexpr int option_unicast_if = 31;  // IP_UNICAST_IF, IPV6_UNICAST_IF
+inline constexpr int option_receive_tos = 40; // IP_RECVTOS, IPV6_RECVTCLASS
+inline constexpr int option_ecn = 50;         // IP_ECN, IPV6_ECN: option and control message
+inline constexpr int control_tos_v4 = 3;      // IP_TOS
+inline constexpr int control_tos_v6 = 39;     // IPV6_TCLASS
+inline constexpr int option_segment = 2;      // UDP_SEND_MSG_SIZE: option and control message
+inline constexpr int option_coalesce = 3;     // UDP_RECV_MAX_COALESCED_SIZE; as a control message UDP_COALESCED_INFO
+inline constexpr std::uint32_t message_is_cut = 0x0100;            // MSG_TRUNC
+inline constexpr std::uint32_t control_non_blocking = 0x8004667e;  // FIONBIO
+inline constexpr std::uint32_t control_reset = 0x9800000c;         // SIO_UDP_CONNRESET
+inline constexpr std::uint32_t control_net_reset = 0x9800000f;     // SIO_UDP_NETRESET
+inline constexpr std::uint32_t control_find_function = 0xc8000006; // SIO_GET_EXTENSION_FUNCTION_POINTER
+inline constexpr int event_read = 1;                               // FD_READ
+inline constexpr short poll_write = 0x10;                          // POLLWRNORM
+
+// The first members of each structure have its name in Windows.
+struct address_v4 { // SOCKADDR_IN
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    byte address[4];
+    byte zero[8];
+};
+struct address_v6 { // SOCKADDR_IN6
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    std::uint32_t flow;
+    byte address[16];
+    std::uint32_t scope;
+};
+union socket_address { // SOCKADDR_INET
+    std::uint16_t family;
+    address_v4 v4;
+    address_v6 v6;
+};
+struct piece { // WSABUF
+    std::uint32_t size;
+    byte* data;
+};
+struct message { // WSAMSG
+    socket_address* name;
+    std::int32_t name_bytes;
+    piece* pieces;
+    std::uint32_t piece_count;
+    piece control;
+    std::uint32_t flags;
+};
+struct control_header { // WSACMSGHDR
+    std::size_t size;   // of this header and the value
+    std::int32_t level;
+    std::int32_t type;
+};
+struct packet_info_v4 { // IN_PKTINFO
+    byte address[4];
+    std::uint32_t interface_index;
+};
+struct packet_info_v6 { // IN6_PKTINFO
+    byte address[16];
+    std::uint32_t interface_index;
+};
+struct guid { // GUID
+    std::uint32_t a;
+    std::uint16_t b, c;
+    byte d[8];
+};
+struct poll_entry { // WSAPOLLFD
+    socket_handle socket;
+    short wanted;
+    short found;
+};
+using send_function = int (*)(socket_handle, message*, std::uint32_t flags, std::uint32_t* sent, void* overlapped,
+                              void* completion) noexcept; // LPFN_WSASENDMSG
+using receive_function = int (*)(socket_handle, message*, std::uint32_t* received, void* overlapped,
+                                 void* completion) noexcept; // LPFN_WSARECVMSG
+inline constexpr guid send_function_id = {0xa441e712, 0x754f, 0x43ca, {0x84, 0xa7, 0x0d, 0xee, 0x44, 0xcf, 0x60, 0x6d}};
+inline constexpr guid receive_function_id = {
+    0xf689d7c8, 0x6f1f, 0x436b, {0x8a, 0x53, 0xe5, 0x4f, 0xe3, 0x51, 0xc3, 0x22}};
+
+// Waiting.
+inline constexpr std::uint32_t wait_object_0 = 0;
+inline constexpr std::uint32_t wait_timeout = 258;
+inline constexpr std::uint32_t wait_failed = 0xffffffff;
+inline constexpr std::uint32_t wait_forever = 0xffffffff;
+inline constexpr std::size_t max_wait_objects = 64;
+
+inline constexpr std::uint32_t preferred_random_source = 2;    // BCRYPT_USE_SYSTEM_PREFERRED_RNG
+inline constexpr std::uint16_t all_processor_groups = 0xffff;  // ALL_PROCESSOR_GROUPS
+inline constexpr std::uint32_t message_from_system = 0x1200;   // FORMAT_MESSAGE_FROM_SYSTEM, ..._IGNORE_INSERTS
+inline constexpr std::uint32_t stack_is_reservation = 0x10000; // STACK_SIZE_PARAM_IS_A_RESERVATION
+
+// clang-format off
+handle create_event(void* security, int manual_reset, int set, wide const* name) noexcept __asm__("CreateEventW");
+int set_event(handle event) noexcept __asm__("SetEvent");
+int reset_event(handle event) noexcept __asm__("ResetEvent");
+int close_handle(handle object) noexcept __asm__("CloseHandle");
+std::uint32_t wait_for_one(handle object, std::uint32_t milliseconds) noexcept __asm__("WaitForSingleObject");
+std::uint32_t wait_for_many(std::uint32_t count, handle const* objects, int all, std::uint32_t milliseconds) noexcept
+    __asm__("WaitForMultipleObjects");
+std::uint32_t last_error() noexcept __asm__("GetLastError");
+handle loaded_module(wide const* name) noexcept __asm__("GetModuleHandleW");
+function find_function(handle module, char const* name) noexcept __asm__("GetProcAddress");
+std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
+                             char* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageA");
+std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
+std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
+    __asm__("BCryptGenRandom");
+void* allocate_pages(void* at, std::size_t size, std::uint32_t kind, std::uint32_t protection) noexcept
+    __asm__("VirtualAlloc");
+int free_pages(void* at, std::size_t size, std::uint32_t kind) noexcept __asm__("VirtualFree");
+int lock_pages(void* at, std::size_t size) noexcept __asm__("VirtualLock");
+handle current_process() noexcept __asm__("GetCurrentProcess");
+int get_working_set(handle process, std::size_t* least, std::size_t* most) noexcept
+    __asm__("GetProcessWorkingSetSize");
+int set_working_set(handle process, std::size_t least, std::size_t most) noexcept __asm__("SetProcessWorkingSetSize");
+void lock_exclusive(void** lock) noexcept __asm__("AcquireSRWLockExclusive");
+void unlock_exclusive(void** lock) noexcept __asm__("ReleaseSRWLockExclusive");
+int wait_on_address(void volatile const* at, void const* old, std::size_t size, std::uint32_t milliseconds) noexcept
+    __asm__("WaitOnAddress");
+void wake_all(void const* at) noexcept __asm__("WakeByAddressAll");
+handle create_thread(void* security, std::size_t stack_bytes, thread_start start, void* context, std::uint32_t flags,
+                     std::uint32_t* id) noexcept __asm__("CreateThread");
+int switch_to_thread() noexcept __asm__("SwitchToThread");
+std::uint32_t processor_count(std::uint16_t group) noexcept __asm__("GetActiveProcessorCount");
+int start_sockets(std::uint16_t version, void* data) noexcept __asm__("WSAStartup");
+int stop_sockets() noexcept __asm__("WSACleanup");
+int last_socket_error() noexcept __asm__("WSAGetLastError");
+socket_handle open_socket(int family, int type, int protocol, void* information, std::uint32_t group,
+                          std::uint32_t flags) noexcept __asm__("WSASocketW");
+int close_socket(socket_handle socket) noexcept __asm__("closesocket");
+int bind_socket(socket_handle socket, socket_address const* where, int size) noexcept __asm__("bind");
+int socket_name(socket_handle socket, socket_address* where, int* size) noexcept __asm__("getsockname");
+int set_socket_option(socket_handle socket, int level, int name, void const* value, int size) noexcept
+    __asm__("setsockopt");
+int get_socket_option(socket_handle socket, int level, int name, void* value, int* size) noexcept
+    __asm__("getsockopt");
+int control_socket(socket_handle socket, std::uint32_t code, void const* in, std::uint32_t in_bytes, void* out,
+                   std::uint32_t out_bytes, std::uint32_t* returned, void* overlapped, void* completion) noexcept
+    __asm__("WSAIoctl");
+int select_events(socket_handle socket, handle event, std::int32_t which) noexcept __asm__("WSAEventSelect");
+int poll_sockets(poll_entry* entries, std::uint32_t count, int milliseconds) noexcept __asm__("WSAPoll");
+// clang-format on
+
+/// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
+template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
+    handle const found = loaded_module(module);
+    return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
+}
+
+}}}}} // namespace wg::WG_ABI::os::windows::api_detail
+
+#endif
+
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The call of `basic_handle`.
+struct handle_calls {
+    /// CloseHandle
+    static void close(void* handle) noexcept { api_detail::close_handle(handle); }
+};
+
+/// Owns a handle, and closes it in the end. Null and INVALID_HANDLE_VALUE (-1) are no handles. A test replaces `Calls`.
+template <class Calls = handle_calls> class basic_handle {
+public:
+    /// Owns none.
+    constexpr basic_handle() noexcept = default;
+    /// Owns `handle`.
+    explicit basic_handle(void* handle) noexcept : handle_(is_handle(handle) ? handle : nullptr) {}
+    /// Takes over the handle of `other`.
+    constexpr basic_handle(basic_handle&& other) noexcept : handle_(other.release()) {}
+    /// Closes its handle and takes over that of `other`.
+    basic_handle& operator=(basic_handle&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    basic_handle(basic_handle const&) = delete;
+    basic_handle& operator=(basic_handle const&) = delete;
+    ~basic_handle() { reset(); }
+
+    /// Whether it owns a handle.
+    constexpr explicit operator bool() const noexcept { return handle_ != nullptr; }
+    /// The handle, or null.
+    constexpr void* get() const noexcept { return handle_; }
+    /// Gives up the handle without closing it. Returns: the handle, or null.
+    constexpr void* release() noexcept { return std::exchange(handle_, nullptr); }
+    /// Closes its handle and owns `handle` from now on.
+    void reset(void* handle = nullptr) noexcept {
+        if (handle_ != nullptr) Calls::close(handle_);
+        handle_ = is_handle(handle) ? handle : nullptr;
+    }
+
+private:
+    static bool is_handle(void* handle) noexcept { return reinterpret_cast<std::uintptr_t>(handle) + 1 > 1; }
+
+    void* handle_ = nullptr;
+};
+
+/// Owns a handle of Windows.
+using unique_handle = basic_handle<>;
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+
+#include <atomic>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// Models `threads`, and has everything that `workers` needs. It does not need the C++ library's compiled part.
+struct threads {
+    static constexpr bool parallel = true; ///< a device may be called by several threads
+
+    /// A mutex (AcquireSRWLockExclusive).
+    class mutex {
+    public:
+        /// Not locked.
+        mutex() noexcept = default;
+        mutex(mutex const&) = delete;
+        mutex& operator=(mutex const&) = delete;
+        /// Locks the mutex; waits while another thread holds it.
+        void lock() noexcept { api_detail::lock_exclusive(&lock_); }
+        /// Unlocks the mutex, which this thread holds.
+        void unlock() noexcept { api_detail::unlock_exclusive(&lock_); }
+
+    private:
+        void* lock_ = nullptr; ///< SRWLOCK_INIT
+    };
+
+    /// A number on which threads can wait. All operations are sequentially consistent.
+    class cell {
+    public:
+        /// The number.
+        std::uint32_t load() const noexcept { return value_.load(); }
+        /// Changes the number and wakes all threads that wait.
+        void store(std::uint32_t value) noexcept {
+            value_.store(value);
+            // A thread that increments `waiting_` after this load finds the new value in WaitOnAddress's comparison.
+            if (waiting_.load() != 0) api_detail::wake_all(&value_);
+        }
+        /// Waits until the number is no longer `old`. May return earlier.
+        void wait(std::uint32_t old) noexcept {
+            static_assert(sizeof value_ == sizeof old && std::atomic<std::uint32_t>::is_always_lock_free);
+            for (int tries = 0; tries < tries_before_sleep; ++tries)
+                if (value_.load() != old) return;
+            ++waiting_;
+            api_detail::wait_on_address(&value_, &old, sizeof old, api_detail::wait_forever);
+            --waiting_;
+        }
+
+    private:
+        static constexpr int tries_before_sleep = 100; ///< take less time than to sleep and wake up
+
+        std::atomic<std::uint32_t> value_{0};
+        std::atomic<std::uint32_t> waiting_{0};
+    };
+
+    /// Owns a thread. The destructor waits until the thread ends.
+    class thread {
+    public:
+        /// Owns none.
+        thread() noexcept = default;
+        thread(thread const&) = delete;
+        thread& operator=(thread const&) = delete;
+        ~thread() {
+            if (thread_) api_detail::wait_for_one(thread_.get(), api_detail::wait_forever);
+        }
+        /// Starts a thread that runs `Work(context)`. Returns: false if Windows refuses.
+        template <auto Work, class Context> bool start(Context& context) noexcept {
+            api_detail::thread_start const begin = [](void* with) noexcept -> std::uint32_t {
+                Work(*static_cast<Context*>(with));
+                return 0;
+            };
+            thread_.reset(api_detail::create_thread(nullptr, stack_bytes, begin, &context,
+                                                    api_detail::stack_is_reservation, nullptr));
+            return static_cast<bool>(thread_);
+        }
+
+    private:
+        static constexpr std::size_t stack_bytes = std::size_t{512} << 10;
+        unique_handle thread_;
+    };
+
+    /// Lets another thread run that waits for this processor. Returns at once if none does.
+    static void give_way() noexcept { api_detail::switch_to_thread(); }
+
+    /// How many processors this host has, at least 1.
+    static std::size_t processors() noexcept {
+        std::uint32_t const count = api_detail::processor_count(api_detail::all_processor_groups);
+        return count != 0 ? count : 1;
+    }
+};
+static_assert(wg::threads<threads>);
+static_assert(threads_with_cell<threads> && threads_with_thread<threads> && threads_with_give_way<threads>);
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// UDP over IPv4 and IPv6 on one port. An answer leaves from the address that its peer has sent to. Where Windows can,
+// several datagrams are one message (USO, URO). Folder: os/windows/udp. One thread at a time. Link: ws2_32.
+#ifndef WG_OS_WINDOWS_UDP_UDP_HPP
+#define WG_OS_WINDOWS_UDP_UDP_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Opens the sockets of one UDP port (Winsock 2). Folder: os/windows/udp. One thread at a time.
+#ifndef WG_OS_WINDOWS_UDP_SOCKETS_HPP
+#define WG_OS_WINDOWS_UDP_SOCKETS_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Errors of Windows as a status and as a text. Folder: os/windows. Any thread.
+#ifndef WG_OS_WINDOWS_ERROR_HPP
+#define WG_OS_WINDOWS_ERROR_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The functions, structures and numbers of Windows that os/windows uses, declared here. <windows.h> would bring
+// thousands of macros into each program, and what a program defines before it would change these headers. Folder:
+// os/windows. Thread rules are those of Windows.
+//
+// Each function has a name of its own in C++ and the name of Windows for the linker, so a program may include the
+// headers of Windows before or after these. The declarations are for 64-bit Windows, where all functions have the same
+// calling convention. They also compile on Linux, where tests replace the calls. tests/windows/layout.cpp compares them
+// with the headers of Windows.
+#ifndef WG_OS_WINDOWS_API_HPP
+#define WG_OS_WINDOWS_API_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows { namespace api_detail {
+
+using handle = void*;                 // HANDLE
+using socket_handle = std::uintptr_t; // SOCKET
+using wide = char16_t;                // WCHAR
+using function = void (*)() noexcept; // FARPROC
+using thread_start = std::uint32_t (*)(void* context) noexcept;
+
+inline constexpr socket_handle no_socket = ~socket_handle{0}; // INVALID_SOCKET
+inline constexpr std::size_t page_bytes = 4096;               // of x64 and arm64
+
+// Error numbers.
+inline constexpr int error_file_not_found = 2;
+inline constexpr int error_access_denied = 5;
+inline constexpr int error_not_enough_memory = 8;
+inline constexpr int error_out_of_memory = 14;
+inline constexpr int error_not_supported = 50;
+inline constexpr int error_invalid_parameter = 87;
+inline constexpr int error_call_not_implemented = 120;
+inline constexpr int error_module_not_found = 126;
+inline constexpr int error_procedure_not_found = 127;
+inline constexpr int error_already_exists = 183;
+inline constexpr int error_privilege_not_held = 1314;
+inline constexpr int error_no_system_resources = 1450;
+inline constexpr int error_working_set_quota = 1453;
+inline constexpr int error_object_already_exists = 5010;
+inline constexpr int wsa_bad_handle = 10009;
+inline constexpr int wsa_access = 10013;
+inline constexpr int wsa_fault = 10014;
+inline constexpr int wsa_invalid = 10022;
+inline constexpr int wsa_too_many_files = 10024;
+inline constexpr int wsa_would_block = 10035;
+inline constexpr int wsa_not_socket = 10038;
+inline constexpr int wsa_message_size = 10040;
+inline constexpr int wsa_no_protocol_option = 10042;
+inline constexpr int wsa_protocol_not_supported = 10043;
+inline constexpr int wsa_operation_not_supported = 10045;
+inline constexpr int wsa_family_not_supported = 10047;
+inline constexpr int wsa_address_in_use = 10048;
+inline constexpr int wsa_address_not_available = 10049;
+inline constexpr int wsa_network_unreachable = 10051;
+inline constexpr int wsa_network_reset = 10052;
+inline constexpr int wsa_connection_reset = 10054;
+inline constexpr int wsa_no_buffers = 10055;
+inline constexpr int wsa_host_unreachable = 10065;
+
+// Memory.
+inline constexpr std::uint32_t mem_commit = 0x1000;
+inline constexpr std::uint32_t mem_reserve = 0x2000;
+inline constexpr std::uint32_t mem_release = 0x8000;
+inline constexpr std::uint32_t page_no_access = 0x01;
+inline constexpr std::uint32_t page_read_write = 0x04;
+
+// Sockets.
+inline constexpr int family_v4 = 2;  // AF_INET
+inline constexpr int family_v6 = 23; // AF_INET6
+inline constexpr int level_socket = 0xffff;
+inline constexpr int level_v4 = 0;          // IPPROTO_IP
+inline constexpr int level_v6 = 41;         // IPPROTO_IPV6
+inline constexpr int level_udp = 17;        // IPPROTO_UDP
+inline constexpr int option_exclusive = -5; // SO_EXCLUSIVEADDRUSE
+inline constexpr int option_send_buffer = 0x1001;
+inline constexpr int option_receive_buffer = 0x1002;
+inline constexpr int option_v6_only = 27;
+// These have the same number for IPv4 and for IPv6.
+inline constexpr int option_packet_info = 19; // IP_PKTINFO, IPV6_PKTINFO: option and control message
+inline constexpr int option_unicast_if = 31;  // IP_UNICAST_IF, IPV6_UNICAST_IF
+inline constexpr int option_receive_tos = 40; // IP_RECVTOS, IPV6_RECVTCLASS
+inline constexpr int option_ecn = 50;         // IP_ECN, IPV6_ECN: option and control message
+inline constexpr int control_tos_v4 = 3;      // IP_TOS
+inline constexpr int control_tos_v6 = 39;     // IPV6_TCLASS
+inline constexpr int option_segment = 2;      // UDP_SEND_MSG_SIZE: option and control message
+inline constexpr int option_coalesce = 3;     // UDP_RECV_MAX_COALESCED_SIZE; as a control message UDP_COALESCED_INFO
+inline constexpr std::uint32_t message_is_cut = 0x0100;            // MSG_TRUNC
+inline constexpr std::uint32_t control_non_blocking = 0x8004667e;  // FIONBIO
+inline constexpr std::uint32_t control_reset = 0x9800000c;         // SIO_UDP_CONNRESET
+inline constexpr std::uint32_t control_net_reset = 0x9800000f;     // SIO_UDP_NETRESET
+inline constexpr std::uint32_t control_find_function = 0xc8000006; // SIO_GET_EXTENSION_FUNCTION_POINTER
+inline constexpr int event_read = 1;                               // FD_READ
+inline constexpr short poll_write = 0x10;                          // POLLWRNORM
+
+// The first members of each structure have its name in Windows.
+struct address_v4 { // SOCKADDR_IN
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    byte address[4];
+    byte zero[8];
+};
+struct address_v6 { // SOCKADDR_IN6
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    std::uint32_t flow;
+    byte address[16];
+    std::uint32_t scope;
+};
+union socket_address { // SOCKADDR_INET
+    std::uint16_t family;
+    address_v4 v4;
+    address_v6 v6;
+};
+struct piece { // WSABUF
+    std::uint32_t size;
+    byte* data;
+};
+struct message { // WSAMSG
+    socket_address* name;
+    std::int32_t name_bytes;
+    piece* pieces;
+    std::uint32_t piece_count;
+    piece control;
+    std::uint32_t flags;
+};
+struct control_header { // WSACMSGHDR
+    std::size_t size;   // of this header and the value
+    std::int32_t level;
+    std::int32_t type;
+};
+struct packet_info_v4 { // IN_PKTINFO
+    byte address[4];
+    std::uint32_t interface_index;
+};
+struct packet_info_v6 { // IN6_PKTINFO
+    byte address[16];
+    std::uint32_t interface_index;
+};
+struct guid { // GUID
+    std::uint32_t a;
+    std::uint16_t b, c;
+    byte d[8];
+};
+struct poll_entry { // WSAPOLLFD
+    socket_handle socket;
+    short wanted;
+    short found;
+};
+using send_function = int (*)(socket_handle, message*, std::uint32_t flags, std::uint32_t* sent, void* overlapped,
+                              void* completion) noexcept; // LPFN_WSASENDMSG
+using receive_function = int (*)(socket_handle, message*, std::uint32_t* received, void* overlapped,
+                                 void* completion) noexcept; // LPFN_WSARECVMSG
+inline constexpr guid send_function_id = {0xa441e712, 0x754f, 0x43ca, {0x84, 0xa7, 0x0d, 0xee, 0x44, 0xcf, 0x60, 0x6d}};
+inline constexpr guid receive_function_id = {
+    0xf689d7c8, 0x6f1f, 0x436b, {0x8a, 0x53, 0xe5, 0x4f, 0xe3, 0x51, 0xc3, 0x22}};
+
+// Waiting.
+inline constexpr std::uint32_t wait_object_0 = 0;
+inline constexpr std::uint32_t wait_timeout = 258;
+inline constexpr std::uint32_t wait_failed = 0xffffffff;
+inline constexpr std::uint32_t wait_forever = 0xffffffff;
+inline constexpr std::size_t max_wait_objects = 64;
+
+inline constexpr std::uint32_t preferred_random_source = 2;    // BCRYPT_USE_SYSTEM_PREFERRED_RNG
+inline constexpr std::uint16_t all_processor_groups = 0xffff;  // ALL_PROCESSOR_GROUPS
+inline constexpr std::uint32_t message_from_system = 0x1200;   // FORMAT_MESSAGE_FROM_SYSTEM, ..._IGNORE_INSERTS
+inline constexpr std::uint32_t stack_is_reservation = 0x10000; // STACK_SIZE_PARAM_IS_A_RESERVATION
+
+// clang-format off
+handle create_event(void* security, int manual_reset, int set, wide const* name) noexcept __asm__("CreateEventW");
+int set_event(handle event) noexcept __asm__("SetEvent");
+int reset_event(handle event) noexcept __asm__("ResetEvent");
+int close_handle(handle object) noexcept __asm__("CloseHandle");
+std::uint32_t wait_for_one(handle object, std::uint32_t milliseconds) noexcept __asm__("WaitForSingleObject");
+std::uint32_t wait_for_many(std::uint32_t count, handle const* objects, int all, std::uint32_t milliseconds) noexcept
+    __asm__("WaitForMultipleObjects");
+std::uint32_t last_error() noexcept __asm__("GetLastError");
+handle loaded_module(wide const* name) noexcept __asm__("GetModuleHandleW");
+function find_function(handle module, char const* name) noexcept __asm__("GetProcAddress");
+std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
+                             char* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageA");
+std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
+std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
+    __asm__("BCryptGenRandom");
+void* allocate_pages(void* at, std::size_t size, std::uint32_t kind, std::uint32_t protection) noexcept
+    __asm__("VirtualAlloc");
+int free_pages(void* at, std::size_t size, std::uint32_t kind) noexcept __asm__("VirtualFree");
+int lock_pages(void* at, std::size_t size) noexcept __asm__("VirtualLock");
+handle current_process() noexcept __asm__("GetCurrentProcess");
+int get_working_set(handle process, std::size_t* least, std::size_t* most) noexcept
+    __asm__("GetProcessWorkingSetSize");
+int set_working_set(handle process, std::size_t least, std::size_t most) noexcept __asm__("SetProcessWorkingSetSize");
+void lock_exclusive(void** lock) noexcept __asm__("AcquireSRWLockExclusive");
+void unlock_exclusive(void** lock) noexcept __asm__("ReleaseSRWLockExclusive");
+int wait_on_address(void volatile const* at, void const* old, std::size_t size, std::uint32_t milliseconds) noexcept
+    __asm__("WaitOnAddress");
+void wake_all(void const* at) noexcept __asm__("WakeByAddressAll");
+handle create_thread(void* security, std::size_t stack_bytes, thread_start start, void* context, std::uint32_t flags,
+                     std::uint32_t* id) noexcept __asm__("CreateThread");
+int switch_to_thread() noexcept __asm__("SwitchToThread");
+std::uint32_t processor_count(std::uint16_t group) noexcept __asm__("GetActiveProcessorCount");
+int start_sockets(std::uint16_t version, void* data) noexcept __asm__("WSAStartup");
+int stop_sockets() noexcept __asm__("WSACleanup");
+int last_socket_error() noexcept __asm__("WSAGetLastError");
+socket_handle open_socket(int family, int type, int protocol, void* information, std::uint32_t group,
+                          std::uint32_t flags) noexcept __asm__("WSASocketW");
+int close_socket(socket_handle socket) noexcept __asm__("closesocket");
+int bind_socket(socket_handle socket, socket_address const* where, int size) noexcept __asm__("bind");
+int socket_name(socket_handle socket, socket_address* where, int* size) noexcept __asm__("getsockname");
+int set_socket_option(socket_handle socket, int level, int name, void const* value, int size) noexcept
+    __asm__("setsockopt");
+int get_socket_option(socket_handle socket, int level, int name, void* value, int* size) noexcept
+    __asm__("getsockopt");
+int control_socket(socket_handle socket, std::uint32_t code, void const* in, std::uint32_t in_bytes, void* out,
+                   std::uint32_t out_bytes, std::uint32_t* returned, void* overlapped, void* completion) noexcept
+    __asm__("WSAIoctl");
+int select_events(socket_handle socket, handle event, std::int32_t which) noexcept __asm__("WSAEventSelect");
+int poll_sockets(poll_entry* entries, std::uint32_t count, int milliseconds) noexcept __asm__("WSAPoll");
+// clang-format on
+
+/// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
+template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
+    handle const found = loaded_module(module);
+    return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
+}
+
+}}}}} // namespace wg::WG_ABI::os::windows::api_detail
+
+#endif
+
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The status for an error number of GetLastError or WSAGetLastError; `io_error` for those that have none of their own.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case api_detail::error_access_denied:
+    case api_detail::error_privilege_not_held:
+    case api_detail::wsa_access: return status::no_permission;
+    case api_detail::error_already_exists:
+    case api_detail::error_object_already_exists:
+    case api_detail::wsa_address_in_use: return status::address_in_use;
+    case api_detail::error_not_supported:
+    case api_detail::error_call_not_implemented:
+    case api_detail::error_procedure_not_found:
+    case api_detail::wsa_no_protocol_option:
+    case api_detail::wsa_protocol_not_supported:
+    case api_detail::wsa_operation_not_supported:
+    case api_detail::wsa_family_not_supported: return status::not_supported;
+    case api_detail::error_not_enough_memory:
+    case api_detail::error_out_of_memory:
+    case api_detail::error_no_system_resources:
+    case api_detail::wsa_too_many_files:
+    case api_detail::wsa_no_buffers: return status::no_memory;
+    case api_detail::wsa_would_block: return status::would_block;
+    case api_detail::error_invalid_parameter:
+    case api_detail::wsa_invalid: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// The call of `basic_system_text`.
+struct message_calls {
+    /// FormatMessageA for an error number. Returns: the bytes of the text; 0: there is none.
+    static std::uint32_t message(int error, char* text, std::uint32_t size) noexcept {
+        return api_detail::format_message(api_detail::message_from_system, nullptr, static_cast<std::uint32_t>(error),
+                                          0, text, size, nullptr);
+    }
+};
+
+/// The text of Windows for an error number, in the language of the user, without the full stop and the line break at
+/// its end. At most 255 bytes. A test replaces `Calls`.
+template <class Calls = message_calls> class basic_system_text {
+public:
+    /// Looks up the text of `error`.
+    explicit basic_system_text(int error) noexcept {
+        std::uint32_t const size = Calls::message(error, text_, sizeof text_);
+        size_ = size < sizeof text_ ? size : 0;
+        while (size_ != 0 && is_end(text_[size_ - 1])) --size_;
+    }
+    /// The text; "unknown error" if Windows has none.
+    std::string_view view() const noexcept {
+        return size_ != 0 ? std::string_view{text_, size_} : std::string_view{"unknown error"};
+    }
+
+private:
+    static bool is_end(char c) noexcept { return c == '\r' || c == '\n' || c == ' ' || c == '.'; }
+
+    char text_[256];
+    std::size_t size_;
+};
+
+/// The text of Windows for an error number.
+using system_text = basic_system_text<>;
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The calls of Winsock that UDP sockets make. Folder: os/windows/udp. Any thread. Link: ws2_32.
+#ifndef WG_OS_WINDOWS_UDP_CALLS_HPP
+#define WG_OS_WINDOWS_UDP_CALLS_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned handle of Windows. Folder: os/windows. Any thread; a handle has one owner.
+#ifndef WG_OS_WINDOWS_HANDLE_HPP
+#define WG_OS_WINDOWS_HANDLE_HPP
+
+
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The call of `basic_handle`.
+struct handle_calls {
+    /// CloseHandle
+    static void close(void* handle) noexcept { api_detail::close_handle(handle); }
+};
+
+/// Owns a handle, and closes it in the end. Null and INVALID_HANDLE_VALUE (-1) are no handles. A test replaces `Calls`.
+template <class Calls = handle_calls> class basic_handle {
+public:
+    /// Owns none.
+    constexpr basic_handle() noexcept = default;
+    /// Owns `handle`.
+    explicit basic_handle(void* handle) noexcept : handle_(is_handle(handle) ? handle : nullptr) {}
+    /// Takes over the handle of `other`.
+    constexpr basic_handle(basic_handle&& other) noexcept : handle_(other.release()) {}
+    /// Closes its handle and takes over that of `other`.
+    basic_handle& operator=(basic_handle&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    basic_handle(basic_handle const&) = delete;
+    basic_handle& operator=(basic_handle const&) = delete;
+    ~basic_handle() { reset(); }
+
+    /// Whether it owns a handle.
+    constexpr explicit operator bool() const noexcept { return handle_ != nullptr; }
+    /// The handle, or null.
+    constexpr void* get() const noexcept { return handle_; }
+    /// Gives up the handle without closing it. Returns: the handle, or null.
+    constexpr void* release() noexcept { return std::exchange(handle_, nullptr); }
+    /// Closes its handle and owns `handle` from now on.
+    void reset(void* handle = nullptr) noexcept {
+        if (handle_ != nullptr) Calls::close(handle_);
+        handle_ = is_handle(handle) ? handle : nullptr;
+    }
+
+private:
+    static bool is_handle(void* handle) noexcept { return reinterpret_cast<std::uintptr_t>(handle) + 1 > 1; }
+
+    void* handle_ = nullptr;
+};
+
+/// Owns a handle of Windows.
+using unique_handle = basic_handle<>;
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The calls of `basic_udp`. A test derives from this and replaces some. Those that return int return 0, or -1 with
+/// `error`, except where they say otherwise.
+struct udp_calls : handle_calls {
+    /// Starts Winsock 2.2 for this process, which counts its users. Returns: 0 or the error number.
+    static int start() noexcept {
+        alignas(8) byte data[512]; // WSADATA has 408 bytes
+        return api_detail::start_sockets(0x0202, data);
+    }
+    /// Ends the use of Winsock that `start` began.
+    static void stop() noexcept { api_detail::stop_sockets(); }
+    /// WSAGetLastError
+    static int error() noexcept { return api_detail::last_socket_error(); }
+    /// A UDP socket of AF_INET or AF_INET6, which child processes do not inherit; `no_socket` with `error`.
+    static api_detail::socket_handle socket(int family) noexcept {
+        constexpr int datagrams = 2, udp = 17;
+        constexpr std::uint32_t overlapped = 0x01, not_inherited = 0x80;
+        return api_detail::open_socket(family, datagrams, udp, nullptr, 0, overlapped | not_inherited);
+    }
+    /// closesocket
+    static void close_socket(api_detail::socket_handle socket) noexcept { api_detail::close_socket(socket); }
+    /// bind
+    static int bind(api_detail::socket_handle socket, api_detail::socket_address const& where, int size) noexcept {
+        return api_detail::bind_socket(socket, &where, size);
+    }
+    /// getsockname
+    static int name(api_detail::socket_handle socket, api_detail::socket_address& where) noexcept {
+        int size = sizeof where;
+        return api_detail::socket_name(socket, &where, &size);
+    }
+    /// setsockopt for an option that is a number
+    static int set_option(api_detail::socket_handle socket, int level, int name, std::uint32_t value) noexcept {
+        return api_detail::set_socket_option(socket, level, name, &value, sizeof value);
+    }
+    /// getsockopt for an option that is a number. Returns: 0 if the system has the option.
+    static int has_option(api_detail::socket_handle socket, int level, int name) noexcept {
+        std::uint32_t value = 0;
+        int size = sizeof value;
+        return api_detail::get_socket_option(socket, level, name, &value, &size);
+    }
+    /// WSAIoctl with a number
+    static int control(api_detail::socket_handle socket, std::uint32_t code, std::uint32_t value) noexcept {
+        std::uint32_t out = 0, returned = 0;
+        return api_detail::control_socket(socket, code, &value, sizeof value, &out, sizeof out, &returned, nullptr,
+                                          nullptr);
+    }
+    /// WSASendMsg; null: this system lacks it
+    static api_detail::send_function find_send(api_detail::socket_handle socket) noexcept {
+        return find<api_detail::send_function>(socket, api_detail::send_function_id);
+    }
+    /// WSARecvMsg; null: this system lacks it
+    static api_detail::receive_function find_receive(api_detail::socket_handle socket) noexcept {
+        return find<api_detail::receive_function>(socket, api_detail::receive_function_id);
+    }
+    /// Has Winsock set `event` when the socket has a datagram, and at once if it has one now (WSAEventSelect).
+    static int watch(api_detail::socket_handle socket, void* event) noexcept {
+        return api_detail::select_events(socket, event, api_detail::event_read);
+    }
+    /// CreateEventW: an event that stays set until it is reset. Returns: null if there is no memory left.
+    static void* create_event() noexcept { return api_detail::create_event(nullptr, 1, 0, nullptr); }
+    /// SetEvent
+    static void set_event(void* event) noexcept { api_detail::set_event(event); }
+    /// ResetEvent
+    static void reset_event(void* event) noexcept { api_detail::reset_event(event); }
+    /// Waits until the socket has room for a datagram (WSAPoll). Returns: above 0 if it has; 0 after `milliseconds`.
+    static int wait_writable(api_detail::socket_handle socket, int milliseconds) noexcept {
+        api_detail::poll_entry entry{socket, api_detail::poll_write, 0};
+        return api_detail::poll_sockets(&entry, 1, milliseconds);
+    }
+
+private:
+    template <class Function>
+    static Function find(api_detail::socket_handle socket, api_detail::guid const& id) noexcept {
+        Function found = nullptr;
+        std::uint32_t returned = 0;
+        int const refused = api_detail::control_socket(socket, api_detail::control_find_function, &id, sizeof id,
+                                                       &found, sizeof found, &returned, nullptr, nullptr);
+        return refused == 0 && returned == sizeof found ? found : nullptr;
+    }
+};
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// A datagram's address as a socket address of Winsock, and its control messages: local address and interface, ECN,
+// segment size. Folder: os/windows/udp. Pure; any thread.
+#ifndef WG_OS_WINDOWS_UDP_CONTROL_HPP
+#define WG_OS_WINDOWS_UDP_CONTROL_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows { namespace udp_detail {
+
+using api_detail::message;
+using api_detail::socket_address;
+
+/// Writes `where` as a socket address. Returns: its length in bytes.
+inline int spell(endpoint const& where, socket_address& out) noexcept {
+    if (where.address.kind == family::v4) {
+        out.v4 = {};
+        out.v4.family = api_detail::family_v4;
+        store_be16(reinterpret_cast<byte*>(&out.v4.port), where.port);
+        std::memcpy(out.v4.address, where.address.octets.data(), 4);
+        return sizeof out.v4;
+    }
+    out.v6 = {};
+    out.v6.family = api_detail::family_v6;
+    store_be16(reinterpret_cast<byte*>(&out.v6.port), where.port);
+    std::memcpy(out.v6.address, where.address.octets.data(), 16);
+    out.v6.scope = where.scope_id;
+    return sizeof out.v6;
+}
+
+/// Reads a socket address of `size` bytes. Returns: an endpoint without a family if it is neither IPv4 nor IPv6.
+inline endpoint read_address(socket_address const& from, int size) noexcept {
+    if (size >= static_cast<int>(sizeof from.v4) && from.family == api_detail::family_v4)
+        return {ip_address::of(family::v4, from.v4.address), load_be16(reinterpret_cast<byte const*>(&from.v4.port)),
+                0};
+    if (size >= static_cast<int>(sizeof from.v6) && from.family == api_detail::family_v6)
+        return {ip_address::of(family::v6, from.v6.address), load_be16(reinterpret_cast<byte const*>(&from.v6.port)),
+                from.v6.scope};
+    return {};
+}
+
+/// Whether `d` has a source of its destination's family.
+inline bool has_source(datagram const& d) noexcept {
+    return d.where.local.address.kind != family::none && d.where.local.address.kind == d.where.remote.address.kind;
+}
+
+/// The bytes that a control message of `size` bytes takes.
+constexpr std::size_t aligned(std::size_t size) noexcept { return (size + 7) / 8 * 8; }
+
+/// The control messages of one datagram. Headers and values are aligned to 8 bytes (WSA_CMSG_SPACE of 64-bit Windows).
+class control_messages {
+public:
+    /// Gives `m`, which is to be received, room for control messages.
+    void prepare(message& m) noexcept { m.control = {sizeof room_, room_}; }
+
+    /// Reads `where.local`, `tos` and `segment_bytes` of `d`, whose length is known, from a received message. A message
+    /// whose size is wrong ends the reading.
+    static void read(message const& m, datagram& d) noexcept {
+        d.where.local = {};
+        d.tos = 0;
+        d.segment_bytes = 0;
+        for (std::size_t at = 0; m.control.size >= at && m.control.size - at >= header_bytes;) {
+            control_header header;
+            std::memcpy(&header, m.control.data + at, sizeof header);
+            if (header.size < header_bytes || header.size > m.control.size - at) return;
+            read_one(header, {m.control.data + at + header_bytes, header.size - header_bytes}, d);
+            at += aligned(header.size);
+        }
+    }
+
+    /// Writes the control messages of a message to send. `segment_bytes`: the length of its datagrams, if there are
+    /// several; else 0. Of the tos only the ECN bits can be sent, where `sends_ecn`: Windows takes the DSCP from the
+    /// policies of the administrator.
+    void write(message& m, datagram const& d, std::size_t segment_bytes, bool sends_ecn) noexcept {
+        used_ = 0;
+        bool const is_v4 = d.where.remote.address.kind == family::v4;
+        local_source const& local = d.where.local;
+        if (has_source(d) && is_v4) {
+            api_detail::packet_info_v4 info{};
+            std::memcpy(info.address, local.address.octets.data(), sizeof info.address);
+            info.interface_index = local.interface_index;
+            append(api_detail::level_v4, api_detail::option_packet_info, info);
+        } else if (has_source(d)) {
+            api_detail::packet_info_v6 info{};
+            std::memcpy(info.address, local.address.octets.data(), sizeof info.address);
+            info.interface_index = local.interface_index;
+            append(api_detail::level_v6, api_detail::option_packet_info, info);
+        }
+        if (sends_ecn && (d.tos & ecn_bits) != 0)
+            append(is_v4 ? api_detail::level_v4 : api_detail::level_v6, api_detail::option_ecn,
+                   std::int32_t{d.tos & ecn_bits});
+        if (segment_bytes != 0)
+            append(api_detail::level_udp, api_detail::option_segment, static_cast<std::uint32_t>(segment_bytes));
+        m.control = {static_cast<std::uint32_t>(used_), used_ != 0 ? room_ : nullptr};
+    }
+
+    static constexpr int ecn_bits = 3; ///< of a tos (RFC 3168)
+
+private:
+    using control_header = api_detail::control_header;
+    static constexpr std::size_t header_bytes = sizeof(control_header);
+    static_assert(sizeof(void*) != 8 || header_bytes == 16);
+
+    static bool is_unicast(byte const (&v4)[4]) noexcept { return v4[0] < 224 && (v4[0] | v4[1] | v4[2] | v4[3]) != 0; }
+
+    static void read_one(control_header const& header, std::span<byte const> value, datagram& d) noexcept {
+        bool const is_v4 = header.level == api_detail::level_v4, is_v6 = header.level == api_detail::level_v6;
+        if (header.type == api_detail::option_packet_info && is_v4) {
+            api_detail::packet_info_v4 info;
+            // A broadcast or multicast address cannot be a source.
+            if (!copy(value, info) || !is_unicast(info.address)) return;
+            d.where.local = local_source{ip_address::of(family::v4, info.address), info.interface_index};
+        } else if (header.type == api_detail::option_packet_info && is_v6) {
+            api_detail::packet_info_v6 info;
+            if (!copy(value, info) || info.address[0] == 0xff) return;
+            d.where.local = local_source{ip_address::of(family::v6, info.address), info.interface_index};
+        } else if ((is_v4 && header.type == api_detail::control_tos_v4) ||
+                   (is_v6 && header.type == api_detail::control_tos_v6)) {
+            std::int32_t tos;
+            if (copy(value, tos)) d.tos = static_cast<byte>(tos);
+        } else if ((is_v4 || is_v6) && header.type == api_detail::option_ecn) {
+            std::int32_t ecn;
+            if (copy(value, ecn)) d.tos = static_cast<byte>(d.tos | (ecn & ecn_bits));
+        } else if (header.level == api_detail::level_udp && header.type == api_detail::option_coalesce) {
+            std::uint32_t segment;
+            if (copy(value, segment) && segment < d.length && segment <= 0xffff)
+                d.segment_bytes = static_cast<std::uint16_t>(segment);
+        }
+    }
+
+    template <class Value> static bool copy(std::span<byte const> from, Value& value) noexcept {
+        if (from.size() < sizeof value) return false;
+        std::memcpy(&value, from.data(), sizeof value);
+        return true;
+    }
+
+    template <class Value> void append(int level, int type, Value const& value) noexcept {
+        static_assert(sizeof value <= sizeof(api_detail::packet_info_v6));
+        byte* const at = room_ + used_;
+        std::memset(at, 0, header_bytes + aligned(sizeof value));
+        control_header const header{header_bytes + sizeof value, level, type};
+        std::memcpy(at, &header, sizeof header);
+        std::memcpy(at + header_bytes, &value, sizeof value);
+        used_ += header_bytes + aligned(sizeof value);
+    }
+
+    // Received are at most an address, a tos, an ECN and a segment size.
+    alignas(8) byte room_[header_bytes + aligned(sizeof(api_detail::packet_info_v6)) + 3 * (header_bytes + 8)];
+    std::size_t used_ = 0;
+};
+
+}}}}} // namespace wg::WG_ABI::os::windows::udp_detail
+
+#endif
+
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows { namespace udp_detail {
+
+/// The socket of one family. A shared socket is closed by the object that opened it.
+template <class Calls> class family_socket {
+public:
+    family_socket() noexcept = default;
+    explicit family_socket(api_detail::socket_handle socket) noexcept
+        : socket_(socket), owned_(socket != api_detail::no_socket) {}
+    family_socket(family_socket&& other) noexcept { swap(other); }
+    family_socket& operator=(family_socket&& other) noexcept {
+        family_socket taken(std::move(other));
+        taken.swap(*this);
+        return *this;
+    }
+    family_socket(family_socket const&) = delete;
+    family_socket& operator=(family_socket const&) = delete;
+    ~family_socket() {
+        if (owned_) Calls::close_socket(socket_);
+    }
+
+    explicit operator bool() const noexcept { return socket_ != api_detail::no_socket; }
+    api_detail::socket_handle get() const noexcept { return socket_; }
+    /// Uses the socket of `of`, which closes it.
+    void share(family_socket const& of) noexcept {
+        *this = family_socket();
+        socket_ = of.socket_;
+        send = of.send;
+        receive = of.receive;
+        segments = of.segments;
+        ecn = of.ecn;
+    }
+
+    api_detail::send_function send = nullptr;       ///< WSASendMsg of this socket
+    api_detail::receive_function receive = nullptr; ///< WSARecvMsg of this socket
+    bool segments = false;                          ///< USO exists, and has not failed for good
+    bool ecn = false;                               ///< ECN bits can be sent
+
+private:
+    void swap(family_socket& other) noexcept {
+        std::swap(socket_, other.socket_);
+        std::swap(owned_, other.owned_);
+        std::swap(send, other.send);
+        std::swap(receive, other.receive);
+        std::swap(segments, other.segments);
+        std::swap(ecn, other.ecn);
+    }
+
+    api_detail::socket_handle socket_ = api_detail::no_socket;
+    bool owned_ = false;
+};
+
+/// How sockets are opened.
+template <class Calls> struct socket_opener {
+    endpoint bind{};                ///< without a family: any address; its port is not used
+    std::uint32_t v4_interface = 0; ///< IP_UNICAST_IF; 0: the routes choose
+    std::uint32_t v6_interface = 0; ///< IPV6_UNICAST_IF; 0: the routes choose
+    bool uso = true;                ///< UDP_SEND_MSG_SIZE is wanted
+    bool uro = true;                ///< UDP_RECV_MAX_COALESCED_SIZE is wanted
+
+    /// Opens the socket of one family at `port`; 0 means any free port, which is stored. `s` stays closed where the
+    /// host lacks the family or `bind` is of the other one; that is no error. Returns: 0 or the error number.
+    int open(family_socket<Calls>& s, family kind, std::uint16_t& port) const noexcept {
+        bool const is_v4 = kind == family::v4;
+        if (bind && bind.address.kind != kind) return 0;
+        family_socket<Calls> fresh(Calls::socket(is_v4 ? api_detail::family_v4 : api_detail::family_v6));
+        if (!fresh) {
+            int const error = Calls::error();
+            return error == api_detail::wsa_family_not_supported ? 0 : error;
+        }
+        if (int const error = configure(fresh, is_v4); error != 0) return error;
+        socket_address any{};
+        endpoint const wanted = bind ? endpoint{bind.address, port, bind.scope_id} : endpoint{{{}, kind}, port, 0};
+        if (Calls::bind(fresh.get(), any, spell(wanted, any)) != 0) {
+            int const error = Calls::error();
+            return !is_v4 && !bind && error == api_detail::wsa_address_not_available ? 0 : error; // IPv6 is off
+        }
+        if (Calls::name(fresh.get(), any) != 0) return Calls::error();
+        port = read_address(any, sizeof any).port;
+        s = std::move(fresh);
+        return 0;
+    }
+
+    /// Sends the datagrams of a socket only through one interface; 0: the routes choose. Returns: 0 or the error
+    /// number.
+    static int set_interface(api_detail::socket_handle socket, bool is_v4, std::uint32_t index) noexcept {
+        std::uint32_t value = index; // IPv4 takes it in network order, IPv6 in host order
+        if (is_v4) store_be32(reinterpret_cast<byte*>(&value), index);
+        int const level = is_v4 ? api_detail::level_v4 : api_detail::level_v6;
+        return Calls::set_option(socket, level, api_detail::option_unicast_if, value) == 0 ? 0 : Calls::error();
+    }
+
+private:
+    static constexpr std::uint32_t buffer_bytes = 7 << 20;
+    static constexpr std::uint32_t max_coalesced_bytes = 65535;
+
+    int configure(family_socket<Calls>& s, bool is_v4) const noexcept {
+        int const level = is_v4 ? api_detail::level_v4 : api_detail::level_v6;
+        auto const set = [&](int at, int name, std::uint32_t value) {
+            return Calls::set_option(s.get(), at, name, value) == 0;
+        };
+        s.send = Calls::find_send(s.get());
+        s.receive = Calls::find_receive(s.get());
+        if (s.send == nullptr || s.receive == nullptr) return api_detail::wsa_operation_not_supported;
+        if (Calls::control(s.get(), api_detail::control_non_blocking, 1) != 0) return Calls::error();
+        if (!is_v4 && !set(level, api_detail::option_v6_only, 1)) return Calls::error();
+        // Without this another program of the same user could take the port over.
+        set(api_detail::level_socket, api_detail::option_exclusive, 1);
+        // Without these an ICMP error for a datagram that was sent would end a later receive.
+        (void)Calls::control(s.get(), api_detail::control_reset, 0);
+        (void)Calls::control(s.get(), api_detail::control_net_reset, 0);
+        set(level, api_detail::option_packet_info, 1);
+        set(level, api_detail::option_receive_tos, 1);
+        s.ecn = set(level, api_detail::option_ecn, 1);
+        set(api_detail::level_socket, api_detail::option_receive_buffer, buffer_bytes);
+        set(api_detail::level_socket, api_detail::option_send_buffer, buffer_bytes);
+        s.segments = uso && Calls::has_option(s.get(), api_detail::level_udp, api_detail::option_segment) == 0;
+        if (uro) set(api_detail::level_udp, api_detail::option_coalesce, max_coalesced_bytes);
+        std::uint32_t const index = is_v4 ? v4_interface : v6_interface;
+        return index != 0 ? set_interface(s.get(), is_v4, index) : 0;
+    }
+};
+
+}}}}} // namespace wg::WG_ABI::os::windows::udp_detail
+
+#endif
+
+#include <algorithm>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// Which offloads of UDP may be used.
+struct udp_offloads {
+    bool uso = true; ///< Windows cuts a message into datagrams (UDP_SEND_MSG_SIZE)
+    bool uro = true; ///< Windows joins received datagrams (UDP_RECV_MAX_COALESCED_SIZE)
+};
+
+/// Models `udp_socket`. A test replaces `Calls`.
+template <class Calls = udp_calls> class basic_udp {
+public:
+    /// The room in bytes that a received datagram needs: Windows joins datagrams up to this size.
+    static constexpr std::size_t receive_bytes = 65535;
+    /// Datagrams that one message of a send holds at most.
+    static constexpr std::size_t max_segments = 64;
+    /// How long `send` waits in total for room in a full socket before it drops datagrams.
+    static constexpr int send_patience_ms = 5;
+
+    /// Has no open socket. `wanted` says which offloads may be used.
+    explicit basic_udp(udp_offloads const& wanted = {}) noexcept
+        : started_(Calls::start() == 0), own_event_(Calls::create_event()), event_(own_event_.get()) {
+        opener_.uso = wanted.uso;
+        opener_.uro = wanted.uro;
+    }
+    basic_udp(basic_udp const&) = delete;
+    basic_udp& operator=(basic_udp const&) = delete;
+    ~basic_udp() {
+        close();
+        if (started_) Calls::stop();
+    }
+
+    /// An event that is set while a datagram waits. It stays the same for the object's life. Null: no memory was left.
+    void* event() const noexcept { return own_event_.get(); }
+    /// The port, or 0 while closed.
+    std::uint16_t port() const noexcept { return port_; }
+    /// The error number of the last `open` that failed.
+    int error() const noexcept { return error_; }
+
+    /// Binds sockets that are opened later to an address of this host; its port is not used. Then only the socket of
+    /// this address's family is opened. An address without a family: all addresses.
+    void set_bind_address(endpoint const& where) noexcept { opener_.bind = where; }
+
+    /// Sends the datagrams of open sockets, and of sockets that are opened later, only through these interfaces, such
+    /// as those of the default routes. So they do not enter the tunnel. 0: the routes choose.
+    /// Returns: ok, or the status of the first family that Windows refuses; the other one is set anyway.
+    status set_interfaces(std::uint32_t v4_index, std::uint32_t v6_index) noexcept {
+        opener_.v4_interface = v4_index;
+        opener_.v6_interface = v6_index;
+        refused_bytes_ = none_refused;
+        int error = v4_ ? opener::set_interface(v4_.get(), true, v4_index) : 0;
+        int const error_v6 = v6_ ? opener::set_interface(v6_.get(), false, v6_index) : 0;
+        return status_of(error != 0 ? error : error_v6);
+    }
+
+    /// Opens sockets for both families at `port`; 0: a free port. On failure nothing has changed, and a port that was
+    /// open stays open.
+    /// Returns: the port; `address_in_use`; `no_permission`; `not_supported` if the host has neither IPv4 nor IPv6, or
+    /// no WSASendMsg; `io_error` and others; `error` then has the number.
+    result<std::uint16_t> open(std::uint16_t port) noexcept {
+        if (port != 0 && port == port_) return port;
+        if (!started_) return status::not_supported;
+        if (event_ == nullptr) return status::no_memory;
+        error_ = 0;
+        // A port that is free in IPv4 may be taken in IPv6: then another one is tried.
+        for (int attempt = 1;; ++attempt) {
+            socket v4, v6;
+            std::uint16_t bound = port;
+            int error = opener_.open(v4, family::v4, bound);
+            if (error == 0) error = opener_.open(v6, family::v6, bound);
+            if (error == api_detail::wsa_address_in_use && port == 0 && attempt < 100) continue;
+            for (socket const* s : {&v4, &v6})
+                if (error == 0 && *s && Calls::watch(s->get(), own_event_.get()) != 0) error = Calls::error();
+            error_ = error;
+            if (error != 0) return status_of(error);
+            if (!v4 && !v6) return status::not_supported;
+            v4_ = std::move(v4);
+            v6_ = std::move(v6);
+            port_ = bound;
+            event_ = own_event_.get();
+            refused_bytes_ = none_refused;
+            return bound;
+        }
+    }
+
+    /// Uses the open sockets of `of` for another thread, until `close`. This object must be closed before `of` is. Only
+    /// `of` has an event to wait for. Returns: true.
+    bool share(basic_udp const& of) noexcept {
+        v4_.share(of.v4_);
+        v6_.share(of.v6_);
+        port_ = of.port_;
+        event_ = of.event_;
+        return true;
+    }
+
+    /// Closes all sockets.
+    void close() noexcept {
+        v4_ = {};
+        v6_ = {};
+        port_ = 0;
+        event_ = own_event_.get();
+    }
+
+    /// Forgets which segments were refused. To be called when routes or addresses of the host have changed.
+    void routes_changed() noexcept { refused_bytes_ = none_refused; }
+
+    /// Reads the sockets, both families if both have datagrams, and never blocks. A datagram that did not fit its
+    /// buffer has length 0. Returns: the number of datagrams; `io_error` if a socket cannot be used.
+    result<std::size_t> receive(std::span<datagram> datagrams) noexcept {
+        if (datagrams.empty() || port_ == 0) return std::size_t{0};
+        Calls::reset_event(event_); // first, so that a datagram that arrives from here on sets it
+        v6_first_ = !v6_first_;
+        std::size_t filled = 0;
+        bool usable = true;
+        for (bool const v6 : {v6_first_, !v6_first_})
+            usable = receive_from(v6 ? v6_ : v4_, datagrams, filled) && usable;
+        if (!usable && filled == 0) return status::io_error;
+        return filled;
+    }
+
+    /// Sends datagrams, and stores each one's status in `why` and Winsock's number in `error`. Where Windows can cut a
+    /// message, consecutive datagrams of one path, tos and length (the last one may be shorter) leave as one message.
+    /// Where the host refuses the source, `where.local` is cleared, and the routes choose the source. Where it refuses
+    /// the tos, the datagram leaves without one. An IPv4-mapped IPv6 destination is replaced by the IPv4 one.
+    /// `why`: ok; no_endpoint; not_supported (no socket of that family); would_block (no room within
+    /// `send_patience_ms`); no_permission (a firewall); io_error and others.
+    /// Returns: how many datagrams left.
+    std::size_t send(std::span<datagram> datagrams) noexcept {
+        patience_left_ = true;
+        for (datagram& d : datagrams) d.where.remote = d.where.remote.unmapped();
+        std::size_t sent = 0;
+        for (std::size_t next = 0; next < datagrams.size();) {
+            datagram& d = datagrams[next];
+            socket& s = d.where.remote.address.kind == family::v6 ? v6_ : v4_;
+            if (!d.where.remote || !s) {
+                d.why = d.where.remote ? status::not_supported : status::no_endpoint;
+                d.error = d.where.remote ? std::uint16_t{api_detail::wsa_family_not_supported} : std::uint16_t{0};
+                ++next;
+                continue;
+            }
+            std::size_t const count = s.segments ? joinable(datagrams.subspan(next)) : 1;
+            sent += send_message(s, datagrams.subspan(next, count));
+            next += count;
+        }
+        return sent;
+    }
+
+private:
+    using socket = udp_detail::family_socket<Calls>;
+    using opener = udp_detail::socket_opener<Calls>;
+    using message = api_detail::message;
+
+    static constexpr std::size_t max_joined_bytes = 65535 - ipv6_header_bytes - udp_header_bytes;
+    static constexpr std::size_t none_refused = 65536; ///< longer than each datagram
+    static constexpr int max_errors = 64;              ///< errors of earlier datagrams that one `receive` skips
+
+    /// How many datagrams from the front can be one message.
+    std::size_t joinable(std::span<datagram const> datagrams) const noexcept {
+        datagram const& first = datagrams[0];
+        if (first.length == 0 || first.length >= refused_bytes_) return 1;
+        std::size_t count = 1, total = first.length;
+        while (count < datagrams.size() && count < max_segments) {
+            datagram const& d = datagrams[count];
+            if (d.length == 0 || d.length > first.length || d.tos != first.tos || d.where != first.where) break;
+            if (total + d.length > max_joined_bytes) break;
+            total += d.length;
+            ++count;
+            if (d.length != first.length) break; // a shorter datagram ends its message
+        }
+        return count;
+    }
+
+    /// Sends datagrams as one message; if Windows refuses that, singly. Each round sends, waits once in a `send`, or
+    /// takes away the source or the tos. Returns: how many datagrams left.
+    std::size_t send_message(socket& s, std::span<datagram> parts) noexcept {
+        udp_detail::socket_address address;
+        udp_detail::control_messages control;
+        api_detail::piece pieces[max_segments];
+        message m{};
+        m.name = &address;
+        m.name_bytes = udp_detail::spell(parts[0].where.remote, address);
+        m.pieces = pieces;
+        m.piece_count = static_cast<std::uint32_t>(parts.size());
+        for (std::size_t i = 0; i < parts.size(); ++i) pieces[i] = {parts[i].length, parts[i].buffer + parts[i].offset};
+        for (;;) {
+            control.write(m, parts[0], parts.size() > 1 ? parts[0].length : 0, s.ecn);
+            std::uint32_t bytes_sent = 0;
+            if (s.send(s.get(), &m, 0, &bytes_sent, nullptr, nullptr) == 0) return mark(parts, status::ok, 0);
+            int const error = Calls::error();
+            if (error == api_detail::wsa_would_block && wait_writable(s)) continue;
+            if (parts.size() > 1 && refuses_segments(error)) return send_singly(s, parts, error);
+            if (give_way(error, parts, s.ecn)) continue;
+            mark(parts, status_of(error), error);
+            return 0;
+        }
+    }
+
+    /// Sends the datagrams of a refused message one by one. If they leave as they are, the size of the segments was the
+    /// reason, or this host cannot cut.
+    std::size_t send_singly(socket& s, std::span<datagram> parts, int error) noexcept {
+        path const where = parts[0].where;
+        std::uint8_t const tos = parts[0].tos;
+        std::size_t sent = 0;
+        for (std::size_t i = 0; i < parts.size(); ++i) sent += send_message(s, parts.subspan(i, 1));
+        if (error != api_detail::wsa_invalid && error != api_detail::wsa_message_size) s.segments = false;
+        else if (parts[0].why == status::ok && parts[0].where == where && parts[0].tos == tos)
+            refused_bytes_ = (std::min)(refused_bytes_, std::size_t{parts[0].length});
+        return sent;
+    }
+
+    bool wait_writable(socket const& s) noexcept {
+        return std::exchange(patience_left_, false) && Calls::wait_writable(s.get(), send_patience_ms) > 0;
+    }
+
+    /// Takes away what the host may have refused the datagrams for: their source, else their ECN bits. Returns: false
+    /// if they have neither.
+    static bool give_way(int error, std::span<datagram> parts, bool sends_ecn) noexcept {
+        bool const has_source = concerns_source(error) && udp_detail::has_source(parts[0]);
+        bool const has_ecn = sends_ecn && (parts[0].tos & udp_detail::control_messages::ecn_bits) != 0;
+        if (!has_source && (error != api_detail::wsa_invalid || !has_ecn)) return false;
+        for (datagram& d : parts) {
+            if (has_source) d.where.local = {};
+            else d.tos = 0;
+        }
+        return true;
+    }
+
+    static bool refuses_segments(int error) noexcept {
+        return error == api_detail::wsa_invalid || error == api_detail::wsa_message_size ||
+               error == api_detail::wsa_operation_not_supported || error == api_detail::wsa_no_protocol_option;
+    }
+    static bool concerns_source(int error) noexcept {
+        return error == api_detail::wsa_invalid || error == api_detail::wsa_address_not_available ||
+               error == api_detail::wsa_network_unreachable || error == api_detail::wsa_host_unreachable;
+    }
+
+    static bool is_unusable(int error) noexcept {
+        return error == api_detail::wsa_bad_handle || error == api_detail::wsa_not_socket ||
+               error == api_detail::wsa_invalid || error == api_detail::wsa_fault;
+    }
+
+    static std::size_t mark(std::span<datagram> parts, status why, int error) noexcept {
+        for (datagram& d : parts) d.why = why, d.error = static_cast<std::uint16_t>(error);
+        return parts.size();
+    }
+
+    /// Reads one socket until it is empty or the span is full, and counts in `filled`. Afterwards the event is set if
+    /// the socket may have more. Returns: false if the socket cannot be used.
+    bool receive_from(socket const& s, std::span<datagram> datagrams, std::size_t& filled) noexcept {
+        if (!s) return true;
+        for (int errors = 0; filled < datagrams.size() && errors < max_errors;) {
+            datagram& d = datagrams[filled];
+            udp_detail::socket_address address{};
+            udp_detail::control_messages control;
+            api_detail::piece piece{d.capacity - d.offset, d.buffer + d.offset};
+            message m{};
+            m.name = &address;
+            m.name_bytes = sizeof address;
+            m.pieces = &piece;
+            m.piece_count = 1;
+            control.prepare(m);
+            std::uint32_t size = 0;
+            bool const received = s.receive(s.get(), &m, &size, nullptr, nullptr) == 0;
+            int const error = received ? 0 : Calls::error();
+            if (error == api_detail::wsa_connection_reset || error == api_detail::wsa_network_reset) {
+                ++errors; // of a datagram that was sent earlier
+                continue;
+            }
+            if (!received && error != api_detail::wsa_message_size) {
+                // An error of a datagram that was sent earlier counts as an empty socket. This call sets the event if a
+                // datagram has arrived in between.
+                return !is_unusable(error) && Calls::watch(s.get(), event_) == 0;
+            }
+            bool const whole = received && (m.flags & api_detail::message_is_cut) == 0;
+            d.length = whole ? size : 0;
+            d.where.remote = udp_detail::read_address(address, m.name_bytes);
+            udp_detail::control_messages::read(m, d);
+            d.why = status::ok;
+            ++filled;
+        }
+        Calls::set_event(event_);
+        return true;
+    }
+
+    bool started_; ///< Winsock
+    basic_handle<Calls> own_event_;
+    void* event_; ///< the own one, or that of the object that opened the sockets
+    opener opener_{};
+    socket v4_{};
+    socket v6_{};
+    std::size_t refused_bytes_ = none_refused; ///< datagrams of this length and longer are sent singly
+    std::uint16_t port_ = 0;
+    bool v6_first_ = false;      ///< whether this receive begins with the IPv6 socket
+    bool patience_left_ = false; ///< whether this send has not waited yet
+    int error_ = 0;
+};
+
+/// The UDP socket of a Windows host.
+using udp = basic_udp<>;
+static_assert(udp_socket<udp>);
+static_assert(udp_socket_with_share<udp>);
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Waits until the event of a TUN device, of a socket or of another source is set, a deadline passes, or another thread
+// wakes the waiter (WaitForMultipleObjects). Folder: os/windows. One thread at a time; `wake` from any thread.
+#ifndef WG_OS_WINDOWS_WAITER_HPP
+#define WG_OS_WINDOWS_WAITER_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The clocks of Windows: interrupt time, which counts sleep and hibernation, for timers; the system time for handshake
+// timestamps (whitepaper section 5.1). Folder: os/windows. Any thread.
+#ifndef WG_OS_WINDOWS_CLOCK_HPP
+#define WG_OS_WINDOWS_CLOCK_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The functions, structures and numbers of Windows that os/windows uses, declared here. <windows.h> would bring
+// thousands of macros into each program, and what a program defines before it would change these headers. Folder:
+// os/windows. Thread rules are those of Windows.
+//
+// Each function has a name of its own in C++ and the name of Windows for the linker, so a program may include the
+// headers of Windows before or after these. The declarations are for 64-bit Windows, where all functions have the same
+// calling convention. They also compile on Linux, where tests replace the calls. tests/windows/layout.cpp compares them
+// with the headers of Windows.
+#ifndef WG_OS_WINDOWS_API_HPP
+#define WG_OS_WINDOWS_API_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows { namespace api_detail {
+
+using handle = void*;                 // HANDLE
+using socket_handle = std::uintptr_t; // SOCKET
+using wide = char16_t;                // WCHAR
+using function = void (*)() noexcept; // FARPROC
+using thread_start = std::uint32_t (*)(void* context) noexcept;
+
+inline constexpr socket_handle no_socket = ~socket_handle{0}; // INVALID_SOCKET
+inline constexpr std::size_t page_bytes = 4096;               // of x64 and arm64
+
+// Error numbers.
+inline constexpr int error_file_not_found = 2;
+inline constexpr int error_access_denied = 5;
+inline constexpr int error_not_enough_memory = 8;
+inline constexpr int error_out_of_memory = 14;
+inline constexpr int error_not_supported = 50;
+inline constexpr int error_invalid_parameter = 87;
+inline constexpr int error_call_not_implemented = 120;
+inline constexpr int error_module_not_found = 126;
+inline constexpr int error_procedure_not_found = 127;
+inline constexpr int error_already_exists = 183;
+inline constexpr int error_privilege_not_held = 1314;
+inline constexpr int error_no_system_resources = 1450;
+inline constexpr int error_working_set_quota = 1453;
+inline constexpr int error_object_already_exists = 5010;
+inline constexpr int wsa_bad_handle = 10009;
+inline constexpr int wsa_access = 10013;
+inline constexpr int wsa_fault = 10014;
+inline constexpr int wsa_invalid = 10022;
+inline constexpr int wsa_too_many_files = 10024;
+inline constexpr int wsa_would_block = 10035;
+inline constexpr int wsa_not_socket = 10038;
+inline constexpr int wsa_message_size = 10040;
+inline constexpr int wsa_no_protocol_option = 10042;
+inline constexpr int wsa_protocol_not_supported = 10043;
+inline constexpr int wsa_operation_not_supported = 10045;
+inline constexpr int wsa_family_not_supported = 10047;
+inline constexpr int wsa_address_in_use = 10048;
+inline constexpr int wsa_address_not_available = 10049;
+inline constexpr int wsa_network_unreachable = 10051;
+inline constexpr int wsa_network_reset = 10052;
+inline constexpr int wsa_connection_reset = 10054;
+inline constexpr int wsa_no_buffers = 10055;
+inline constexpr int wsa_host_unreachable = 10065;
+
+// Memory.
+inline constexpr std::uint32_t mem_commit = 0x1000;
+inline constexpr std::uint32_t mem_reserve = 0x2000;
+inline constexpr std::uint32_t mem_release = 0x8000;
+inline constexpr std::uint32_t page_no_access = 0x01;
+inline constexpr std::uint32_t page_read_write = 0x04;
+
+// Sockets.
+inline constexpr int family_v4 = 2;  // AF_INET
+inline constexpr int family_v6 = 23; // AF_INET6
+inline constexpr int level_socket = 0xffff;
+inline constexpr int level_v4 = 0;          // IPPROTO_IP
+inline constexpr int level_v6 = 41;         // IPPROTO_IPV6
+inline constexpr int level_udp = 17;        // IPPROTO_UDP
+inline constexpr int option_exclusive = -5; // SO_EXCLUSIVEADDRUSE
+inline constexpr int option_send_buffer = 0x1001;
+inline constexpr int option_receive_buffer = 0x1002;
+inline constexpr int option_v6_only = 27;
+// These have the same number for IPv4 and for IPv6.
+inline constexpr int option_packet_info = 19; // IP_PKTINFO, IPV6_PKTINFO: option and control message
+inline constexpr int option_unicast_if = 31;  // IP_UNICAST_IF, IPV6_UNICAST_IF
+inline constexpr int option_receive_tos = 40; // IP_RECVTOS, IPV6_RECVTCLASS
+inline constexpr int option_ecn = 50;         // IP_ECN, IPV6_ECN: option and control message
+inline constexpr int control_tos_v4 = 3;      // IP_TOS
+inline constexpr int control_tos_v6 = 39;     // IPV6_TCLASS
+inline constexpr int option_segment = 2;      // UDP_SEND_MSG_SIZE: option and control message
+inline constexpr int option_coalesce = 3;     // UDP_RECV_MAX_COALESCED_SIZE; as a control message UDP_COALESCED_INFO
+inline constexpr std::uint32_t message_is_cut = 0x0100;            // MSG_TRUNC
+inline constexpr std::uint32_t control_non_blocking = 0x8004667e;  // FIONBIO
+inline constexpr std::uint32_t control_reset = 0x9800000c;         // SIO_UDP_CONNRESET
+inline constexpr std::uint32_t control_net_reset = 0x9800000f;     // SIO_UDP_NETRESET
+inline constexpr std::uint32_t control_find_function = 0xc8000006; // SIO_GET_EXTENSION_FUNCTION_POINTER
+inline constexpr int event_read = 1;                               // FD_READ
+inline constexpr short poll_write = 0x10;                          // POLLWRNORM
+
+// The first members of each structure have its name in Windows.
+struct address_v4 { // SOCKADDR_IN
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    byte address[4];
+    byte zero[8];
+};
+struct address_v6 { // SOCKADDR_IN6
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    std::uint32_t flow;
+    byte address[16];
+    std::uint32_t scope;
+};
+union socket_address { // SOCKADDR_INET
+    std::uint16_t family;
+    address_v4 v4;
+    address_v6 v6;
+};
+struct piece { // WSABUF
+    std::uint32_t size;
+    byte* data;
+};
+struct message { // WSAMSG
+    socket_address* name;
+    std::int32_t name_bytes;
+    piece* pieces;
+    std::uint32_t piece_count;
+    piece control;
+    std::uint32_t flags;
+};
+struct control_header { // WSACMSGHDR
+    std::size_t size;   // of this header and the value
+    std::int32_t level;
+    std::int32_t type;
+};
+struct packet_info_v4 { // IN_PKTINFO
+    byte address[4];
+    std::uint32_t interface_index;
+};
+struct packet_info_v6 { // IN6_PKTINFO
+    byte address[16];
+    std::uint32_t interface_index;
+};
+struct guid { // GUID
+    std::uint32_t a;
+    std::uint16_t b, c;
+    byte d[8];
+};
+struct poll_entry { // WSAPOLLFD
+    socket_handle socket;
+    short wanted;
+    short found;
+};
+using send_function = int (*)(socket_handle, message*, std::uint32_t flags, std::uint32_t* sent, void* overlapped,
+                              void* completion) noexcept; // LPFN_WSASENDMSG
+using receive_function = int (*)(socket_handle, message*, std::uint32_t* received, void* overlapped,
+                                 void* completion) noexcept; // LPFN_WSARECVMSG
+inline constexpr guid send_function_id = {0xa441e712, 0x754f, 0x43ca, {0x84, 0xa7, 0x0d, 0xee, 0x44, 0xcf, 0x60, 0x6d}};
+inline constexpr guid receive_function_id = {
+    0xf689d7c8, 0x6f1f, 0x436b, {0x8a, 0x53, 0xe5, 0x4f, 0xe3, 0x51, 0xc3, 0x22}};
+
+// Waiting.
+inline constexpr std::uint32_t wait_object_0 = 0;
+inline constexpr std::uint32_t wait_timeout = 258;
+inline constexpr std::uint32_t wait_failed = 0xffffffff;
+inline constexpr std::uint32_t wait_forever = 0xffffffff;
+inline constexpr std::size_t max_wait_objects = 64;
+
+inline constexpr std::uint32_t preferred_random_source = 2;    // BCRYPT_USE_SYSTEM_PREFERRED_RNG
+inline constexpr std::uint16_t all_processor_groups = 0xffff;  // ALL_PROCESSOR_GROUPS
+inline constexpr std::uint32_t message_from_system = 0x1200;   // FORMAT_MESSAGE_FROM_SYSTEM, ..._IGNORE_INSERTS
+inline constexpr std::uint32_t stack_is_reservation = 0x10000; // STACK_SIZE_PARAM_IS_A_RESERVATION
+
+// clang-format off
+handle create_event(void* security, int manual_reset, int set, wide const* name) noexcept __asm__("CreateEventW");
+int set_event(handle event) noexcept __asm__("SetEvent");
+int reset_event(handle event) noexcept __asm__("ResetEvent");
+int close_handle(handle object) noexcept __asm__("CloseHandle");
+std::uint32_t wait_for_one(handle object, std::uint32_t milliseconds) noexcept __asm__("WaitForSingleObject");
+std::uint32_t wait_for_many(std::uint32_t count, handle const* objects, int all, std::uint32_t milliseconds) noexcept
+    __asm__("WaitForMultipleObjects");
+std::uint32_t last_error() noexcept __asm__("GetLastError");
+handle loaded_module(wide const* name) noexcept __asm__("GetModuleHandleW");
+function find_function(handle module, char const* name) noexcept __asm__("GetProcAddress");
+std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
+                             char* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageA");
+std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
+std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
+    __asm__("BCryptGenRandom");
+void* allocate_pages(void* at, std::size_t size, std::uint32_t kind, std::uint32_t protection) noexcept
+    __asm__("VirtualAlloc");
+int free_pages(void* at, std::size_t size, std::uint32_t kind) noexcept __asm__("VirtualFree");
+int lock_pages(void* at, std::size_t size) noexcept __asm__("VirtualLock");
+handle current_process() noexcept __asm__("GetCurrentProcess");
+int get_working_set(handle process, std::size_t* least, std::size_t* most) noexcept
+    __asm__("GetProcessWorkingSetSize");
+int set_working_set(handle process, std::size_t least, std::size_t most) noexcept __asm__("SetProcessWorkingSetSize");
+void lock_exclusive(void** lock) noexcept __asm__("AcquireSRWLockExclusive");
+void unlock_exclusive(void** lock) noexcept __asm__("ReleaseSRWLockExclusive");
+int wait_on_address(void volatile const* at, void const* old, std::size_t size, std::uint32_t milliseconds) noexcept
+    __asm__("WaitOnAddress");
+void wake_all(void const* at) noexcept __asm__("WakeByAddressAll");
+handle create_thread(void* security, std::size_t stack_bytes, thread_start start, void* context, std::uint32_t flags,
+                     std::uint32_t* id) noexcept __asm__("CreateThread");
+int switch_to_thread() noexcept __asm__("SwitchToThread");
+std::uint32_t processor_count(std::uint16_t group) noexcept __asm__("GetActiveProcessorCount");
+int start_sockets(std::uint16_t version, void* data) noexcept __asm__("WSAStartup");
+int stop_sockets() noexcept __asm__("WSACleanup");
+int last_socket_error() noexcept __asm__("WSAGetLastError");
+socket_handle open_socket(int family, int type, int protocol, void* information, std::uint32_t group,
+                          std::uint32_t flags) noexcept __asm__("WSASocketW");
+int close_socket(socket_handle socket) noexcept __asm__("closesocket");
+int bind_socket(socket_handle socket, socket_address const* where, int size) noexcept __asm__("bind");
+int socket_name(socket_handle socket, socket_address* where, int* size) noexcept __asm__("getsockname");
+int set_socket_option(socket_handle socket, int level, int name, void const* value, int size) noexcept
+    __asm__("setsockopt");
+int get_socket_option(socket_handle socket, int level, int name, void* value, int* size) noexcept
+    __asm__("getsockopt");
+int control_socket(socket_handle socket, std::uint32_t code, void const* in, std::uint32_t in_bytes, void* out,
+                   std::uint32_t out_bytes, std::uint32_t* returned, void* overlapped, void* completion) noexcept
+    __asm__("WSAIoctl");
+int select_events(socket_handle socket, handle event, std::int32_t which) noexcept __asm__("WSAEventSelect");
+int poll_sockets(poll_entry* entries, std::uint32_t count, int milliseconds) noexcept __asm__("WSAPoll");
+// clang-format on
+
+/// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
+template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
+    handle const found = loaded_module(module);
+    return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
+}
+
+}}}}} // namespace wg::WG_ABI::os::windows::api_detail
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The calls of `basic_clock`. All times are in units of 100 ns, or in milliseconds where the name says so.
+struct clock_calls {
+    /// QueryInterruptTimePrecise
+    using interrupt_time = void(std::uint64_t* time) noexcept;
+
+    /// QueryInterruptTimePrecise of this system; null if it has none (Windows 8, Wine 8).
+    static interrupt_time* find_interrupt_time() noexcept {
+        return api_detail::find_in<interrupt_time>(u"kernelbase.dll", "QueryInterruptTimePrecise");
+    }
+    /// GetTickCount64: milliseconds since the start, in steps of 10 to 16; counts sleep.
+    static std::uint64_t tick_count_ms() noexcept { return api_detail::tick_count(); }
+    /// GetSystemTimePreciseAsFileTime: since 1601-01-01 UTC.
+    static std::uint64_t system_time() noexcept {
+        std::uint64_t since_1601 = 0;
+        api_detail::system_time(&since_1601);
+        return since_1601;
+    }
+};
+
+/// Models `clock_source`. A test replaces `Calls`.
+template <class Calls = clock_calls> class basic_clock {
+public:
+    /// Looks up the precise clock.
+    basic_clock() noexcept : interrupt_time_(Calls::find_interrupt_time()) {}
+
+    /// The time since the host was started, sleep included.
+    instant now() const noexcept {
+        if (interrupt_time_ == nullptr)
+            return {static_cast<std::int64_t>(Calls::tick_count_ms() % most_ms) * 1'000'000};
+        std::uint64_t time = 0;
+        interrupt_time_(&time);
+        return {static_cast<std::int64_t>(time % (most_ms * 10'000)) * 100};
+    }
+
+    /// Writes the wall-clock time, in steps of 100 ns. The caller rounds it before it is sent.
+    void tai64n(std::span<byte, timestamp_bytes> label) const noexcept { tai64n_of(Calls::system_time(), label); }
+
+    /// Writes a FILETIME, units of 100 ns since 1601-01-01 UTC, as TAI64N. A time before 1970 becomes 1970.
+    static void tai64n_of(std::uint64_t since_1601, std::span<byte, timestamp_bytes> label) noexcept {
+        constexpr std::uint64_t from_1601_to_1970_s = 11'644'473'600;
+        constexpr std::uint64_t in_second = 10'000'000;
+        std::uint64_t const since_1970 =
+            since_1601 > from_1601_to_1970_s * in_second ? since_1601 - from_1601_to_1970_s * in_second : 0;
+        store_tai64n(label, since_1970 / in_second, static_cast<std::uint32_t>(since_1970 % in_second * 100));
+    }
+
+private:
+    /// More milliseconds than 290 years have are no uptime, and would overflow `instant`.
+    static constexpr std::uint64_t most_ms = INT64_MAX / 1'000'000;
+
+    typename Calls::interrupt_time* interrupt_time_;
+};
+
+/// The clock of a Windows host.
+using clock = basic_clock<>;
+static_assert(clock_source<clock>);
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// An owned handle of Windows. Folder: os/windows. Any thread; a handle has one owner.
+#ifndef WG_OS_WINDOWS_HANDLE_HPP
+#define WG_OS_WINDOWS_HANDLE_HPP
+
+
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The call of `basic_handle`.
+struct handle_calls {
+    /// CloseHandle
+    static void close(void* handle) noexcept { api_detail::close_handle(handle); }
+};
+
+/// Owns a handle, and closes it in the end. Null and INVALID_HANDLE_VALUE (-1) are no handles. A test replaces `Calls`.
+template <class Calls = handle_calls> class basic_handle {
+public:
+    /// Owns none.
+    constexpr basic_handle() noexcept = default;
+    /// Owns `handle`.
+    explicit basic_handle(void* handle) noexcept : handle_(is_handle(handle) ? handle : nullptr) {}
+    /// Takes over the handle of `other`.
+    constexpr basic_handle(basic_handle&& other) noexcept : handle_(other.release()) {}
+    /// Closes its handle and takes over that of `other`.
+    basic_handle& operator=(basic_handle&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    basic_handle(basic_handle const&) = delete;
+    basic_handle& operator=(basic_handle const&) = delete;
+    ~basic_handle() { reset(); }
+
+    /// Whether it owns a handle.
+    constexpr explicit operator bool() const noexcept { return handle_ != nullptr; }
+    /// The handle, or null.
+    constexpr void* get() const noexcept { return handle_; }
+    /// Gives up the handle without closing it. Returns: the handle, or null.
+    constexpr void* release() noexcept { return std::exchange(handle_, nullptr); }
+    /// Closes its handle and owns `handle` from now on.
+    void reset(void* handle = nullptr) noexcept {
+        if (handle_ != nullptr) Calls::close(handle_);
+        handle_ = is_handle(handle) ? handle : nullptr;
+    }
+
+private:
+    static bool is_handle(void* handle) noexcept { return reinterpret_cast<std::uintptr_t>(handle) + 1 > 1; }
+
+    void* handle_ = nullptr;
+};
+
+/// Owns a handle of Windows.
+using unique_handle = basic_handle<>;
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The calls of `basic_waiter`.
+struct waiter_calls : handle_calls {
+    using clock = windows::clock; ///< of the deadlines
+
+    /// CreateEventW: an event that a wait resets. Returns: null if there is no memory left.
+    static void* create_event() noexcept { return api_detail::create_event(nullptr, 0, 0, nullptr); }
+    /// SetEvent
+    static void set_event(void* event) noexcept { api_detail::set_event(event); }
+    /// WaitForMultipleObjects for one of `count` objects, 64 at most.
+    static std::uint32_t wait(void* const* objects, std::uint32_t count, std::uint32_t milliseconds) noexcept {
+        return api_detail::wait_for_many(count, objects, 0, milliseconds);
+    }
+    /// SwitchToThread
+    static void give_way() noexcept { api_detail::switch_to_thread(); }
+};
+
+/// Models `waiter`. It does not own the events that it watches. A test replaces `Calls`.
+template <class Calls = waiter_calls> class basic_waiter {
+public:
+    static constexpr std::size_t max_others = 32; ///< other events, one for each bit of `readiness::others`
+    /// The longest sleep without a look at the clock. The timeouts of Windows stand still while the host sleeps, so a
+    /// deadline that passed in that time is noticed this late at most.
+    static constexpr duration max_sleep = seconds(5);
+
+    /// Watches these events; null: none.
+    explicit basic_waiter(void* tun_event = nullptr, void* udp_event = nullptr) noexcept
+        : wake_(Calls::create_event()) {
+        watched_[wake_slot] = wake_.get();
+        watch_tun(tun_event);
+        watch_udp(udp_event);
+    }
+
+    /// Whether Windows had an event for `wake`. Without it the waiter cannot be woken.
+    explicit operator bool() const noexcept { return static_cast<bool>(wake_); }
+
+    /// Reports this event as `readiness::tun` from now on; null: none.
+    void watch_tun(void* event) noexcept { watched_[tun_slot] = event; }
+    /// Reports this event as `readiness::udp` from now on; null: none.
+    void watch_udp(void* event) noexcept { watched_[udp_slot] = event; }
+    /// Reports `event` as bit `number` (0 to 31) of `readiness::others` from now on; null: none.
+    void watch_other(std::size_t number, void* event) noexcept {
+        WG_ASSERT(number < max_others);
+        watched_[first_other + number] = event;
+    }
+
+    /// Waits until an event is set, the deadline passes or `wake` is called. Resets the events that a wait resets, so
+    /// the caller reads each source that is reported until it is empty, or sets its event again. With a deadline in the
+    /// past it only looks at the events. For the time of `busy_poll` it looks repeatedly before it sleeps, and lets
+    /// other threads run in between. A handle that was closed counts as a set event, because a read reports it.
+    readiness wait(instant deadline, duration busy_poll = {}) noexcept {
+        instant const sleep_at = busy_poll != duration{} ? clock_.now() + busy_poll : instant{};
+        collect();
+        for (;;) {
+            instant const at = clock_.now();
+            bool const expired = deadline <= at, looks = at < sleep_at && !expired;
+            std::uint32_t const answer = Calls::wait(objects_, count_, expired || looks ? 0 : timeout(deadline - at));
+            if (answer < count_) return what_is_ready(answer);
+            if (answer != api_detail::wait_timeout) return find_closed();
+            if (expired) return {};
+            if (looks) Calls::give_way();
+        }
+    }
+
+    /// Makes the present or the next `wait` return.
+    void wake() noexcept {
+        if (wake_) Calls::set_event(wake_.get());
+    }
+
+private:
+    enum : std::size_t { wake_slot, tun_slot, udp_slot, first_other, slots = first_other + max_others };
+    static_assert(slots <= api_detail::max_wait_objects);
+
+    /// The milliseconds to sleep, rounded up so that the deadline has passed afterwards.
+    static std::uint32_t timeout(duration left) noexcept {
+        duration const sleep = left < max_sleep ? left : max_sleep;
+        return static_cast<std::uint32_t>((sleep.nanoseconds + 999'999) / 1'000'000);
+    }
+
+    /// Puts the events into a row without gaps, as Windows wants them.
+    void collect() noexcept {
+        count_ = 0;
+        for (std::size_t slot = 0; slot < slots; ++slot) {
+            if (watched_[slot] == nullptr) continue;
+            objects_[count_] = watched_[slot];
+            slots_of_[count_++] = static_cast<byte>(slot);
+        }
+    }
+
+    /// `first` is the lowest set event: Windows reports one, and each of the others is looked at.
+    readiness what_is_ready(std::uint32_t first) const noexcept {
+        readiness ready{};
+        report(slots_of_[first], ready);
+        for (std::uint32_t i = first + 1; i < count_; ++i)
+            if (Calls::wait(&objects_[i], 1, 0) != api_detail::wait_timeout) report(slots_of_[i], ready);
+        return ready;
+    }
+
+    /// Windows refuses all objects if one of them was closed.
+    readiness find_closed() const noexcept {
+        readiness ready{};
+        for (std::uint32_t i = 0; i < count_; ++i)
+            if (Calls::wait(&objects_[i], 1, 0) != api_detail::wait_timeout) report(slots_of_[i], ready);
+        return ready;
+    }
+
+    static void report(std::size_t slot, readiness& ready) noexcept {
+        if (slot == tun_slot) ready.tun = true;
+        else if (slot == udp_slot) ready.udp = true;
+        else if (slot >= first_other) ready.others |= std::uint32_t{1} << (slot - first_other);
+    }
+
+    basic_handle<Calls> wake_;
+    void* watched_[slots] = {};
+    void* objects_[slots] = {}; ///< the events of the present wait
+    byte slots_of_[slots] = {}; ///< where each of them stands in `watched_`
+    std::uint32_t count_ = 0;   ///< of `objects_`
+    typename Calls::clock clock_{};
+};
+
+/// The waiter of a Windows host.
+using waiter = basic_waiter<>;
+static_assert(wg::waiter<waiter>);
+static_assert(waiter_with_busy_poll<waiter>);
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+using windows::clock;
+using windows::random;
+using windows::secret_region;
+using windows::threads;
+using windows::udp;
+using windows::waiter;
+
+/// The policies of this platform. There is no TUN device yet.
+struct host {
+    using clock_source = os::clock;          ///< models `clock_source`
+    using random_source = os::random;        ///< models `random_source`
+    using secret_region = os::secret_region; ///< holds a device's keys
     using udp_socket = os::udp;              ///< models `udp_socket`
     using waiter = os::waiter;               ///< models `waiter`
 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // The small parts of os/linux: descriptors, clocks, random bytes, the region for secrets.
 #include "wg/os/linux/clock.hpp"
-#include "wg/os/linux/error_text.hpp"
+#include "wg/os/error_text.hpp"
 #include "wg/os/linux/fd.hpp"
 #include "wg/os/linux/random.hpp"
 #include "wg/os/linux/secret_region.hpp"

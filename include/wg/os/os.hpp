@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 // Includes the folder of the platform that is compiled for. No other header tests for the platform. Folder: os.
 //
-// `wg::os::host` names the types that `wg::default_policies` takes from the platform. It is empty on other platforms
-// than Linux. The folder bare/, for boards without an operating system, compiles everywhere.
+// `wg::os::host` names the types that `wg::default_policies` takes from the platform: all on Linux, all but the TUN
+// device on 64-bit Windows, none on other platforms. The folder bare/, for boards without an operating system, compiles
+// everywhere.
 #ifndef WG_OS_OS_HPP
 #define WG_OS_OS_HPP
 
@@ -16,7 +17,7 @@
 #if defined(__linux__) && __STDC_HOSTED__
 
 #include "linux/clock.hpp"
-#include "linux/error_text.hpp"
+#include "error_text.hpp"
 #include "linux/fd.hpp"
 #include "linux/netlink/link.hpp"
 #include "linux/netlink/routes.hpp"
@@ -45,6 +46,38 @@ struct host {
     using random_source = os::random;        ///< models `random_source`
     using secret_region = os::secret_region; ///< holds a device's keys
     using tun_device = os::tun;              ///< models `tun_device`
+    using udp_socket = os::udp;              ///< models `udp_socket`
+    using waiter = os::waiter;               ///< models `waiter`
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#elif defined(_WIN64)
+
+#include "error_text.hpp"
+#include "windows/clock.hpp"
+#include "windows/error.hpp"
+#include "windows/handle.hpp"
+#include "windows/random.hpp"
+#include "windows/secret_region.hpp"
+#include "windows/threads.hpp"
+#include "windows/udp/udp.hpp"
+#include "windows/waiter.hpp"
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+using windows::clock;
+using windows::random;
+using windows::secret_region;
+using windows::threads;
+using windows::udp;
+using windows::waiter;
+
+/// The policies of this platform. There is no TUN device yet.
+struct host {
+    using clock_source = os::clock;          ///< models `clock_source`
+    using random_source = os::random;        ///< models `random_source`
+    using secret_region = os::secret_region; ///< holds a device's keys
     using udp_socket = os::udp;              ///< models `udp_socket`
     using waiter = os::waiter;               ///< models `waiter`
 };

@@ -5,7 +5,7 @@
 #ifndef WG_OS_LINUX_PROCESS_LOG_HPP
 #define WG_OS_LINUX_PROCESS_LOG_HPP
 
-#include "../error_text.hpp"
+#include "../../error_text.hpp"
 #include "../fd.hpp"
 #include "../threads.hpp"
 

@@ -9,7 +9,7 @@
 #ifndef WG_OS_LINUX_PROCESS_NAME_LOCK_HPP
 #define WG_OS_LINUX_PROCESS_NAME_LOCK_HPP
 
-#include "../error_text.hpp"
+#include "../../error_text.hpp"
 #include "../fd.hpp"
 #include "directory.hpp"
 

@@ -6,7 +6,7 @@
 #define WG_OS_LINUX_PROCESS_UAPI_LISTENER_HPP
 
 #include "../../../base/secret.hpp"
-#include "../error_text.hpp"
+#include "../../error_text.hpp"
 #include "../fd.hpp"
 #include "directory.hpp"
 

@@ -4,7 +4,7 @@
 #ifndef WG_OS_LINUX_TUN_INTERFACE_HPP
 #define WG_OS_LINUX_TUN_INTERFACE_HPP
 
-#include "../error_text.hpp"
+#include "../../error_text.hpp"
 #include "../net_if.hpp"
 #include "../netlink/link.hpp"
 #include "../offloads.hpp"

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
-// A sentence that says what went wrong and how to mend it. Folder: os/linux. One thread at a time.
-#ifndef WG_OS_LINUX_ERROR_TEXT_HPP
-#define WG_OS_LINUX_ERROR_TEXT_HPP
+// A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
+#ifndef WG_OS_ERROR_TEXT_HPP
+#define WG_OS_ERROR_TEXT_HPP
 
-#include "../../base/abi.hpp"
+#include "../base/abi.hpp"
 
 #include <charconv>
 #include <concepts>
