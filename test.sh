@@ -60,8 +60,8 @@ list_packages() {
         liblwip-dev)
     $quick || mapfile -t -O "${#wanted[@]}" wanted < <(clang_packages | tr ' ' '\n')
     ! $full || mapfile -t -O "${#wanted[@]}" wanted < <(oldest_and_newest g++ 12 | sed 's/^/g++-/')
-    ! $full || wanted+=(debootstrap clang-tidy-16 g++-aarch64-linux-gnu g++-arm-linux-gnueabihf g++-i686-linux-gnu
-        g++-mips-linux-gnu g++-riscv64-linux-gnu g++-s390x-linux-gnu)
+    ! $full || wanted+=(debootstrap clang-tidy-16 wine64 g++-aarch64-linux-gnu g++-arm-linux-gnueabihf
+        g++-i686-linux-gnu g++-mips-linux-gnu g++-riscv64-linux-gnu g++-s390x-linux-gnu)
     missing=()
     for package in "${wanted[@]}"; do
         is_installed "$package" || missing+=("$package")

@@ -21377,9 +21377,8 @@ using session = basic_session<>;
 // SPDX-License-Identifier: BSL-1.0
 // Includes the folder of the platform that is compiled for. No other header tests for the platform. Folder: os.
 //
-// `wg::os::host` names the types that `wg::default_policies` takes from the platform: all on Linux, all but the TUN
-// device on 64-bit Windows, none on other platforms. The folder bare/, for boards without an operating system, compiles
-// everywhere.
+// `wg::os::host` names the types that `wg::default_policies` takes from the platform: all on Linux and on 64-bit
+// Windows, none on other platforms. The folder bare/, for boards without an operating system, compiles everywhere.
 #ifndef WG_OS_OS_HPP
 #define WG_OS_OS_HPP
 
@@ -30036,15 +30035,22 @@ inline constexpr std::size_t page_bytes = 4096;               // of x64 and arm6
 
 // Error numbers.
 inline constexpr int error_file_not_found = 2;
+inline constexpr int error_path_not_found = 3;
 inline constexpr int error_access_denied = 5;
 inline constexpr int error_not_enough_memory = 8;
+inline constexpr int error_invalid_data = 13;
 inline constexpr int error_out_of_memory = 14;
+inline constexpr int error_end_of_file = 38; // ERROR_HANDLE_EOF
 inline constexpr int error_not_supported = 50;
 inline constexpr int error_invalid_parameter = 87;
+inline constexpr int error_buffer_overflow = 111;
 inline constexpr int error_call_not_implemented = 120;
 inline constexpr int error_module_not_found = 126;
 inline constexpr int error_procedure_not_found = 127;
 inline constexpr int error_already_exists = 183;
+inline constexpr int error_bad_image = 193; // ERROR_BAD_EXE_FORMAT
+inline constexpr int error_no_more_items = 259;
+inline constexpr int error_not_found = 1168;
 inline constexpr int error_privilege_not_held = 1314;
 inline constexpr int error_no_system_resources = 1450;
 inline constexpr int error_working_set_quota = 1453;
@@ -30108,7 +30114,7 @@ inline constexpr short poll_write = 0x10;                          // POLLWRNORM
 struct address_v4 { // SOCKADDR_IN
     std::uint16_t family;
     std::uint16_t port; // big-endian
-    byte address[4];
+    alignas(4) byte address[4];
     byte zero[8];
 };
 struct address_v6 { // SOCKADDR_IN6
@@ -30165,6 +30171,38 @@ using receive_function = int (*)(socket_handle, message*, std::uint32_t* receive
 inline constexpr guid send_function_id = {0xa441e712, 0x754f, 0x43ca, {0x84, 0xa7, 0x0d, 0xee, 0x44, 0xcf, 0x60, 0x6d}};
 inline constexpr guid receive_function_id = {
     0xf689d7c8, 0x6f1f, 0x436b, {0x8a, 0x53, 0xe5, 0x4f, 0xe3, 0x51, 0xc3, 0x22}};
+
+// Interfaces and routes.
+struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not used
+    std::uint16_t family;
+    std::uint64_t luid;
+    std::uint32_t index;
+    byte unused[124];
+    std::uint32_t site_prefix_bits;
+    std::uint32_t metric;
+    std::uint32_t mtu;
+    byte unused_end[12];
+};
+struct prefix { // IP_ADDRESS_PREFIX
+    socket_address address;
+    byte bits;
+};
+struct route_row { // MIB_IPFORWARD_ROW2, without the members that are not used
+    std::uint64_t luid;
+    std::uint32_t index;
+    prefix destination;
+    socket_address next_hop;
+    byte unused[12];
+    std::uint32_t metric;
+    byte unused_end[16];
+};
+struct route_table { // MIB_IPFORWARD_TABLE2
+    std::uint32_t count;
+    route_row first;
+};
+
+// Where LoadLibraryExW looks: in the program's directory, and in that of Windows. Others could be written to by others.
+inline constexpr std::uint32_t load_from_safe_places = 0x200 | 0x800;
 
 // Waiting.
 inline constexpr std::uint32_t wait_object_0 = 0;
@@ -30229,6 +30267,12 @@ int control_socket(socket_handle socket, std::uint32_t code, void const* in, std
     __asm__("WSAIoctl");
 int select_events(socket_handle socket, handle event, std::int32_t which) noexcept __asm__("WSAEventSelect");
 int poll_sockets(poll_entry* entries, std::uint32_t count, int milliseconds) noexcept __asm__("WSAPoll");
+handle load_library(wide const* name, handle reserved, std::uint32_t flags) noexcept __asm__("LoadLibraryExW");
+int free_library(handle library) noexcept __asm__("FreeLibrary");
+std::uint32_t get_interface(interface_row* row) noexcept __asm__("GetIpInterfaceEntry");
+std::uint32_t set_interface(interface_row* row) noexcept __asm__("SetIpInterfaceEntry");
+std::uint32_t get_routes(std::uint16_t family, route_table** table) noexcept __asm__("GetIpForwardTable2");
+void free_table(void* table) noexcept __asm__("FreeMibTable");
 // clang-format on
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
@@ -30334,15 +30378,22 @@ inline constexpr std::size_t page_bytes = 4096;               // of x64 and arm6
 
 // Error numbers.
 inline constexpr int error_file_not_found = 2;
+inline constexpr int error_path_not_found = 3;
 inline constexpr int error_access_denied = 5;
 inline constexpr int error_not_enough_memory = 8;
+inline constexpr int error_invalid_data = 13;
 inline constexpr int error_out_of_memory = 14;
+inline constexpr int error_end_of_file = 38; // ERROR_HANDLE_EOF
 inline constexpr int error_not_supported = 50;
 inline constexpr int error_invalid_parameter = 87;
+inline constexpr int error_buffer_overflow = 111;
 inline constexpr int error_call_not_implemented = 120;
 inline constexpr int error_module_not_found = 126;
 inline constexpr int error_procedure_not_found = 127;
 inline constexpr int error_already_exists = 183;
+inline constexpr int error_bad_image = 193; // ERROR_BAD_EXE_FORMAT
+inline constexpr int error_no_more_items = 259;
+inline constexpr int error_not_found = 1168;
 inline constexpr int error_privilege_not_held = 1314;
 inline constexpr int error_no_system_resources = 1450;
 inline constexpr int error_working_set_quota = 1453;
@@ -30406,7 +30457,7 @@ inline constexpr short poll_write = 0x10;                          // POLLWRNORM
 struct address_v4 { // SOCKADDR_IN
     std::uint16_t family;
     std::uint16_t port; // big-endian
-    byte address[4];
+    alignas(4) byte address[4];
     byte zero[8];
 };
 struct address_v6 { // SOCKADDR_IN6
@@ -30463,6 +30514,38 @@ using receive_function = int (*)(socket_handle, message*, std::uint32_t* receive
 inline constexpr guid send_function_id = {0xa441e712, 0x754f, 0x43ca, {0x84, 0xa7, 0x0d, 0xee, 0x44, 0xcf, 0x60, 0x6d}};
 inline constexpr guid receive_function_id = {
     0xf689d7c8, 0x6f1f, 0x436b, {0x8a, 0x53, 0xe5, 0x4f, 0xe3, 0x51, 0xc3, 0x22}};
+
+// Interfaces and routes.
+struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not used
+    std::uint16_t family;
+    std::uint64_t luid;
+    std::uint32_t index;
+    byte unused[124];
+    std::uint32_t site_prefix_bits;
+    std::uint32_t metric;
+    std::uint32_t mtu;
+    byte unused_end[12];
+};
+struct prefix { // IP_ADDRESS_PREFIX
+    socket_address address;
+    byte bits;
+};
+struct route_row { // MIB_IPFORWARD_ROW2, without the members that are not used
+    std::uint64_t luid;
+    std::uint32_t index;
+    prefix destination;
+    socket_address next_hop;
+    byte unused[12];
+    std::uint32_t metric;
+    byte unused_end[16];
+};
+struct route_table { // MIB_IPFORWARD_TABLE2
+    std::uint32_t count;
+    route_row first;
+};
+
+// Where LoadLibraryExW looks: in the program's directory, and in that of Windows. Others could be written to by others.
+inline constexpr std::uint32_t load_from_safe_places = 0x200 | 0x800;
 
 // Waiting.
 inline constexpr std::uint32_t wait_object_0 = 0;
@@ -30527,6 +30610,12 @@ int control_socket(socket_handle socket, std::uint32_t code, void const* in, std
     __asm__("WSAIoctl");
 int select_events(socket_handle socket, handle event, std::int32_t which) noexcept __asm__("WSAEventSelect");
 int poll_sockets(poll_entry* entries, std::uint32_t count, int milliseconds) noexcept __asm__("WSAPoll");
+handle load_library(wide const* name, handle reserved, std::uint32_t flags) noexcept __asm__("LoadLibraryExW");
+int free_library(handle library) noexcept __asm__("FreeLibrary");
+std::uint32_t get_interface(interface_row* row) noexcept __asm__("GetIpInterfaceEntry");
+std::uint32_t set_interface(interface_row* row) noexcept __asm__("SetIpInterfaceEntry");
+std::uint32_t get_routes(std::uint16_t family, route_table** table) noexcept __asm__("GetIpForwardTable2");
+void free_table(void* table) noexcept __asm__("FreeMibTable");
 // clang-format on
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
@@ -30640,15 +30729,22 @@ inline constexpr std::size_t page_bytes = 4096;               // of x64 and arm6
 
 // Error numbers.
 inline constexpr int error_file_not_found = 2;
+inline constexpr int error_path_not_found = 3;
 inline constexpr int error_access_denied = 5;
 inline constexpr int error_not_enough_memory = 8;
+inline constexpr int error_invalid_data = 13;
 inline constexpr int error_out_of_memory = 14;
+inline constexpr int error_end_of_file = 38; // ERROR_HANDLE_EOF
 inline constexpr int error_not_supported = 50;
 inline constexpr int error_invalid_parameter = 87;
+inline constexpr int error_buffer_overflow = 111;
 inline constexpr int error_call_not_implemented = 120;
 inline constexpr int error_module_not_found = 126;
 inline constexpr int error_procedure_not_found = 127;
 inline constexpr int error_already_exists = 183;
+inline constexpr int error_bad_image = 193; // ERROR_BAD_EXE_FORMAT
+inline constexpr int error_no_more_items = 259;
+inline constexpr int error_not_found = 1168;
 inline constexpr int error_privilege_not_held = 1314;
 inline constexpr int error_no_system_resources = 1450;
 inline constexpr int error_working_set_quota = 1453;
@@ -30712,7 +30808,7 @@ inline constexpr short poll_write = 0x10;                          // POLLWRNORM
 struct address_v4 { // SOCKADDR_IN
     std::uint16_t family;
     std::uint16_t port; // big-endian
-    byte address[4];
+    alignas(4) byte address[4];
     byte zero[8];
 };
 struct address_v6 { // SOCKADDR_IN6
@@ -30769,6 +30865,38 @@ using receive_function = int (*)(socket_handle, message*, std::uint32_t* receive
 inline constexpr guid send_function_id = {0xa441e712, 0x754f, 0x43ca, {0x84, 0xa7, 0x0d, 0xee, 0x44, 0xcf, 0x60, 0x6d}};
 inline constexpr guid receive_function_id = {
     0xf689d7c8, 0x6f1f, 0x436b, {0x8a, 0x53, 0xe5, 0x4f, 0xe3, 0x51, 0xc3, 0x22}};
+
+// Interfaces and routes.
+struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not used
+    std::uint16_t family;
+    std::uint64_t luid;
+    std::uint32_t index;
+    byte unused[124];
+    std::uint32_t site_prefix_bits;
+    std::uint32_t metric;
+    std::uint32_t mtu;
+    byte unused_end[12];
+};
+struct prefix { // IP_ADDRESS_PREFIX
+    socket_address address;
+    byte bits;
+};
+struct route_row { // MIB_IPFORWARD_ROW2, without the members that are not used
+    std::uint64_t luid;
+    std::uint32_t index;
+    prefix destination;
+    socket_address next_hop;
+    byte unused[12];
+    std::uint32_t metric;
+    byte unused_end[16];
+};
+struct route_table { // MIB_IPFORWARD_TABLE2
+    std::uint32_t count;
+    route_row first;
+};
+
+// Where LoadLibraryExW looks: in the program's directory, and in that of Windows. Others could be written to by others.
+inline constexpr std::uint32_t load_from_safe_places = 0x200 | 0x800;
 
 // Waiting.
 inline constexpr std::uint32_t wait_object_0 = 0;
@@ -30833,6 +30961,12 @@ int control_socket(socket_handle socket, std::uint32_t code, void const* in, std
     __asm__("WSAIoctl");
 int select_events(socket_handle socket, handle event, std::int32_t which) noexcept __asm__("WSAEventSelect");
 int poll_sockets(poll_entry* entries, std::uint32_t count, int milliseconds) noexcept __asm__("WSAPoll");
+handle load_library(wide const* name, handle reserved, std::uint32_t flags) noexcept __asm__("LoadLibraryExW");
+int free_library(handle library) noexcept __asm__("FreeLibrary");
+std::uint32_t get_interface(interface_row* row) noexcept __asm__("GetIpInterfaceEntry");
+std::uint32_t set_interface(interface_row* row) noexcept __asm__("SetIpInterfaceEntry");
+std::uint32_t get_routes(std::uint16_t family, route_table** table) noexcept __asm__("GetIpForwardTable2");
+void free_table(void* table) noexcept __asm__("FreeMibTable");
 // clang-format on
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
@@ -30898,9 +31032,16 @@ using unique_handle = basic_handle<>;
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// The random generator of Windows (BCryptGenRandom). Folder: os/windows. Any thread. Link: bcrypt.
-#ifndef WG_OS_WINDOWS_RANDOM_HPP
-#define WG_OS_WINDOWS_RANDOM_HPP
+// The interface of the default route outside the tunnel (GetIpForwardTable2). Folder: os/windows/net. Any thread.
+// Link: iphlpapi.
+#ifndef WG_OS_WINDOWS_NET_DEFAULT_ROUTE_HPP
+#define WG_OS_WINDOWS_NET_DEFAULT_ROUTE_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Reads and changes the settings of a network interface (GetIpInterfaceEntry, SetIpInterfaceEntry). Folder:
+// os/windows/net. Any thread. Link: iphlpapi.
+#ifndef WG_OS_WINDOWS_NET_INTERFACE_CALLS_HPP
+#define WG_OS_WINDOWS_NET_INTERFACE_CALLS_HPP
 
 // SPDX-License-Identifier: BSL-1.0
 // The functions, structures and numbers of Windows that os/windows uses, declared here. <windows.h> would bring
@@ -30928,15 +31069,22 @@ inline constexpr std::size_t page_bytes = 4096;               // of x64 and arm6
 
 // Error numbers.
 inline constexpr int error_file_not_found = 2;
+inline constexpr int error_path_not_found = 3;
 inline constexpr int error_access_denied = 5;
 inline constexpr int error_not_enough_memory = 8;
+inline constexpr int error_invalid_data = 13;
 inline constexpr int error_out_of_memory = 14;
+inline constexpr int error_end_of_file = 38; // ERROR_HANDLE_EOF
 inline constexpr int error_not_supported = 50;
 inline constexpr int error_invalid_parameter = 87;
+inline constexpr int error_buffer_overflow = 111;
 inline constexpr int error_call_not_implemented = 120;
 inline constexpr int error_module_not_found = 126;
 inline constexpr int error_procedure_not_found = 127;
 inline constexpr int error_already_exists = 183;
+inline constexpr int error_bad_image = 193; // ERROR_BAD_EXE_FORMAT
+inline constexpr int error_no_more_items = 259;
+inline constexpr int error_not_found = 1168;
 inline constexpr int error_privilege_not_held = 1314;
 inline constexpr int error_no_system_resources = 1450;
 inline constexpr int error_working_set_quota = 1453;
@@ -31000,7 +31148,7 @@ inline constexpr short poll_write = 0x10;                          // POLLWRNORM
 struct address_v4 { // SOCKADDR_IN
     std::uint16_t family;
     std::uint16_t port; // big-endian
-    byte address[4];
+    alignas(4) byte address[4];
     byte zero[8];
 };
 struct address_v6 { // SOCKADDR_IN6
@@ -31057,6 +31205,38 @@ using receive_function = int (*)(socket_handle, message*, std::uint32_t* receive
 inline constexpr guid send_function_id = {0xa441e712, 0x754f, 0x43ca, {0x84, 0xa7, 0x0d, 0xee, 0x44, 0xcf, 0x60, 0x6d}};
 inline constexpr guid receive_function_id = {
     0xf689d7c8, 0x6f1f, 0x436b, {0x8a, 0x53, 0xe5, 0x4f, 0xe3, 0x51, 0xc3, 0x22}};
+
+// Interfaces and routes.
+struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not used
+    std::uint16_t family;
+    std::uint64_t luid;
+    std::uint32_t index;
+    byte unused[124];
+    std::uint32_t site_prefix_bits;
+    std::uint32_t metric;
+    std::uint32_t mtu;
+    byte unused_end[12];
+};
+struct prefix { // IP_ADDRESS_PREFIX
+    socket_address address;
+    byte bits;
+};
+struct route_row { // MIB_IPFORWARD_ROW2, without the members that are not used
+    std::uint64_t luid;
+    std::uint32_t index;
+    prefix destination;
+    socket_address next_hop;
+    byte unused[12];
+    std::uint32_t metric;
+    byte unused_end[16];
+};
+struct route_table { // MIB_IPFORWARD_TABLE2
+    std::uint32_t count;
+    route_row first;
+};
+
+// Where LoadLibraryExW looks: in the program's directory, and in that of Windows. Others could be written to by others.
+inline constexpr std::uint32_t load_from_safe_places = 0x200 | 0x800;
 
 // Waiting.
 inline constexpr std::uint32_t wait_object_0 = 0;
@@ -31121,6 +31301,664 @@ int control_socket(socket_handle socket, std::uint32_t code, void const* in, std
     __asm__("WSAIoctl");
 int select_events(socket_handle socket, handle event, std::int32_t which) noexcept __asm__("WSAEventSelect");
 int poll_sockets(poll_entry* entries, std::uint32_t count, int milliseconds) noexcept __asm__("WSAPoll");
+handle load_library(wide const* name, handle reserved, std::uint32_t flags) noexcept __asm__("LoadLibraryExW");
+int free_library(handle library) noexcept __asm__("FreeLibrary");
+std::uint32_t get_interface(interface_row* row) noexcept __asm__("GetIpInterfaceEntry");
+std::uint32_t set_interface(interface_row* row) noexcept __asm__("SetIpInterfaceEntry");
+std::uint32_t get_routes(std::uint16_t family, route_table** table) noexcept __asm__("GetIpForwardTable2");
+void free_table(void* table) noexcept __asm__("FreeMibTable");
+// clang-format on
+
+/// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
+template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
+    handle const found = loaded_module(module);
+    return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
+}
+
+}}}}} // namespace wg::WG_ABI::os::windows::api_detail
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The calls for settings of an interface. Each returns 0 or the error number; ERROR_CALL_NOT_IMPLEMENTED on Wine,
+/// where version 8 ends a program that calls these functions.
+struct interface_calls {
+    /// Reads the settings of the interface and the family that `row` names: GetIpInterfaceEntry.
+    static int get_interface(api_detail::interface_row& row) noexcept {
+        return is_wine() ? api_detail::error_call_not_implemented : static_cast<int>(api_detail::get_interface(&row));
+    }
+    /// Changes the settings to those of `row`: SetIpInterfaceEntry.
+    static int set_interface(api_detail::interface_row& row) noexcept {
+        return is_wine() ? api_detail::error_call_not_implemented : static_cast<int>(api_detail::set_interface(&row));
+    }
+
+private:
+    static bool is_wine() noexcept {
+        return api_detail::find_in<char const*() noexcept>(u"ntdll.dll", "wine_get_version") != nullptr;
+    }
+};
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The calls of `default_interface`.
+struct route_calls : interface_calls {
+    /// GetIpForwardTable2 for AF_INET or AF_INET6. Returns: null if it fails.
+    static api_detail::route_table* routes(int family) noexcept {
+        api_detail::route_table* table = nullptr;
+        return api_detail::get_routes(static_cast<std::uint16_t>(family), &table) == 0 ? table : nullptr;
+    }
+    /// FreeMibTable
+    static void release(api_detail::route_table* table) noexcept { api_detail::free_table(table); }
+};
+
+/// The index of the interface of the default route with the lowest metric, for `udp::set_interfaces`. Routes through
+/// the interface `own_luid`, which is the tunnel, do not count. Windows adds the metric of the route to that of its
+/// interface. Returns: 0 if there is no such route.
+template <class Calls = route_calls> std::uint32_t default_interface(family kind, std::uint64_t own_luid) noexcept {
+    int const number = kind == family::v4 ? api_detail::family_v4 : api_detail::family_v6;
+    api_detail::route_table* const table = Calls::routes(number);
+    if (table == nullptr) return 0;
+    std::uint32_t best = 0;
+    std::uint64_t best_metric = UINT64_MAX;
+    for (std::uint32_t i = 0; i < table->count; ++i) {
+        api_detail::route_row const& route = (&table->first)[i];
+        if (route.destination.bits != 0 || route.luid == own_luid) continue;
+        api_detail::interface_row link{};
+        link.family = static_cast<std::uint16_t>(number);
+        link.luid = route.luid;
+        int const error = Calls::get_interface(link);
+        if (error != 0 && error != api_detail::error_call_not_implemented) continue; // removed in the meantime
+        std::uint64_t const metric = std::uint64_t{route.metric} + link.metric;
+        if (metric >= best_metric) continue;
+        best = route.index;
+        best_metric = metric;
+    }
+    Calls::release(table);
+    return best;
+}
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Reads and changes the settings of a network interface (GetIpInterfaceEntry, SetIpInterfaceEntry). Folder:
+// os/windows/net. Any thread. Link: iphlpapi.
+#ifndef WG_OS_WINDOWS_NET_INTERFACE_CALLS_HPP
+#define WG_OS_WINDOWS_NET_INTERFACE_CALLS_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The functions, structures and numbers of Windows that os/windows uses, declared here. <windows.h> would bring
+// thousands of macros into each program, and what a program defines before it would change these headers. Folder:
+// os/windows. Thread rules are those of Windows.
+//
+// Each function has a name of its own in C++ and the name of Windows for the linker, so a program may include the
+// headers of Windows before or after these. The declarations are for 64-bit Windows, where all functions have the same
+// calling convention. They also compile on Linux, where tests replace the calls. tests/windows/layout.cpp compares them
+// with the headers of Windows.
+#ifndef WG_OS_WINDOWS_API_HPP
+#define WG_OS_WINDOWS_API_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows { namespace api_detail {
+
+using handle = void*;                 // HANDLE
+using socket_handle = std::uintptr_t; // SOCKET
+using wide = char16_t;                // WCHAR
+using function = void (*)() noexcept; // FARPROC
+using thread_start = std::uint32_t (*)(void* context) noexcept;
+
+inline constexpr socket_handle no_socket = ~socket_handle{0}; // INVALID_SOCKET
+inline constexpr std::size_t page_bytes = 4096;               // of x64 and arm64
+
+// Error numbers.
+inline constexpr int error_file_not_found = 2;
+inline constexpr int error_path_not_found = 3;
+inline constexpr int error_access_denied = 5;
+inline constexpr int error_not_enough_memory = 8;
+inline constexpr int error_invalid_data = 13;
+inline constexpr int error_out_of_memory = 14;
+inline constexpr int error_end_of_file = 38; // ERROR_HANDLE_EOF
+inline constexpr int error_not_supported = 50;
+inline constexpr int error_invalid_parameter = 87;
+inline constexpr int error_buffer_overflow = 111;
+inline constexpr int error_call_not_implemented = 120;
+inline constexpr int error_module_not_found = 126;
+inline constexpr int error_procedure_not_found = 127;
+inline constexpr int error_already_exists = 183;
+inline constexpr int error_bad_image = 193; // ERROR_BAD_EXE_FORMAT
+inline constexpr int error_no_more_items = 259;
+inline constexpr int error_not_found = 1168;
+inline constexpr int error_privilege_not_held = 1314;
+inline constexpr int error_no_system_resources = 1450;
+inline constexpr int error_working_set_quota = 1453;
+inline constexpr int error_object_already_exists = 5010;
+inline constexpr int wsa_bad_handle = 10009;
+inline constexpr int wsa_access = 10013;
+inline constexpr int wsa_fault = 10014;
+inline constexpr int wsa_invalid = 10022;
+inline constexpr int wsa_too_many_files = 10024;
+inline constexpr int wsa_would_block = 10035;
+inline constexpr int wsa_not_socket = 10038;
+inline constexpr int wsa_message_size = 10040;
+inline constexpr int wsa_no_protocol_option = 10042;
+inline constexpr int wsa_protocol_not_supported = 10043;
+inline constexpr int wsa_operation_not_supported = 10045;
+inline constexpr int wsa_family_not_supported = 10047;
+inline constexpr int wsa_address_in_use = 10048;
+inline constexpr int wsa_address_not_available = 10049;
+inline constexpr int wsa_network_unreachable = 10051;
+inline constexpr int wsa_network_reset = 10052;
+inline constexpr int wsa_connection_reset = 10054;
+inline constexpr int wsa_no_buffers = 10055;
+inline constexpr int wsa_host_unreachable = 10065;
+
+// Memory.
+inline constexpr std::uint32_t mem_commit = 0x1000;
+inline constexpr std::uint32_t mem_reserve = 0x2000;
+inline constexpr std::uint32_t mem_release = 0x8000;
+inline constexpr std::uint32_t page_no_access = 0x01;
+inline constexpr std::uint32_t page_read_write = 0x04;
+
+// Sockets.
+inline constexpr int family_v4 = 2;  // AF_INET
+inline constexpr int family_v6 = 23; // AF_INET6
+inline constexpr int level_socket = 0xffff;
+inline constexpr int level_v4 = 0;          // IPPROTO_IP
+inline constexpr int level_v6 = 41;         // IPPROTO_IPV6
+inline constexpr int level_udp = 17;        // IPPROTO_UDP
+inline constexpr int option_exclusive = -5; // SO_EXCLUSIVEADDRUSE
+inline constexpr int option_send_buffer = 0x1001;
+inline constexpr int option_receive_buffer = 0x1002;
+inline constexpr int option_v6_only = 27;
+// These have the same number for IPv4 and for IPv6.
+inline constexpr int option_packet_info = 19; // IP_PKTINFO, IPV6_PKTINFO: option and control message
+inline constexpr int option_unicast_if = 31;  // IP_UNICAST_IF, IPV6_UNICAST_IF
+inline constexpr int option_receive_tos = 40; // IP_RECVTOS, IPV6_RECVTCLASS
+inline constexpr int option_ecn = 50;         // IP_ECN, IPV6_ECN: option and control message
+inline constexpr int control_tos_v4 = 3;      // IP_TOS
+inline constexpr int control_tos_v6 = 39;     // IPV6_TCLASS
+inline constexpr int option_segment = 2;      // UDP_SEND_MSG_SIZE: option and control message
+inline constexpr int option_coalesce = 3;     // UDP_RECV_MAX_COALESCED_SIZE; as a control message UDP_COALESCED_INFO
+inline constexpr std::uint32_t message_is_cut = 0x0100;            // MSG_TRUNC
+inline constexpr std::uint32_t control_non_blocking = 0x8004667e;  // FIONBIO
+inline constexpr std::uint32_t control_reset = 0x9800000c;         // SIO_UDP_CONNRESET
+inline constexpr std::uint32_t control_net_reset = 0x9800000f;     // SIO_UDP_NETRESET
+inline constexpr std::uint32_t control_find_function = 0xc8000006; // SIO_GET_EXTENSION_FUNCTION_POINTER
+inline constexpr int event_read = 1;                               // FD_READ
+inline constexpr short poll_write = 0x10;                          // POLLWRNORM
+
+// The first members of each structure have its name in Windows.
+struct address_v4 { // SOCKADDR_IN
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    alignas(4) byte address[4];
+    byte zero[8];
+};
+struct address_v6 { // SOCKADDR_IN6
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    std::uint32_t flow;
+    byte address[16];
+    std::uint32_t scope;
+};
+union socket_address { // SOCKADDR_INET
+    std::uint16_t family;
+    address_v4 v4;
+    address_v6 v6;
+};
+struct piece { // WSABUF
+    std::uint32_t size;
+    byte* data;
+};
+struct message { // WSAMSG
+    socket_address* name;
+    std::int32_t name_bytes;
+    piece* pieces;
+    std::uint32_t piece_count;
+    piece control;
+    std::uint32_t flags;
+};
+struct control_header { // WSACMSGHDR
+    std::size_t size;   // of this header and the value
+    std::int32_t level;
+    std::int32_t type;
+};
+struct packet_info_v4 { // IN_PKTINFO
+    byte address[4];
+    std::uint32_t interface_index;
+};
+struct packet_info_v6 { // IN6_PKTINFO
+    byte address[16];
+    std::uint32_t interface_index;
+};
+struct guid { // GUID
+    std::uint32_t a;
+    std::uint16_t b, c;
+    byte d[8];
+};
+struct poll_entry { // WSAPOLLFD
+    socket_handle socket;
+    short wanted;
+    short found;
+};
+using send_function = int (*)(socket_handle, message*, std::uint32_t flags, std::uint32_t* sent, void* overlapped,
+                              void* completion) noexcept; // LPFN_WSASENDMSG
+using receive_function = int (*)(socket_handle, message*, std::uint32_t* received, void* overlapped,
+                                 void* completion) noexcept; // LPFN_WSARECVMSG
+inline constexpr guid send_function_id = {0xa441e712, 0x754f, 0x43ca, {0x84, 0xa7, 0x0d, 0xee, 0x44, 0xcf, 0x60, 0x6d}};
+inline constexpr guid receive_function_id = {
+    0xf689d7c8, 0x6f1f, 0x436b, {0x8a, 0x53, 0xe5, 0x4f, 0xe3, 0x51, 0xc3, 0x22}};
+
+// Interfaces and routes.
+struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not used
+    std::uint16_t family;
+    std::uint64_t luid;
+    std::uint32_t index;
+    byte unused[124];
+    std::uint32_t site_prefix_bits;
+    std::uint32_t metric;
+    std::uint32_t mtu;
+    byte unused_end[12];
+};
+struct prefix { // IP_ADDRESS_PREFIX
+    socket_address address;
+    byte bits;
+};
+struct route_row { // MIB_IPFORWARD_ROW2, without the members that are not used
+    std::uint64_t luid;
+    std::uint32_t index;
+    prefix destination;
+    socket_address next_hop;
+    byte unused[12];
+    std::uint32_t metric;
+    byte unused_end[16];
+};
+struct route_table { // MIB_IPFORWARD_TABLE2
+    std::uint32_t count;
+    route_row first;
+};
+
+// Where LoadLibraryExW looks: in the program's directory, and in that of Windows. Others could be written to by others.
+inline constexpr std::uint32_t load_from_safe_places = 0x200 | 0x800;
+
+// Waiting.
+inline constexpr std::uint32_t wait_object_0 = 0;
+inline constexpr std::uint32_t wait_timeout = 258;
+inline constexpr std::uint32_t wait_failed = 0xffffffff;
+inline constexpr std::uint32_t wait_forever = 0xffffffff;
+inline constexpr std::size_t max_wait_objects = 64;
+
+inline constexpr std::uint32_t preferred_random_source = 2;    // BCRYPT_USE_SYSTEM_PREFERRED_RNG
+inline constexpr std::uint16_t all_processor_groups = 0xffff;  // ALL_PROCESSOR_GROUPS
+inline constexpr std::uint32_t message_from_system = 0x1200;   // FORMAT_MESSAGE_FROM_SYSTEM, ..._IGNORE_INSERTS
+inline constexpr std::uint32_t stack_is_reservation = 0x10000; // STACK_SIZE_PARAM_IS_A_RESERVATION
+
+// clang-format off
+handle create_event(void* security, int manual_reset, int set, wide const* name) noexcept __asm__("CreateEventW");
+int set_event(handle event) noexcept __asm__("SetEvent");
+int reset_event(handle event) noexcept __asm__("ResetEvent");
+int close_handle(handle object) noexcept __asm__("CloseHandle");
+std::uint32_t wait_for_one(handle object, std::uint32_t milliseconds) noexcept __asm__("WaitForSingleObject");
+std::uint32_t wait_for_many(std::uint32_t count, handle const* objects, int all, std::uint32_t milliseconds) noexcept
+    __asm__("WaitForMultipleObjects");
+std::uint32_t last_error() noexcept __asm__("GetLastError");
+handle loaded_module(wide const* name) noexcept __asm__("GetModuleHandleW");
+function find_function(handle module, char const* name) noexcept __asm__("GetProcAddress");
+std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
+                             char* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageA");
+std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
+std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
+    __asm__("BCryptGenRandom");
+void* allocate_pages(void* at, std::size_t size, std::uint32_t kind, std::uint32_t protection) noexcept
+    __asm__("VirtualAlloc");
+int free_pages(void* at, std::size_t size, std::uint32_t kind) noexcept __asm__("VirtualFree");
+int lock_pages(void* at, std::size_t size) noexcept __asm__("VirtualLock");
+handle current_process() noexcept __asm__("GetCurrentProcess");
+int get_working_set(handle process, std::size_t* least, std::size_t* most) noexcept
+    __asm__("GetProcessWorkingSetSize");
+int set_working_set(handle process, std::size_t least, std::size_t most) noexcept __asm__("SetProcessWorkingSetSize");
+void lock_exclusive(void** lock) noexcept __asm__("AcquireSRWLockExclusive");
+void unlock_exclusive(void** lock) noexcept __asm__("ReleaseSRWLockExclusive");
+int wait_on_address(void volatile const* at, void const* old, std::size_t size, std::uint32_t milliseconds) noexcept
+    __asm__("WaitOnAddress");
+void wake_all(void const* at) noexcept __asm__("WakeByAddressAll");
+handle create_thread(void* security, std::size_t stack_bytes, thread_start start, void* context, std::uint32_t flags,
+                     std::uint32_t* id) noexcept __asm__("CreateThread");
+int switch_to_thread() noexcept __asm__("SwitchToThread");
+std::uint32_t processor_count(std::uint16_t group) noexcept __asm__("GetActiveProcessorCount");
+int start_sockets(std::uint16_t version, void* data) noexcept __asm__("WSAStartup");
+int stop_sockets() noexcept __asm__("WSACleanup");
+int last_socket_error() noexcept __asm__("WSAGetLastError");
+socket_handle open_socket(int family, int type, int protocol, void* information, std::uint32_t group,
+                          std::uint32_t flags) noexcept __asm__("WSASocketW");
+int close_socket(socket_handle socket) noexcept __asm__("closesocket");
+int bind_socket(socket_handle socket, socket_address const* where, int size) noexcept __asm__("bind");
+int socket_name(socket_handle socket, socket_address* where, int* size) noexcept __asm__("getsockname");
+int set_socket_option(socket_handle socket, int level, int name, void const* value, int size) noexcept
+    __asm__("setsockopt");
+int get_socket_option(socket_handle socket, int level, int name, void* value, int* size) noexcept
+    __asm__("getsockopt");
+int control_socket(socket_handle socket, std::uint32_t code, void const* in, std::uint32_t in_bytes, void* out,
+                   std::uint32_t out_bytes, std::uint32_t* returned, void* overlapped, void* completion) noexcept
+    __asm__("WSAIoctl");
+int select_events(socket_handle socket, handle event, std::int32_t which) noexcept __asm__("WSAEventSelect");
+int poll_sockets(poll_entry* entries, std::uint32_t count, int milliseconds) noexcept __asm__("WSAPoll");
+handle load_library(wide const* name, handle reserved, std::uint32_t flags) noexcept __asm__("LoadLibraryExW");
+int free_library(handle library) noexcept __asm__("FreeLibrary");
+std::uint32_t get_interface(interface_row* row) noexcept __asm__("GetIpInterfaceEntry");
+std::uint32_t set_interface(interface_row* row) noexcept __asm__("SetIpInterfaceEntry");
+std::uint32_t get_routes(std::uint16_t family, route_table** table) noexcept __asm__("GetIpForwardTable2");
+void free_table(void* table) noexcept __asm__("FreeMibTable");
+// clang-format on
+
+/// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
+template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
+    handle const found = loaded_module(module);
+    return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
+}
+
+}}}}} // namespace wg::WG_ABI::os::windows::api_detail
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The calls for settings of an interface. Each returns 0 or the error number; ERROR_CALL_NOT_IMPLEMENTED on Wine,
+/// where version 8 ends a program that calls these functions.
+struct interface_calls {
+    /// Reads the settings of the interface and the family that `row` names: GetIpInterfaceEntry.
+    static int get_interface(api_detail::interface_row& row) noexcept {
+        return is_wine() ? api_detail::error_call_not_implemented : static_cast<int>(api_detail::get_interface(&row));
+    }
+    /// Changes the settings to those of `row`: SetIpInterfaceEntry.
+    static int set_interface(api_detail::interface_row& row) noexcept {
+        return is_wine() ? api_detail::error_call_not_implemented : static_cast<int>(api_detail::set_interface(&row));
+    }
+
+private:
+    static bool is_wine() noexcept {
+        return api_detail::find_in<char const*() noexcept>(u"ntdll.dll", "wine_get_version") != nullptr;
+    }
+};
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The random generator of Windows (BCryptGenRandom). Folder: os/windows. Any thread. Link: bcrypt.
+#ifndef WG_OS_WINDOWS_RANDOM_HPP
+#define WG_OS_WINDOWS_RANDOM_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The functions, structures and numbers of Windows that os/windows uses, declared here. <windows.h> would bring
+// thousands of macros into each program, and what a program defines before it would change these headers. Folder:
+// os/windows. Thread rules are those of Windows.
+//
+// Each function has a name of its own in C++ and the name of Windows for the linker, so a program may include the
+// headers of Windows before or after these. The declarations are for 64-bit Windows, where all functions have the same
+// calling convention. They also compile on Linux, where tests replace the calls. tests/windows/layout.cpp compares them
+// with the headers of Windows.
+#ifndef WG_OS_WINDOWS_API_HPP
+#define WG_OS_WINDOWS_API_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows { namespace api_detail {
+
+using handle = void*;                 // HANDLE
+using socket_handle = std::uintptr_t; // SOCKET
+using wide = char16_t;                // WCHAR
+using function = void (*)() noexcept; // FARPROC
+using thread_start = std::uint32_t (*)(void* context) noexcept;
+
+inline constexpr socket_handle no_socket = ~socket_handle{0}; // INVALID_SOCKET
+inline constexpr std::size_t page_bytes = 4096;               // of x64 and arm64
+
+// Error numbers.
+inline constexpr int error_file_not_found = 2;
+inline constexpr int error_path_not_found = 3;
+inline constexpr int error_access_denied = 5;
+inline constexpr int error_not_enough_memory = 8;
+inline constexpr int error_invalid_data = 13;
+inline constexpr int error_out_of_memory = 14;
+inline constexpr int error_end_of_file = 38; // ERROR_HANDLE_EOF
+inline constexpr int error_not_supported = 50;
+inline constexpr int error_invalid_parameter = 87;
+inline constexpr int error_buffer_overflow = 111;
+inline constexpr int error_call_not_implemented = 120;
+inline constexpr int error_module_not_found = 126;
+inline constexpr int error_procedure_not_found = 127;
+inline constexpr int error_already_exists = 183;
+inline constexpr int error_bad_image = 193; // ERROR_BAD_EXE_FORMAT
+inline constexpr int error_no_more_items = 259;
+inline constexpr int error_not_found = 1168;
+inline constexpr int error_privilege_not_held = 1314;
+inline constexpr int error_no_system_resources = 1450;
+inline constexpr int error_working_set_quota = 1453;
+inline constexpr int error_object_already_exists = 5010;
+inline constexpr int wsa_bad_handle = 10009;
+inline constexpr int wsa_access = 10013;
+inline constexpr int wsa_fault = 10014;
+inline constexpr int wsa_invalid = 10022;
+inline constexpr int wsa_too_many_files = 10024;
+inline constexpr int wsa_would_block = 10035;
+inline constexpr int wsa_not_socket = 10038;
+inline constexpr int wsa_message_size = 10040;
+inline constexpr int wsa_no_protocol_option = 10042;
+inline constexpr int wsa_protocol_not_supported = 10043;
+inline constexpr int wsa_operation_not_supported = 10045;
+inline constexpr int wsa_family_not_supported = 10047;
+inline constexpr int wsa_address_in_use = 10048;
+inline constexpr int wsa_address_not_available = 10049;
+inline constexpr int wsa_network_unreachable = 10051;
+inline constexpr int wsa_network_reset = 10052;
+inline constexpr int wsa_connection_reset = 10054;
+inline constexpr int wsa_no_buffers = 10055;
+inline constexpr int wsa_host_unreachable = 10065;
+
+// Memory.
+inline constexpr std::uint32_t mem_commit = 0x1000;
+inline constexpr std::uint32_t mem_reserve = 0x2000;
+inline constexpr std::uint32_t mem_release = 0x8000;
+inline constexpr std::uint32_t page_no_access = 0x01;
+inline constexpr std::uint32_t page_read_write = 0x04;
+
+// Sockets.
+inline constexpr int family_v4 = 2;  // AF_INET
+inline constexpr int family_v6 = 23; // AF_INET6
+inline constexpr int level_socket = 0xffff;
+inline constexpr int level_v4 = 0;          // IPPROTO_IP
+inline constexpr int level_v6 = 41;         // IPPROTO_IPV6
+inline constexpr int level_udp = 17;        // IPPROTO_UDP
+inline constexpr int option_exclusive = -5; // SO_EXCLUSIVEADDRUSE
+inline constexpr int option_send_buffer = 0x1001;
+inline constexpr int option_receive_buffer = 0x1002;
+inline constexpr int option_v6_only = 27;
+// These have the same number for IPv4 and for IPv6.
+inline constexpr int option_packet_info = 19; // IP_PKTINFO, IPV6_PKTINFO: option and control message
+inline constexpr int option_unicast_if = 31;  // IP_UNICAST_IF, IPV6_UNICAST_IF
+inline constexpr int option_receive_tos = 40; // IP_RECVTOS, IPV6_RECVTCLASS
+inline constexpr int option_ecn = 50;         // IP_ECN, IPV6_ECN: option and control message
+inline constexpr int control_tos_v4 = 3;      // IP_TOS
+inline constexpr int control_tos_v6 = 39;     // IPV6_TCLASS
+inline constexpr int option_segment = 2;      // UDP_SEND_MSG_SIZE: option and control message
+inline constexpr int option_coalesce = 3;     // UDP_RECV_MAX_COALESCED_SIZE; as a control message UDP_COALESCED_INFO
+inline constexpr std::uint32_t message_is_cut = 0x0100;            // MSG_TRUNC
+inline constexpr std::uint32_t control_non_blocking = 0x8004667e;  // FIONBIO
+inline constexpr std::uint32_t control_reset = 0x9800000c;         // SIO_UDP_CONNRESET
+inline constexpr std::uint32_t control_net_reset = 0x9800000f;     // SIO_UDP_NETRESET
+inline constexpr std::uint32_t control_find_function = 0xc8000006; // SIO_GET_EXTENSION_FUNCTION_POINTER
+inline constexpr int event_read = 1;                               // FD_READ
+inline constexpr short poll_write = 0x10;                          // POLLWRNORM
+
+// The first members of each structure have its name in Windows.
+struct address_v4 { // SOCKADDR_IN
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    alignas(4) byte address[4];
+    byte zero[8];
+};
+struct address_v6 { // SOCKADDR_IN6
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    std::uint32_t flow;
+    byte address[16];
+    std::uint32_t scope;
+};
+union socket_address { // SOCKADDR_INET
+    std::uint16_t family;
+    address_v4 v4;
+    address_v6 v6;
+};
+struct piece { // WSABUF
+    std::uint32_t size;
+    byte* data;
+};
+struct message { // WSAMSG
+    socket_address* name;
+    std::int32_t name_bytes;
+    piece* pieces;
+    std::uint32_t piece_count;
+    piece control;
+    std::uint32_t flags;
+};
+struct control_header { // WSACMSGHDR
+    std::size_t size;   // of this header and the value
+    std::int32_t level;
+    std::int32_t type;
+};
+struct packet_info_v4 { // IN_PKTINFO
+    byte address[4];
+    std::uint32_t interface_index;
+};
+struct packet_info_v6 { // IN6_PKTINFO
+    byte address[16];
+    std::uint32_t interface_index;
+};
+struct guid { // GUID
+    std::uint32_t a;
+    std::uint16_t b, c;
+    byte d[8];
+};
+struct poll_entry { // WSAPOLLFD
+    socket_handle socket;
+    short wanted;
+    short found;
+};
+using send_function = int (*)(socket_handle, message*, std::uint32_t flags, std::uint32_t* sent, void* overlapped,
+                              void* completion) noexcept; // LPFN_WSASENDMSG
+using receive_function = int (*)(socket_handle, message*, std::uint32_t* received, void* overlapped,
+                                 void* completion) noexcept; // LPFN_WSARECVMSG
+inline constexpr guid send_function_id = {0xa441e712, 0x754f, 0x43ca, {0x84, 0xa7, 0x0d, 0xee, 0x44, 0xcf, 0x60, 0x6d}};
+inline constexpr guid receive_function_id = {
+    0xf689d7c8, 0x6f1f, 0x436b, {0x8a, 0x53, 0xe5, 0x4f, 0xe3, 0x51, 0xc3, 0x22}};
+
+// Interfaces and routes.
+struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not used
+    std::uint16_t family;
+    std::uint64_t luid;
+    std::uint32_t index;
+    byte unused[124];
+    std::uint32_t site_prefix_bits;
+    std::uint32_t metric;
+    std::uint32_t mtu;
+    byte unused_end[12];
+};
+struct prefix { // IP_ADDRESS_PREFIX
+    socket_address address;
+    byte bits;
+};
+struct route_row { // MIB_IPFORWARD_ROW2, without the members that are not used
+    std::uint64_t luid;
+    std::uint32_t index;
+    prefix destination;
+    socket_address next_hop;
+    byte unused[12];
+    std::uint32_t metric;
+    byte unused_end[16];
+};
+struct route_table { // MIB_IPFORWARD_TABLE2
+    std::uint32_t count;
+    route_row first;
+};
+
+// Where LoadLibraryExW looks: in the program's directory, and in that of Windows. Others could be written to by others.
+inline constexpr std::uint32_t load_from_safe_places = 0x200 | 0x800;
+
+// Waiting.
+inline constexpr std::uint32_t wait_object_0 = 0;
+inline constexpr std::uint32_t wait_timeout = 258;
+inline constexpr std::uint32_t wait_failed = 0xffffffff;
+inline constexpr std::uint32_t wait_forever = 0xffffffff;
+inline constexpr std::size_t max_wait_objects = 64;
+
+inline constexpr std::uint32_t preferred_random_source = 2;    // BCRYPT_USE_SYSTEM_PREFERRED_RNG
+inline constexpr std::uint16_t all_processor_groups = 0xffff;  // ALL_PROCESSOR_GROUPS
+inline constexpr std::uint32_t message_from_system = 0x1200;   // FORMAT_MESSAGE_FROM_SYSTEM, ..._IGNORE_INSERTS
+inline constexpr std::uint32_t stack_is_reservation = 0x10000; // STACK_SIZE_PARAM_IS_A_RESERVATION
+
+// clang-format off
+handle create_event(void* security, int manual_reset, int set, wide const* name) noexcept __asm__("CreateEventW");
+int set_event(handle event) noexcept __asm__("SetEvent");
+int reset_event(handle event) noexcept __asm__("ResetEvent");
+int close_handle(handle object) noexcept __asm__("CloseHandle");
+std::uint32_t wait_for_one(handle object, std::uint32_t milliseconds) noexcept __asm__("WaitForSingleObject");
+std::uint32_t wait_for_many(std::uint32_t count, handle const* objects, int all, std::uint32_t milliseconds) noexcept
+    __asm__("WaitForMultipleObjects");
+std::uint32_t last_error() noexcept __asm__("GetLastError");
+handle loaded_module(wide const* name) noexcept __asm__("GetModuleHandleW");
+function find_function(handle module, char const* name) noexcept __asm__("GetProcAddress");
+std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
+                             char* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageA");
+std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
+std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
+    __asm__("BCryptGenRandom");
+void* allocate_pages(void* at, std::size_t size, std::uint32_t kind, std::uint32_t protection) noexcept
+    __asm__("VirtualAlloc");
+int free_pages(void* at, std::size_t size, std::uint32_t kind) noexcept __asm__("VirtualFree");
+int lock_pages(void* at, std::size_t size) noexcept __asm__("VirtualLock");
+handle current_process() noexcept __asm__("GetCurrentProcess");
+int get_working_set(handle process, std::size_t* least, std::size_t* most) noexcept
+    __asm__("GetProcessWorkingSetSize");
+int set_working_set(handle process, std::size_t least, std::size_t most) noexcept __asm__("SetProcessWorkingSetSize");
+void lock_exclusive(void** lock) noexcept __asm__("AcquireSRWLockExclusive");
+void unlock_exclusive(void** lock) noexcept __asm__("ReleaseSRWLockExclusive");
+int wait_on_address(void volatile const* at, void const* old, std::size_t size, std::uint32_t milliseconds) noexcept
+    __asm__("WaitOnAddress");
+void wake_all(void const* at) noexcept __asm__("WakeByAddressAll");
+handle create_thread(void* security, std::size_t stack_bytes, thread_start start, void* context, std::uint32_t flags,
+                     std::uint32_t* id) noexcept __asm__("CreateThread");
+int switch_to_thread() noexcept __asm__("SwitchToThread");
+std::uint32_t processor_count(std::uint16_t group) noexcept __asm__("GetActiveProcessorCount");
+int start_sockets(std::uint16_t version, void* data) noexcept __asm__("WSAStartup");
+int stop_sockets() noexcept __asm__("WSACleanup");
+int last_socket_error() noexcept __asm__("WSAGetLastError");
+socket_handle open_socket(int family, int type, int protocol, void* information, std::uint32_t group,
+                          std::uint32_t flags) noexcept __asm__("WSASocketW");
+int close_socket(socket_handle socket) noexcept __asm__("closesocket");
+int bind_socket(socket_handle socket, socket_address const* where, int size) noexcept __asm__("bind");
+int socket_name(socket_handle socket, socket_address* where, int* size) noexcept __asm__("getsockname");
+int set_socket_option(socket_handle socket, int level, int name, void const* value, int size) noexcept
+    __asm__("setsockopt");
+int get_socket_option(socket_handle socket, int level, int name, void* value, int* size) noexcept
+    __asm__("getsockopt");
+int control_socket(socket_handle socket, std::uint32_t code, void const* in, std::uint32_t in_bytes, void* out,
+                   std::uint32_t out_bytes, std::uint32_t* returned, void* overlapped, void* completion) noexcept
+    __asm__("WSAIoctl");
+int select_events(socket_handle socket, handle event, std::int32_t which) noexcept __asm__("WSAEventSelect");
+int poll_sockets(poll_entry* entries, std::uint32_t count, int milliseconds) noexcept __asm__("WSAPoll");
+handle load_library(wide const* name, handle reserved, std::uint32_t flags) noexcept __asm__("LoadLibraryExW");
+int free_library(handle library) noexcept __asm__("FreeLibrary");
+std::uint32_t get_interface(interface_row* row) noexcept __asm__("GetIpInterfaceEntry");
+std::uint32_t set_interface(interface_row* row) noexcept __asm__("SetIpInterfaceEntry");
+std::uint32_t get_routes(std::uint16_t family, route_table** table) noexcept __asm__("GetIpForwardTable2");
+void free_table(void* table) noexcept __asm__("FreeMibTable");
 // clang-format on
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
@@ -31210,15 +32048,22 @@ inline constexpr std::size_t page_bytes = 4096;               // of x64 and arm6
 
 // Error numbers.
 inline constexpr int error_file_not_found = 2;
+inline constexpr int error_path_not_found = 3;
 inline constexpr int error_access_denied = 5;
 inline constexpr int error_not_enough_memory = 8;
+inline constexpr int error_invalid_data = 13;
 inline constexpr int error_out_of_memory = 14;
+inline constexpr int error_end_of_file = 38; // ERROR_HANDLE_EOF
 inline constexpr int error_not_supported = 50;
 inline constexpr int error_invalid_parameter = 87;
+inline constexpr int error_buffer_overflow = 111;
 inline constexpr int error_call_not_implemented = 120;
 inline constexpr int error_module_not_found = 126;
 inline constexpr int error_procedure_not_found = 127;
 inline constexpr int error_already_exists = 183;
+inline constexpr int error_bad_image = 193; // ERROR_BAD_EXE_FORMAT
+inline constexpr int error_no_more_items = 259;
+inline constexpr int error_not_found = 1168;
 inline constexpr int error_privilege_not_held = 1314;
 inline constexpr int error_no_system_resources = 1450;
 inline constexpr int error_working_set_quota = 1453;
@@ -31282,7 +32127,7 @@ inline constexpr short poll_write = 0x10;                          // POLLWRNORM
 struct address_v4 { // SOCKADDR_IN
     std::uint16_t family;
     std::uint16_t port; // big-endian
-    byte address[4];
+    alignas(4) byte address[4];
     byte zero[8];
 };
 struct address_v6 { // SOCKADDR_IN6
@@ -31339,6 +32184,38 @@ using receive_function = int (*)(socket_handle, message*, std::uint32_t* receive
 inline constexpr guid send_function_id = {0xa441e712, 0x754f, 0x43ca, {0x84, 0xa7, 0x0d, 0xee, 0x44, 0xcf, 0x60, 0x6d}};
 inline constexpr guid receive_function_id = {
     0xf689d7c8, 0x6f1f, 0x436b, {0x8a, 0x53, 0xe5, 0x4f, 0xe3, 0x51, 0xc3, 0x22}};
+
+// Interfaces and routes.
+struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not used
+    std::uint16_t family;
+    std::uint64_t luid;
+    std::uint32_t index;
+    byte unused[124];
+    std::uint32_t site_prefix_bits;
+    std::uint32_t metric;
+    std::uint32_t mtu;
+    byte unused_end[12];
+};
+struct prefix { // IP_ADDRESS_PREFIX
+    socket_address address;
+    byte bits;
+};
+struct route_row { // MIB_IPFORWARD_ROW2, without the members that are not used
+    std::uint64_t luid;
+    std::uint32_t index;
+    prefix destination;
+    socket_address next_hop;
+    byte unused[12];
+    std::uint32_t metric;
+    byte unused_end[16];
+};
+struct route_table { // MIB_IPFORWARD_TABLE2
+    std::uint32_t count;
+    route_row first;
+};
+
+// Where LoadLibraryExW looks: in the program's directory, and in that of Windows. Others could be written to by others.
+inline constexpr std::uint32_t load_from_safe_places = 0x200 | 0x800;
 
 // Waiting.
 inline constexpr std::uint32_t wait_object_0 = 0;
@@ -31403,6 +32280,12 @@ int control_socket(socket_handle socket, std::uint32_t code, void const* in, std
     __asm__("WSAIoctl");
 int select_events(socket_handle socket, handle event, std::int32_t which) noexcept __asm__("WSAEventSelect");
 int poll_sockets(poll_entry* entries, std::uint32_t count, int milliseconds) noexcept __asm__("WSAPoll");
+handle load_library(wide const* name, handle reserved, std::uint32_t flags) noexcept __asm__("LoadLibraryExW");
+int free_library(handle library) noexcept __asm__("FreeLibrary");
+std::uint32_t get_interface(interface_row* row) noexcept __asm__("GetIpInterfaceEntry");
+std::uint32_t set_interface(interface_row* row) noexcept __asm__("SetIpInterfaceEntry");
+std::uint32_t get_routes(std::uint16_t family, route_table** table) noexcept __asm__("GetIpForwardTable2");
+void free_table(void* table) noexcept __asm__("FreeMibTable");
 // clang-format on
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
@@ -31679,15 +32562,22 @@ inline constexpr std::size_t page_bytes = 4096;               // of x64 and arm6
 
 // Error numbers.
 inline constexpr int error_file_not_found = 2;
+inline constexpr int error_path_not_found = 3;
 inline constexpr int error_access_denied = 5;
 inline constexpr int error_not_enough_memory = 8;
+inline constexpr int error_invalid_data = 13;
 inline constexpr int error_out_of_memory = 14;
+inline constexpr int error_end_of_file = 38; // ERROR_HANDLE_EOF
 inline constexpr int error_not_supported = 50;
 inline constexpr int error_invalid_parameter = 87;
+inline constexpr int error_buffer_overflow = 111;
 inline constexpr int error_call_not_implemented = 120;
 inline constexpr int error_module_not_found = 126;
 inline constexpr int error_procedure_not_found = 127;
 inline constexpr int error_already_exists = 183;
+inline constexpr int error_bad_image = 193; // ERROR_BAD_EXE_FORMAT
+inline constexpr int error_no_more_items = 259;
+inline constexpr int error_not_found = 1168;
 inline constexpr int error_privilege_not_held = 1314;
 inline constexpr int error_no_system_resources = 1450;
 inline constexpr int error_working_set_quota = 1453;
@@ -31751,7 +32641,7 @@ inline constexpr short poll_write = 0x10;                          // POLLWRNORM
 struct address_v4 { // SOCKADDR_IN
     std::uint16_t family;
     std::uint16_t port; // big-endian
-    byte address[4];
+    alignas(4) byte address[4];
     byte zero[8];
 };
 struct address_v6 { // SOCKADDR_IN6
@@ -31808,6 +32698,38 @@ using receive_function = int (*)(socket_handle, message*, std::uint32_t* receive
 inline constexpr guid send_function_id = {0xa441e712, 0x754f, 0x43ca, {0x84, 0xa7, 0x0d, 0xee, 0x44, 0xcf, 0x60, 0x6d}};
 inline constexpr guid receive_function_id = {
     0xf689d7c8, 0x6f1f, 0x436b, {0x8a, 0x53, 0xe5, 0x4f, 0xe3, 0x51, 0xc3, 0x22}};
+
+// Interfaces and routes.
+struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not used
+    std::uint16_t family;
+    std::uint64_t luid;
+    std::uint32_t index;
+    byte unused[124];
+    std::uint32_t site_prefix_bits;
+    std::uint32_t metric;
+    std::uint32_t mtu;
+    byte unused_end[12];
+};
+struct prefix { // IP_ADDRESS_PREFIX
+    socket_address address;
+    byte bits;
+};
+struct route_row { // MIB_IPFORWARD_ROW2, without the members that are not used
+    std::uint64_t luid;
+    std::uint32_t index;
+    prefix destination;
+    socket_address next_hop;
+    byte unused[12];
+    std::uint32_t metric;
+    byte unused_end[16];
+};
+struct route_table { // MIB_IPFORWARD_TABLE2
+    std::uint32_t count;
+    route_row first;
+};
+
+// Where LoadLibraryExW looks: in the program's directory, and in that of Windows. Others could be written to by others.
+inline constexpr std::uint32_t load_from_safe_places = 0x200 | 0x800;
 
 // Waiting.
 inline constexpr std::uint32_t wait_object_0 = 0;
@@ -31872,6 +32794,12 @@ int control_socket(socket_handle socket, std::uint32_t code, void const* in, std
     __asm__("WSAIoctl");
 int select_events(socket_handle socket, handle event, std::int32_t which) noexcept __asm__("WSAEventSelect");
 int poll_sockets(poll_entry* entries, std::uint32_t count, int milliseconds) noexcept __asm__("WSAPoll");
+handle load_library(wide const* name, handle reserved, std::uint32_t flags) noexcept __asm__("LoadLibraryExW");
+int free_library(handle library) noexcept __asm__("FreeLibrary");
+std::uint32_t get_interface(interface_row* row) noexcept __asm__("GetIpInterfaceEntry");
+std::uint32_t set_interface(interface_row* row) noexcept __asm__("SetIpInterfaceEntry");
+std::uint32_t get_routes(std::uint16_t family, route_table** table) noexcept __asm__("GetIpForwardTable2");
+void free_table(void* table) noexcept __asm__("FreeMibTable");
 // clang-format on
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
@@ -32031,16 +32959,94 @@ static_assert(threads_with_cell<threads> && threads_with_thread<threads> && thre
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// UDP over IPv4 and IPv6 on one port. An answer leaves from the address that its peer has sent to. Where Windows can,
-// several datagrams are one message (USO, URO). Folder: os/windows/udp. One thread at a time. Link: ws2_32.
-#ifndef WG_OS_WINDOWS_UDP_UDP_HPP
-#define WG_OS_WINDOWS_UDP_UDP_HPP
+// A network adapter of Wintun, through which the host sends packets into the tunnel and receives packets from it
+// (https://www.wintun.net). Folder: os/windows/tun. One thread at a time. Link: iphlpapi.
+#ifndef WG_OS_WINDOWS_TUN_TUN_HPP
+#define WG_OS_WINDOWS_TUN_TUN_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// Opens the sockets of one UDP port (Winsock 2). Folder: os/windows/udp. One thread at a time.
-#ifndef WG_OS_WINDOWS_UDP_SOCKETS_HPP
-#define WG_OS_WINDOWS_UDP_SOCKETS_HPP
+// The functions of wintun.dll 0.14 (https://www.wintun.net), declared here and looked up at run time. Folder:
+// os/windows/tun. One thread at a time.
+#ifndef WG_OS_WINDOWS_TUN_WINTUN_HPP
+#define WG_OS_WINDOWS_TUN_WINTUN_HPP
 
+// SPDX-License-Identifier: BSL-1.0
+// A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
+#ifndef WG_OS_ERROR_TEXT_HPP
+#define WG_OS_ERROR_TEXT_HPP
+
+
+#include <charconv>
+#include <concepts>
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// A text of at most 255 bytes; a longer one is cut. Empty until something fails.
+class error_text {
+public:
+    /// The text, which ends with a zero.
+    char const* c_str() const noexcept { return text_; }
+    /// The text.
+    std::string_view view() const noexcept { return {text_, size_}; }
+    /// Whether there is no text.
+    bool empty() const noexcept { return size_ == 0; }
+
+    /// Replaces the text by the pieces, texts and numbers, one after the other. (printf would take a tenth of a small
+    /// daemon.)
+    template <class... Piece> void set(Piece const&... pieces) noexcept {
+        piece const all[] = {piece(pieces)...};
+        set_all(all, sizeof...(pieces));
+    }
+
+private:
+    static constexpr std::size_t most = 255;
+
+    /// A text or a number. One function puts all sentences together, so each call of `set` takes little code.
+    struct piece {
+        enum class kind : unsigned char { text, c_string, negative, number };
+        kind is;
+        char const* text = nullptr;
+        std::uint64_t number = 0; ///< a number's absolute value; a text's length
+
+        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
+        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
+        explicit piece(std::signed_integral auto n) noexcept
+            : is(n < 0 ? kind::negative : kind::number),
+              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
+        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
+    };
+
+    void set_all(piece const* pieces, std::size_t count) noexcept {
+        size_ = 0;
+        for (piece const* p = pieces; p != pieces + count; ++p) {
+            if (p->is == piece::kind::negative) append("-");
+            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
+            else if (p->is == piece::kind::c_string) append(p->text);
+            else append_number(p->number);
+        }
+        text_[size_] = '\0';
+    }
+
+    void append(std::string_view more) noexcept {
+        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
+        std::memcpy(text_ + size_, more.data(), size);
+        size_ += size;
+    }
+    void append_number(std::uint64_t number) noexcept {
+        char digits[24];
+        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
+    }
+
+    char text_[most + 1] = {};
+    std::size_t size_ = 0;
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
 // SPDX-License-Identifier: BSL-1.0
 // Errors of Windows as a status and as a text. Folder: os/windows. Any thread.
 #ifndef WG_OS_WINDOWS_ERROR_HPP
@@ -32072,15 +33078,22 @@ inline constexpr std::size_t page_bytes = 4096;               // of x64 and arm6
 
 // Error numbers.
 inline constexpr int error_file_not_found = 2;
+inline constexpr int error_path_not_found = 3;
 inline constexpr int error_access_denied = 5;
 inline constexpr int error_not_enough_memory = 8;
+inline constexpr int error_invalid_data = 13;
 inline constexpr int error_out_of_memory = 14;
+inline constexpr int error_end_of_file = 38; // ERROR_HANDLE_EOF
 inline constexpr int error_not_supported = 50;
 inline constexpr int error_invalid_parameter = 87;
+inline constexpr int error_buffer_overflow = 111;
 inline constexpr int error_call_not_implemented = 120;
 inline constexpr int error_module_not_found = 126;
 inline constexpr int error_procedure_not_found = 127;
 inline constexpr int error_already_exists = 183;
+inline constexpr int error_bad_image = 193; // ERROR_BAD_EXE_FORMAT
+inline constexpr int error_no_more_items = 259;
+inline constexpr int error_not_found = 1168;
 inline constexpr int error_privilege_not_held = 1314;
 inline constexpr int error_no_system_resources = 1450;
 inline constexpr int error_working_set_quota = 1453;
@@ -32144,7 +33157,7 @@ inline constexpr short poll_write = 0x10;                          // POLLWRNORM
 struct address_v4 { // SOCKADDR_IN
     std::uint16_t family;
     std::uint16_t port; // big-endian
-    byte address[4];
+    alignas(4) byte address[4];
     byte zero[8];
 };
 struct address_v6 { // SOCKADDR_IN6
@@ -32201,6 +33214,38 @@ using receive_function = int (*)(socket_handle, message*, std::uint32_t* receive
 inline constexpr guid send_function_id = {0xa441e712, 0x754f, 0x43ca, {0x84, 0xa7, 0x0d, 0xee, 0x44, 0xcf, 0x60, 0x6d}};
 inline constexpr guid receive_function_id = {
     0xf689d7c8, 0x6f1f, 0x436b, {0x8a, 0x53, 0xe5, 0x4f, 0xe3, 0x51, 0xc3, 0x22}};
+
+// Interfaces and routes.
+struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not used
+    std::uint16_t family;
+    std::uint64_t luid;
+    std::uint32_t index;
+    byte unused[124];
+    std::uint32_t site_prefix_bits;
+    std::uint32_t metric;
+    std::uint32_t mtu;
+    byte unused_end[12];
+};
+struct prefix { // IP_ADDRESS_PREFIX
+    socket_address address;
+    byte bits;
+};
+struct route_row { // MIB_IPFORWARD_ROW2, without the members that are not used
+    std::uint64_t luid;
+    std::uint32_t index;
+    prefix destination;
+    socket_address next_hop;
+    byte unused[12];
+    std::uint32_t metric;
+    byte unused_end[16];
+};
+struct route_table { // MIB_IPFORWARD_TABLE2
+    std::uint32_t count;
+    route_row first;
+};
+
+// Where LoadLibraryExW looks: in the program's directory, and in that of Windows. Others could be written to by others.
+inline constexpr std::uint32_t load_from_safe_places = 0x200 | 0x800;
 
 // Waiting.
 inline constexpr std::uint32_t wait_object_0 = 0;
@@ -32265,6 +33310,766 @@ int control_socket(socket_handle socket, std::uint32_t code, void const* in, std
     __asm__("WSAIoctl");
 int select_events(socket_handle socket, handle event, std::int32_t which) noexcept __asm__("WSAEventSelect");
 int poll_sockets(poll_entry* entries, std::uint32_t count, int milliseconds) noexcept __asm__("WSAPoll");
+handle load_library(wide const* name, handle reserved, std::uint32_t flags) noexcept __asm__("LoadLibraryExW");
+int free_library(handle library) noexcept __asm__("FreeLibrary");
+std::uint32_t get_interface(interface_row* row) noexcept __asm__("GetIpInterfaceEntry");
+std::uint32_t set_interface(interface_row* row) noexcept __asm__("SetIpInterfaceEntry");
+std::uint32_t get_routes(std::uint16_t family, route_table** table) noexcept __asm__("GetIpForwardTable2");
+void free_table(void* table) noexcept __asm__("FreeMibTable");
+// clang-format on
+
+/// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
+template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
+    handle const found = loaded_module(module);
+    return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
+}
+
+}}}}} // namespace wg::WG_ABI::os::windows::api_detail
+
+#endif
+
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The status for an error number of GetLastError or WSAGetLastError; `io_error` for those that have none of their own.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case api_detail::error_access_denied:
+    case api_detail::error_privilege_not_held:
+    case api_detail::wsa_access: return status::no_permission;
+    case api_detail::error_already_exists:
+    case api_detail::error_object_already_exists:
+    case api_detail::wsa_address_in_use: return status::address_in_use;
+    case api_detail::error_not_supported:
+    case api_detail::error_call_not_implemented:
+    case api_detail::error_procedure_not_found:
+    case api_detail::wsa_no_protocol_option:
+    case api_detail::wsa_protocol_not_supported:
+    case api_detail::wsa_operation_not_supported:
+    case api_detail::wsa_family_not_supported: return status::not_supported;
+    case api_detail::error_not_enough_memory:
+    case api_detail::error_out_of_memory:
+    case api_detail::error_no_system_resources:
+    case api_detail::wsa_too_many_files:
+    case api_detail::wsa_no_buffers: return status::no_memory;
+    case api_detail::wsa_would_block: return status::would_block;
+    case api_detail::error_invalid_parameter:
+    case api_detail::wsa_invalid: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// The call of `basic_system_text`.
+struct message_calls {
+    /// FormatMessageA for an error number. Returns: the bytes of the text; 0: there is none.
+    static std::uint32_t message(int error, char* text, std::uint32_t size) noexcept {
+        return api_detail::format_message(api_detail::message_from_system, nullptr, static_cast<std::uint32_t>(error),
+                                          0, text, size, nullptr);
+    }
+};
+
+/// The text of Windows for an error number, in the language of the user, without the full stop and the line break at
+/// its end. At most 255 bytes. A test replaces `Calls`.
+template <class Calls = message_calls> class basic_system_text {
+public:
+    /// Looks up the text of `error`.
+    explicit basic_system_text(int error) noexcept {
+        std::uint32_t const size = Calls::message(error, text_, sizeof text_);
+        size_ = size < sizeof text_ ? size : 0;
+        while (size_ != 0 && is_end(text_[size_ - 1])) --size_;
+    }
+    /// The text; "unknown error" if Windows has none.
+    std::string_view view() const noexcept {
+        return size_ != 0 ? std::string_view{text_, size_} : std::string_view{"unknown error"};
+    }
+
+private:
+    static bool is_end(char c) noexcept { return c == '\r' || c == '\n' || c == ' ' || c == '.'; }
+
+    char text_[256];
+    std::size_t size_;
+};
+
+/// The text of Windows for an error number.
+using system_text = basic_system_text<>;
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Reads and changes the settings of a network interface (GetIpInterfaceEntry, SetIpInterfaceEntry). Folder:
+// os/windows/net. Any thread. Link: iphlpapi.
+#ifndef WG_OS_WINDOWS_NET_INTERFACE_CALLS_HPP
+#define WG_OS_WINDOWS_NET_INTERFACE_CALLS_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The calls for settings of an interface. Each returns 0 or the error number; ERROR_CALL_NOT_IMPLEMENTED on Wine,
+/// where version 8 ends a program that calls these functions.
+struct interface_calls {
+    /// Reads the settings of the interface and the family that `row` names: GetIpInterfaceEntry.
+    static int get_interface(api_detail::interface_row& row) noexcept {
+        return is_wine() ? api_detail::error_call_not_implemented : static_cast<int>(api_detail::get_interface(&row));
+    }
+    /// Changes the settings to those of `row`: SetIpInterfaceEntry.
+    static int set_interface(api_detail::interface_row& row) noexcept {
+        return is_wine() ? api_detail::error_call_not_implemented : static_cast<int>(api_detail::set_interface(&row));
+    }
+
+private:
+    static bool is_wine() noexcept {
+        return api_detail::find_in<char const*() noexcept>(u"ntdll.dll", "wine_get_version") != nullptr;
+    }
+};
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+
+#include <type_traits>
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The functions of wintun.dll. An adapter and a session are pointers of the DLL. Those that return a pointer return
+/// null with an error number of GetLastError.
+struct wintun_functions {
+    /// WintunCreateAdapter
+    void* (*create_adapter)(char16_t const* name, char16_t const* type, api_detail::guid const* id) noexcept = nullptr;
+    /// WintunCloseAdapter: removes the adapter.
+    void (*close_adapter)(void* adapter) noexcept = nullptr;
+    /// WintunGetAdapterLUID
+    void (*get_luid)(void* adapter, std::uint64_t* luid) noexcept = nullptr;
+    /// WintunStartSession; `ring_bytes` is a power of two from 128 KiB to 64 MiB.
+    void* (*start_session)(void* adapter, std::uint32_t ring_bytes) noexcept = nullptr;
+    /// WintunEndSession
+    void (*end_session)(void* session) noexcept = nullptr;
+    /// WintunGetReadWaitEvent: the session's own event, which a wait resets.
+    void* (*read_event)(void* session) noexcept = nullptr;
+    /// WintunReceivePacket: the oldest packet of the ring.
+    byte* (*receive)(void* session, std::uint32_t* size) noexcept = nullptr;
+    /// WintunReleaseReceivePacket
+    void (*release)(void* session, byte const* packet) noexcept = nullptr;
+    /// WintunAllocateSendPacket: room in the other ring.
+    byte* (*allocate)(void* session, std::uint32_t size) noexcept = nullptr;
+    /// WintunSendPacket: gives a packet of `allocate` to the host, after those that were allocated before it.
+    void (*send)(void* session, byte const* packet) noexcept = nullptr;
+};
+
+/// The calls of `basic_wintun` and of `basic_tun`. A test replaces them.
+struct tun_calls : interface_calls {
+    /// Loads wintun.dll from the program's directory or that of Windows. Returns: null with `error`.
+    static void* load() noexcept {
+        return api_detail::load_library(u"wintun.dll", nullptr, api_detail::load_from_safe_places);
+    }
+    /// FreeLibrary
+    static void unload(void* library) noexcept { api_detail::free_library(library); }
+    /// A function of the library; null: it has none of this name.
+    static api_detail::function find(void* library, char const* name) noexcept {
+        return api_detail::find_function(library, name);
+    }
+    /// GetLastError
+    static int error() noexcept { return static_cast<int>(api_detail::last_error()); }
+    /// SetEvent
+    static void set_event(void* event) noexcept { api_detail::set_event(event); }
+    /// The text of Windows for an error number.
+    static system_text text_of(int error) noexcept { return system_text(error); }
+};
+
+/// Owns the loaded wintun.dll. A test replaces `Calls`.
+template <class Calls = tun_calls> class basic_wintun {
+public:
+    /// Has not loaded it.
+    basic_wintun() noexcept = default;
+    /// Takes over the library of `other`.
+    basic_wintun(basic_wintun&& other) noexcept { swap(other); }
+    /// Unloads its library and takes over that of `other`.
+    basic_wintun& operator=(basic_wintun&& other) noexcept {
+        basic_wintun taken(std::move(other));
+        taken.swap(*this);
+        return *this;
+    }
+    basic_wintun(basic_wintun const&) = delete;
+    basic_wintun& operator=(basic_wintun const&) = delete;
+    ~basic_wintun() {
+        if (library_ != nullptr) Calls::unload(library_);
+    }
+
+    /// Loads the library and looks up its functions.
+    /// Returns: `not_supported` if it is missing, too old or for another processor; or the status of the error. `why`
+    /// then says how to mend it.
+    status load(error_text& why) noexcept {
+        basic_wintun loaded;
+        loaded.library_ = Calls::load();
+        if (loaded.library_ == nullptr) {
+            int const error = Calls::error();
+            if (error == api_detail::error_module_not_found || error == api_detail::error_file_not_found ||
+                error == api_detail::error_path_not_found) {
+                why.set("wintun.dll is missing: get it from https://www.wintun.net and put the file of this processor "
+                        "beside the program");
+                return status::not_supported;
+            }
+            if (error == api_detail::error_bad_image) {
+                why.set("wintun.dll is for another processor: put the file of this processor from "
+                        "https://www.wintun.net beside the program");
+                return status::not_supported;
+            }
+            why.set("cannot load wintun.dll: ", Calls::text_of(error).view());
+            return status_of(error);
+        }
+        if (char const* const missing = loaded.find_all(); missing != nullptr) {
+            why.set("wintun.dll has no ", missing, ": get version 0.14 or newer from https://www.wintun.net");
+            return status::not_supported;
+        }
+        *this = std::move(loaded);
+        return status::ok;
+    }
+
+    /// The functions; null pointers before `load`.
+    wintun_functions const& functions() const noexcept { return functions_; }
+
+private:
+    /// Returns: the name of the first function that is missing, or null.
+    char const* find_all() noexcept {
+        char const* missing = nullptr;
+        auto const find = [&](auto& function, char const* name) {
+            function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(Calls::find(library_, name));
+            if (function == nullptr && missing == nullptr) missing = name;
+        };
+        find(functions_.create_adapter, "WintunCreateAdapter");
+        find(functions_.close_adapter, "WintunCloseAdapter");
+        find(functions_.get_luid, "WintunGetAdapterLUID");
+        find(functions_.start_session, "WintunStartSession");
+        find(functions_.end_session, "WintunEndSession");
+        find(functions_.read_event, "WintunGetReadWaitEvent");
+        find(functions_.receive, "WintunReceivePacket");
+        find(functions_.release, "WintunReleaseReceivePacket");
+        find(functions_.allocate, "WintunAllocateSendPacket");
+        find(functions_.send, "WintunSendPacket");
+        return missing;
+    }
+
+    void swap(basic_wintun& other) noexcept {
+        std::swap(library_, other.library_);
+        std::swap(functions_, other.functions_);
+    }
+
+    void* library_ = nullptr;
+    wintun_functions functions_{};
+};
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+
+#include <algorithm>
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// Whether `name` can name an adapter: 1 to 32 letters, digits and `_=+.-`, as in WireGuard for Windows.
+constexpr bool is_adapter_name(std::string_view name) noexcept {
+    if (name.empty() || name.size() > 32) return false;
+    for (char const c : name) {
+        bool const letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        if (!letter && !(c >= '0' && c <= '9') && std::string_view("_=+.-").find(c) == std::string_view::npos)
+            return false;
+    }
+    return true;
+}
+
+/// Models `tun_device`. A test replaces `Calls`.
+template <class Calls = tun_calls> class basic_tun {
+public:
+    /// Bytes that `write` needs before a packet.
+    static constexpr std::size_t headroom = 0;
+    static constexpr std::uint32_t ring_bytes = std::uint32_t{8} << 20; ///< of each of the two rings
+    static constexpr std::size_t max_packet_bytes = 65535;              ///< that the rings take
+
+    /// Has no adapter; `open` returns an object that has one.
+    basic_tun() noexcept = default;
+    /// Takes over the adapter of `other`, which has none then.
+    basic_tun(basic_tun&& other) noexcept { swap(other); }
+    /// Removes its adapter and takes over that of `other`.
+    basic_tun& operator=(basic_tun&& other) noexcept {
+        basic_tun taken(std::move(other));
+        taken.swap(*this);
+        return *this;
+    }
+    basic_tun(basic_tun const&) = delete;
+    basic_tun& operator=(basic_tun const&) = delete;
+    ~basic_tun() {
+        if (session_ != nullptr) wintun().end_session(session_);
+        if (adapter_ != nullptr) wintun().close_adapter(adapter_);
+    }
+
+    /// Creates the adapter `name` with this MTU. Windows removes it when the object is destroyed or the process ends.
+    /// Returns: `invalid` if `name` cannot name an adapter; `address_in_use`; `no_permission` without the rights of an
+    /// administrator; `not_supported` without wintun.dll; the status of another error. `why` then says how to mend it.
+    static result<basic_tun> open(std::string_view name, error_text& why,
+                                  std::size_t mtu_bytes = default_mtu_bytes) noexcept {
+        if (!is_adapter_name(name)) {
+            why.set("`", name.substr(0, 40), "` cannot name an adapter: it takes 1 to 32 letters, digits and _=+.-");
+            return status::invalid;
+        }
+        basic_tun made;
+        if (status const loaded = made.library_.load(why); loaded != status::ok) return loaded;
+        std::copy(name.begin(), name.end(), made.name_);
+        char16_t wide_name[max_name_bytes + 1] = {};
+        std::copy(name.begin(), name.end(), wide_name);
+        made.adapter_ = made.wintun().create_adapter(wide_name, u"wg", nullptr);
+        if (made.adapter_ == nullptr) return refused(Calls::error(), name, why);
+        made.wintun().get_luid(made.adapter_, &made.luid_);
+        made.session_ = made.wintun().start_session(made.adapter_, ring_bytes);
+        if (made.session_ == nullptr) {
+            int const error = Calls::error();
+            why.set("cannot start the session of adapter `", name, "`: ", Calls::text_of(error).view());
+            return not_ok(status_of(error));
+        }
+        made.event_ = made.wintun().read_event(made.session_);
+        made.mtu_ = mtu_bytes; // where Wine cannot set it
+        if (int const error = made.set_mtu(mtu_bytes); error != 0 && error != api_detail::error_call_not_implemented) {
+            why.set("cannot set the MTU of `", name, "` to ", mtu_bytes, ": ", Calls::text_of(error).view());
+            return not_ok(status_of(error));
+        }
+        return made;
+    }
+
+    /// The event for a waiter: set when a packet waits or the adapter is gone. A wait resets it; `read` sets it again
+    /// if it leaves packets behind. Null without an adapter.
+    void* event() const noexcept { return event_; }
+    /// The adapter's name.
+    char const* name() const noexcept { return name_; }
+    /// The number by which Windows identifies the interface (NET_LUID); 0 without an adapter.
+    std::uint64_t luid() const noexcept { return luid_; }
+
+    /// The MTU in bytes that `set_mtu` or `refresh_mtu` found; 0: it is not known.
+    std::size_t mtu() const noexcept { return mtu_; }
+
+    /// Asks Windows for the MTU: the smaller one of IPv4 and IPv6, where the interface has both. Returns: false if
+    /// Windows has no such interface any more.
+    bool refresh_mtu() noexcept {
+        std::size_t found = 0;
+        for (int const kind : {api_detail::family_v4, api_detail::family_v6}) {
+            api_detail::interface_row row = row_of(kind);
+            if (Calls::get_interface(row) != 0) continue;
+            if (found == 0 || row.mtu < found) found = row.mtu;
+        }
+        if (found == 0) return false;
+        mtu_ = found;
+        longest_cut_ = 0;
+        return true;
+    }
+
+    /// Sets the MTU for IPv4 and IPv6. A host without one of them is no error. Returns: 0 or the error number.
+    int set_mtu(std::size_t mtu_bytes) noexcept {
+        int first_error = 0;
+        bool has_any = false;
+        for (int const kind : {api_detail::family_v4, api_detail::family_v6}) {
+            api_detail::interface_row row = row_of(kind);
+            int error = Calls::get_interface(row);
+            if (error == api_detail::error_not_found || error == api_detail::error_file_not_found) continue;
+            if (error == 0) {
+                row.mtu = converted<std::uint32_t>(mtu_bytes);
+                if (kind == api_detail::family_v4) row.site_prefix_bits = 0; // else Windows refuses the row
+                error = Calls::set_interface(row);
+            }
+            has_any = has_any || error == 0;
+            if (error != 0 && first_error == 0) first_error = error;
+        }
+        if (first_error != 0) return first_error;
+        if (!has_any) return api_detail::error_not_found;
+        mtu_ = mtu_bytes;
+        longest_cut_ = 0;
+        return 0;
+    }
+
+    /// Reads packets of the host into the windows. Drops a packet that is longer than its window. Never blocks.
+    /// Returns: the number of packets; `gone` if the adapter was removed or its ring is damaged; `io_error` for other
+    /// errors.
+    result<std::size_t> read(std::span<packet> packets) noexcept {
+        if (session_ == nullptr) return status::gone;
+        std::size_t count = 0;
+        for (int cut = 0; count < packets.size() && cut < max_cut;) {
+            std::uint32_t size = 0;
+            byte* const from = wintun().receive(session_, &size);
+            if (from == nullptr) {
+                int const error = Calls::error();
+                if (count != 0 || error == api_detail::error_no_more_items) return count;
+                bool const ended = error == api_detail::error_end_of_file || error == api_detail::error_invalid_data;
+                return ended ? status::gone : status::io_error;
+            }
+            packet& p = packets[count];
+            if (size <= p.capacity - p.offset) {
+                std::memcpy(p.buffer + p.offset, from, size);
+                p.length = size;
+                ++count;
+            } else {
+                longest_cut_ = (std::max)(longest_cut_, std::size_t{size});
+                ++cut;
+            }
+            wintun().release(session_, from);
+        }
+        // Wintun sets its event only after a `receive` that found the ring empty.
+        if (!packets.empty()) Calls::set_event(event_);
+        return count;
+    }
+
+    /// Passes packets to the host. Never blocks; when the ring is full, the rest is dropped. Empty packets, and packets
+    /// that are longer than `max_packet_bytes`, are dropped. Returns: the number of packets that the ring took.
+    std::size_t write(std::span<packet> packets) noexcept {
+        std::size_t taken = 0;
+        for (packet const& p : packets) {
+            if (session_ == nullptr || p.length == 0 || p.length > max_packet_bytes) continue;
+            byte* const to = wintun().allocate(session_, p.length);
+            if (to == nullptr) break;
+            std::memcpy(to, p.buffer + p.offset, p.length);
+            wintun().send(session_, to);
+            ++taken;
+        }
+        return taken;
+    }
+
+    /// Bytes of the longest packet that did not fit its window since the MTU was last set or read; 0: all did fit.
+    std::size_t longest_cut() const noexcept { return longest_cut_; }
+
+private:
+    static constexpr std::size_t max_name_bytes = 32;
+    static constexpr int max_cut = 256; ///< packets that one `read` drops
+
+    wintun_functions const& wintun() const noexcept { return library_.functions(); }
+
+    api_detail::interface_row row_of(int kind) const noexcept {
+        api_detail::interface_row row{};
+        row.family = static_cast<std::uint16_t>(kind);
+        row.luid = luid_;
+        return row;
+    }
+
+    static status not_ok(status found) noexcept { return found == status::ok ? status::io_error : found; }
+
+    static status refused(int error, std::string_view name, error_text& why) noexcept {
+        status const found = not_ok(status_of(error));
+        if (found == status::no_permission)
+            why.set("cannot create adapter `", name, "`: run this program as an administrator");
+        else if (found == status::address_in_use)
+            why.set("an adapter `", name, "` exists already: choose another name");
+        else why.set("cannot create adapter `", name, "`: ", Calls::text_of(error).view());
+        return found;
+    }
+
+    void swap(basic_tun& other) noexcept {
+        std::swap(library_, other.library_);
+        std::swap(adapter_, other.adapter_);
+        std::swap(session_, other.session_);
+        std::swap(event_, other.event_);
+        std::swap(luid_, other.luid_);
+        std::swap(mtu_, other.mtu_);
+        std::swap(longest_cut_, other.longest_cut_);
+        std::swap(name_, other.name_);
+    }
+
+    basic_wintun<Calls> library_{}; ///< outlives adapter and session
+    void* adapter_ = nullptr;
+    void* session_ = nullptr;
+    void* event_ = nullptr; ///< the session's own
+    std::uint64_t luid_ = 0;
+    std::size_t mtu_ = 0;
+    std::size_t longest_cut_ = 0;
+    char name_[max_name_bytes + 1] = {};
+};
+
+/// The TUN device of a Windows host.
+using tun = basic_tun<>;
+static_assert(tun_device<tun>);
+static_assert(tun_device_with_longest_cut<tun>);
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// UDP over IPv4 and IPv6 on one port. An answer leaves from the address that its peer has sent to. Where Windows can,
+// several datagrams are one message (USO, URO). Folder: os/windows/udp. One thread at a time. Link: ws2_32.
+#ifndef WG_OS_WINDOWS_UDP_UDP_HPP
+#define WG_OS_WINDOWS_UDP_UDP_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Opens the sockets of one UDP port (Winsock 2). Folder: os/windows/udp. One thread at a time.
+#ifndef WG_OS_WINDOWS_UDP_SOCKETS_HPP
+#define WG_OS_WINDOWS_UDP_SOCKETS_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Errors of Windows as a status and as a text. Folder: os/windows. Any thread.
+#ifndef WG_OS_WINDOWS_ERROR_HPP
+#define WG_OS_WINDOWS_ERROR_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The functions, structures and numbers of Windows that os/windows uses, declared here. <windows.h> would bring
+// thousands of macros into each program, and what a program defines before it would change these headers. Folder:
+// os/windows. Thread rules are those of Windows.
+//
+// Each function has a name of its own in C++ and the name of Windows for the linker, so a program may include the
+// headers of Windows before or after these. The declarations are for 64-bit Windows, where all functions have the same
+// calling convention. They also compile on Linux, where tests replace the calls. tests/windows/layout.cpp compares them
+// with the headers of Windows.
+#ifndef WG_OS_WINDOWS_API_HPP
+#define WG_OS_WINDOWS_API_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows { namespace api_detail {
+
+using handle = void*;                 // HANDLE
+using socket_handle = std::uintptr_t; // SOCKET
+using wide = char16_t;                // WCHAR
+using function = void (*)() noexcept; // FARPROC
+using thread_start = std::uint32_t (*)(void* context) noexcept;
+
+inline constexpr socket_handle no_socket = ~socket_handle{0}; // INVALID_SOCKET
+inline constexpr std::size_t page_bytes = 4096;               // of x64 and arm64
+
+// Error numbers.
+inline constexpr int error_file_not_found = 2;
+inline constexpr int error_path_not_found = 3;
+inline constexpr int error_access_denied = 5;
+inline constexpr int error_not_enough_memory = 8;
+inline constexpr int error_invalid_data = 13;
+inline constexpr int error_out_of_memory = 14;
+inline constexpr int error_end_of_file = 38; // ERROR_HANDLE_EOF
+inline constexpr int error_not_supported = 50;
+inline constexpr int error_invalid_parameter = 87;
+inline constexpr int error_buffer_overflow = 111;
+inline constexpr int error_call_not_implemented = 120;
+inline constexpr int error_module_not_found = 126;
+inline constexpr int error_procedure_not_found = 127;
+inline constexpr int error_already_exists = 183;
+inline constexpr int error_bad_image = 193; // ERROR_BAD_EXE_FORMAT
+inline constexpr int error_no_more_items = 259;
+inline constexpr int error_not_found = 1168;
+inline constexpr int error_privilege_not_held = 1314;
+inline constexpr int error_no_system_resources = 1450;
+inline constexpr int error_working_set_quota = 1453;
+inline constexpr int error_object_already_exists = 5010;
+inline constexpr int wsa_bad_handle = 10009;
+inline constexpr int wsa_access = 10013;
+inline constexpr int wsa_fault = 10014;
+inline constexpr int wsa_invalid = 10022;
+inline constexpr int wsa_too_many_files = 10024;
+inline constexpr int wsa_would_block = 10035;
+inline constexpr int wsa_not_socket = 10038;
+inline constexpr int wsa_message_size = 10040;
+inline constexpr int wsa_no_protocol_option = 10042;
+inline constexpr int wsa_protocol_not_supported = 10043;
+inline constexpr int wsa_operation_not_supported = 10045;
+inline constexpr int wsa_family_not_supported = 10047;
+inline constexpr int wsa_address_in_use = 10048;
+inline constexpr int wsa_address_not_available = 10049;
+inline constexpr int wsa_network_unreachable = 10051;
+inline constexpr int wsa_network_reset = 10052;
+inline constexpr int wsa_connection_reset = 10054;
+inline constexpr int wsa_no_buffers = 10055;
+inline constexpr int wsa_host_unreachable = 10065;
+
+// Memory.
+inline constexpr std::uint32_t mem_commit = 0x1000;
+inline constexpr std::uint32_t mem_reserve = 0x2000;
+inline constexpr std::uint32_t mem_release = 0x8000;
+inline constexpr std::uint32_t page_no_access = 0x01;
+inline constexpr std::uint32_t page_read_write = 0x04;
+
+// Sockets.
+inline constexpr int family_v4 = 2;  // AF_INET
+inline constexpr int family_v6 = 23; // AF_INET6
+inline constexpr int level_socket = 0xffff;
+inline constexpr int level_v4 = 0;          // IPPROTO_IP
+inline constexpr int level_v6 = 41;         // IPPROTO_IPV6
+inline constexpr int level_udp = 17;        // IPPROTO_UDP
+inline constexpr int option_exclusive = -5; // SO_EXCLUSIVEADDRUSE
+inline constexpr int option_send_buffer = 0x1001;
+inline constexpr int option_receive_buffer = 0x1002;
+inline constexpr int option_v6_only = 27;
+// These have the same number for IPv4 and for IPv6.
+inline constexpr int option_packet_info = 19; // IP_PKTINFO, IPV6_PKTINFO: option and control message
+inline constexpr int option_unicast_if = 31;  // IP_UNICAST_IF, IPV6_UNICAST_IF
+inline constexpr int option_receive_tos = 40; // IP_RECVTOS, IPV6_RECVTCLASS
+inline constexpr int option_ecn = 50;         // IP_ECN, IPV6_ECN: option and control message
+inline constexpr int control_tos_v4 = 3;      // IP_TOS
+inline constexpr int control_tos_v6 = 39;     // IPV6_TCLASS
+inline constexpr int option_segment = 2;      // UDP_SEND_MSG_SIZE: option and control message
+inline constexpr int option_coalesce = 3;     // UDP_RECV_MAX_COALESCED_SIZE; as a control message UDP_COALESCED_INFO
+inline constexpr std::uint32_t message_is_cut = 0x0100;            // MSG_TRUNC
+inline constexpr std::uint32_t control_non_blocking = 0x8004667e;  // FIONBIO
+inline constexpr std::uint32_t control_reset = 0x9800000c;         // SIO_UDP_CONNRESET
+inline constexpr std::uint32_t control_net_reset = 0x9800000f;     // SIO_UDP_NETRESET
+inline constexpr std::uint32_t control_find_function = 0xc8000006; // SIO_GET_EXTENSION_FUNCTION_POINTER
+inline constexpr int event_read = 1;                               // FD_READ
+inline constexpr short poll_write = 0x10;                          // POLLWRNORM
+
+// The first members of each structure have its name in Windows.
+struct address_v4 { // SOCKADDR_IN
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    alignas(4) byte address[4];
+    byte zero[8];
+};
+struct address_v6 { // SOCKADDR_IN6
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    std::uint32_t flow;
+    byte address[16];
+    std::uint32_t scope;
+};
+union socket_address { // SOCKADDR_INET
+    std::uint16_t family;
+    address_v4 v4;
+    address_v6 v6;
+};
+struct piece { // WSABUF
+    std::uint32_t size;
+    byte* data;
+};
+struct message { // WSAMSG
+    socket_address* name;
+    std::int32_t name_bytes;
+    piece* pieces;
+    std::uint32_t piece_count;
+    piece control;
+    std::uint32_t flags;
+};
+struct control_header { // WSACMSGHDR
+    std::size_t size;   // of this header and the value
+    std::int32_t level;
+    std::int32_t type;
+};
+struct packet_info_v4 { // IN_PKTINFO
+    byte address[4];
+    std::uint32_t interface_index;
+};
+struct packet_info_v6 { // IN6_PKTINFO
+    byte address[16];
+    std::uint32_t interface_index;
+};
+struct guid { // GUID
+    std::uint32_t a;
+    std::uint16_t b, c;
+    byte d[8];
+};
+struct poll_entry { // WSAPOLLFD
+    socket_handle socket;
+    short wanted;
+    short found;
+};
+using send_function = int (*)(socket_handle, message*, std::uint32_t flags, std::uint32_t* sent, void* overlapped,
+                              void* completion) noexcept; // LPFN_WSASENDMSG
+using receive_function = int (*)(socket_handle, message*, std::uint32_t* received, void* overlapped,
+                                 void* completion) noexcept; // LPFN_WSARECVMSG
+inline constexpr guid send_function_id = {0xa441e712, 0x754f, 0x43ca, {0x84, 0xa7, 0x0d, 0xee, 0x44, 0xcf, 0x60, 0x6d}};
+inline constexpr guid receive_function_id = {
+    0xf689d7c8, 0x6f1f, 0x436b, {0x8a, 0x53, 0xe5, 0x4f, 0xe3, 0x51, 0xc3, 0x22}};
+
+// Interfaces and routes.
+struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not used
+    std::uint16_t family;
+    std::uint64_t luid;
+    std::uint32_t index;
+    byte unused[124];
+    std::uint32_t site_prefix_bits;
+    std::uint32_t metric;
+    std::uint32_t mtu;
+    byte unused_end[12];
+};
+struct prefix { // IP_ADDRESS_PREFIX
+    socket_address address;
+    byte bits;
+};
+struct route_row { // MIB_IPFORWARD_ROW2, without the members that are not used
+    std::uint64_t luid;
+    std::uint32_t index;
+    prefix destination;
+    socket_address next_hop;
+    byte unused[12];
+    std::uint32_t metric;
+    byte unused_end[16];
+};
+struct route_table { // MIB_IPFORWARD_TABLE2
+    std::uint32_t count;
+    route_row first;
+};
+
+// Where LoadLibraryExW looks: in the program's directory, and in that of Windows. Others could be written to by others.
+inline constexpr std::uint32_t load_from_safe_places = 0x200 | 0x800;
+
+// Waiting.
+inline constexpr std::uint32_t wait_object_0 = 0;
+inline constexpr std::uint32_t wait_timeout = 258;
+inline constexpr std::uint32_t wait_failed = 0xffffffff;
+inline constexpr std::uint32_t wait_forever = 0xffffffff;
+inline constexpr std::size_t max_wait_objects = 64;
+
+inline constexpr std::uint32_t preferred_random_source = 2;    // BCRYPT_USE_SYSTEM_PREFERRED_RNG
+inline constexpr std::uint16_t all_processor_groups = 0xffff;  // ALL_PROCESSOR_GROUPS
+inline constexpr std::uint32_t message_from_system = 0x1200;   // FORMAT_MESSAGE_FROM_SYSTEM, ..._IGNORE_INSERTS
+inline constexpr std::uint32_t stack_is_reservation = 0x10000; // STACK_SIZE_PARAM_IS_A_RESERVATION
+
+// clang-format off
+handle create_event(void* security, int manual_reset, int set, wide const* name) noexcept __asm__("CreateEventW");
+int set_event(handle event) noexcept __asm__("SetEvent");
+int reset_event(handle event) noexcept __asm__("ResetEvent");
+int close_handle(handle object) noexcept __asm__("CloseHandle");
+std::uint32_t wait_for_one(handle object, std::uint32_t milliseconds) noexcept __asm__("WaitForSingleObject");
+std::uint32_t wait_for_many(std::uint32_t count, handle const* objects, int all, std::uint32_t milliseconds) noexcept
+    __asm__("WaitForMultipleObjects");
+std::uint32_t last_error() noexcept __asm__("GetLastError");
+handle loaded_module(wide const* name) noexcept __asm__("GetModuleHandleW");
+function find_function(handle module, char const* name) noexcept __asm__("GetProcAddress");
+std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
+                             char* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageA");
+std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
+std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
+    __asm__("BCryptGenRandom");
+void* allocate_pages(void* at, std::size_t size, std::uint32_t kind, std::uint32_t protection) noexcept
+    __asm__("VirtualAlloc");
+int free_pages(void* at, std::size_t size, std::uint32_t kind) noexcept __asm__("VirtualFree");
+int lock_pages(void* at, std::size_t size) noexcept __asm__("VirtualLock");
+handle current_process() noexcept __asm__("GetCurrentProcess");
+int get_working_set(handle process, std::size_t* least, std::size_t* most) noexcept
+    __asm__("GetProcessWorkingSetSize");
+int set_working_set(handle process, std::size_t least, std::size_t most) noexcept __asm__("SetProcessWorkingSetSize");
+void lock_exclusive(void** lock) noexcept __asm__("AcquireSRWLockExclusive");
+void unlock_exclusive(void** lock) noexcept __asm__("ReleaseSRWLockExclusive");
+int wait_on_address(void volatile const* at, void const* old, std::size_t size, std::uint32_t milliseconds) noexcept
+    __asm__("WaitOnAddress");
+void wake_all(void const* at) noexcept __asm__("WakeByAddressAll");
+handle create_thread(void* security, std::size_t stack_bytes, thread_start start, void* context, std::uint32_t flags,
+                     std::uint32_t* id) noexcept __asm__("CreateThread");
+int switch_to_thread() noexcept __asm__("SwitchToThread");
+std::uint32_t processor_count(std::uint16_t group) noexcept __asm__("GetActiveProcessorCount");
+int start_sockets(std::uint16_t version, void* data) noexcept __asm__("WSAStartup");
+int stop_sockets() noexcept __asm__("WSACleanup");
+int last_socket_error() noexcept __asm__("WSAGetLastError");
+socket_handle open_socket(int family, int type, int protocol, void* information, std::uint32_t group,
+                          std::uint32_t flags) noexcept __asm__("WSASocketW");
+int close_socket(socket_handle socket) noexcept __asm__("closesocket");
+int bind_socket(socket_handle socket, socket_address const* where, int size) noexcept __asm__("bind");
+int socket_name(socket_handle socket, socket_address* where, int* size) noexcept __asm__("getsockname");
+int set_socket_option(socket_handle socket, int level, int name, void const* value, int size) noexcept
+    __asm__("setsockopt");
+int get_socket_option(socket_handle socket, int level, int name, void* value, int* size) noexcept
+    __asm__("getsockopt");
+int control_socket(socket_handle socket, std::uint32_t code, void const* in, std::uint32_t in_bytes, void* out,
+                   std::uint32_t out_bytes, std::uint32_t* returned, void* overlapped, void* completion) noexcept
+    __asm__("WSAIoctl");
+int select_events(socket_handle socket, handle event, std::int32_t which) noexcept __asm__("WSAEventSelect");
+int poll_sockets(poll_entry* entries, std::uint32_t count, int milliseconds) noexcept __asm__("WSAPoll");
+handle load_library(wide const* name, handle reserved, std::uint32_t flags) noexcept __asm__("LoadLibraryExW");
+int free_library(handle library) noexcept __asm__("FreeLibrary");
+std::uint32_t get_interface(interface_row* row) noexcept __asm__("GetIpInterfaceEntry");
+std::uint32_t set_interface(interface_row* row) noexcept __asm__("SetIpInterfaceEntry");
+std::uint32_t get_routes(std::uint16_t family, route_table** table) noexcept __asm__("GetIpForwardTable2");
+void free_table(void* table) noexcept __asm__("FreeMibTable");
 // clang-format on
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
@@ -32889,12 +34694,13 @@ public:
     /// buffer has length 0. Returns: the number of datagrams; `io_error` if a socket cannot be used.
     result<std::size_t> receive(std::span<datagram> datagrams) noexcept {
         if (datagrams.empty() || port_ == 0) return std::size_t{0};
-        Calls::reset_event(event_); // first, so that a datagram that arrives from here on sets it
         v6_first_ = !v6_first_;
         std::size_t filled = 0;
         bool usable = true;
         for (bool const v6 : {v6_first_, !v6_first_})
             usable = receive_from(v6 ? v6_ : v4_, datagrams, filled) && usable;
+        if (filled == datagrams.size()) Calls::set_event(event_); // there may be more
+        else usable = watch_again() && usable;
         if (!usable && filled == 0) return status::io_error;
         return filled;
     }
@@ -33025,8 +34831,8 @@ private:
         return parts.size();
     }
 
-    /// Reads one socket until it is empty or the span is full, and counts in `filled`. Afterwards the event is set if
-    /// the socket may have more. Returns: false if the socket cannot be used.
+    /// Reads one socket until it is empty or the span is full, and counts in `filled`. An error of a datagram that
+    /// was sent earlier counts as an empty socket. Returns: false if the socket cannot be used.
     bool receive_from(socket const& s, std::span<datagram> datagrams, std::size_t& filled) noexcept {
         if (!s) return true;
         for (int errors = 0; filled < datagrams.size() && errors < max_errors;) {
@@ -33047,11 +34853,7 @@ private:
                 ++errors; // of a datagram that was sent earlier
                 continue;
             }
-            if (!received && error != api_detail::wsa_message_size) {
-                // An error of a datagram that was sent earlier counts as an empty socket. This call sets the event if a
-                // datagram has arrived in between.
-                return !is_unusable(error) && Calls::watch(s.get(), event_) == 0;
-            }
+            if (!received && error != api_detail::wsa_message_size) return !is_unusable(error);
             bool const whole = received && (m.flags & api_detail::message_is_cut) == 0;
             d.length = whole ? size : 0;
             d.where.remote = udp_detail::read_address(address, m.name_bytes);
@@ -33059,8 +34861,17 @@ private:
             d.why = status::ok;
             ++filled;
         }
-        Calls::set_event(event_);
         return true;
+    }
+
+    /// Resets the event. Windows has set it once more for each datagram that waited behind another one. The calls after
+    /// that set it if a datagram has arrived in the meantime. Returns: false if a socket cannot be used.
+    bool watch_again() noexcept {
+        Calls::reset_event(event_);
+        bool usable = true;
+        for (socket const* s : {&v4_, &v6_})
+            if (*s && Calls::watch(s->get(), event_) != 0) usable = false;
+        return usable;
     }
 
     bool started_; ///< Winsock
@@ -33122,15 +34933,22 @@ inline constexpr std::size_t page_bytes = 4096;               // of x64 and arm6
 
 // Error numbers.
 inline constexpr int error_file_not_found = 2;
+inline constexpr int error_path_not_found = 3;
 inline constexpr int error_access_denied = 5;
 inline constexpr int error_not_enough_memory = 8;
+inline constexpr int error_invalid_data = 13;
 inline constexpr int error_out_of_memory = 14;
+inline constexpr int error_end_of_file = 38; // ERROR_HANDLE_EOF
 inline constexpr int error_not_supported = 50;
 inline constexpr int error_invalid_parameter = 87;
+inline constexpr int error_buffer_overflow = 111;
 inline constexpr int error_call_not_implemented = 120;
 inline constexpr int error_module_not_found = 126;
 inline constexpr int error_procedure_not_found = 127;
 inline constexpr int error_already_exists = 183;
+inline constexpr int error_bad_image = 193; // ERROR_BAD_EXE_FORMAT
+inline constexpr int error_no_more_items = 259;
+inline constexpr int error_not_found = 1168;
 inline constexpr int error_privilege_not_held = 1314;
 inline constexpr int error_no_system_resources = 1450;
 inline constexpr int error_working_set_quota = 1453;
@@ -33194,7 +35012,7 @@ inline constexpr short poll_write = 0x10;                          // POLLWRNORM
 struct address_v4 { // SOCKADDR_IN
     std::uint16_t family;
     std::uint16_t port; // big-endian
-    byte address[4];
+    alignas(4) byte address[4];
     byte zero[8];
 };
 struct address_v6 { // SOCKADDR_IN6
@@ -33251,6 +35069,38 @@ using receive_function = int (*)(socket_handle, message*, std::uint32_t* receive
 inline constexpr guid send_function_id = {0xa441e712, 0x754f, 0x43ca, {0x84, 0xa7, 0x0d, 0xee, 0x44, 0xcf, 0x60, 0x6d}};
 inline constexpr guid receive_function_id = {
     0xf689d7c8, 0x6f1f, 0x436b, {0x8a, 0x53, 0xe5, 0x4f, 0xe3, 0x51, 0xc3, 0x22}};
+
+// Interfaces and routes.
+struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not used
+    std::uint16_t family;
+    std::uint64_t luid;
+    std::uint32_t index;
+    byte unused[124];
+    std::uint32_t site_prefix_bits;
+    std::uint32_t metric;
+    std::uint32_t mtu;
+    byte unused_end[12];
+};
+struct prefix { // IP_ADDRESS_PREFIX
+    socket_address address;
+    byte bits;
+};
+struct route_row { // MIB_IPFORWARD_ROW2, without the members that are not used
+    std::uint64_t luid;
+    std::uint32_t index;
+    prefix destination;
+    socket_address next_hop;
+    byte unused[12];
+    std::uint32_t metric;
+    byte unused_end[16];
+};
+struct route_table { // MIB_IPFORWARD_TABLE2
+    std::uint32_t count;
+    route_row first;
+};
+
+// Where LoadLibraryExW looks: in the program's directory, and in that of Windows. Others could be written to by others.
+inline constexpr std::uint32_t load_from_safe_places = 0x200 | 0x800;
 
 // Waiting.
 inline constexpr std::uint32_t wait_object_0 = 0;
@@ -33315,6 +35165,12 @@ int control_socket(socket_handle socket, std::uint32_t code, void const* in, std
     __asm__("WSAIoctl");
 int select_events(socket_handle socket, handle event, std::int32_t which) noexcept __asm__("WSAEventSelect");
 int poll_sockets(poll_entry* entries, std::uint32_t count, int milliseconds) noexcept __asm__("WSAPoll");
+handle load_library(wide const* name, handle reserved, std::uint32_t flags) noexcept __asm__("LoadLibraryExW");
+int free_library(handle library) noexcept __asm__("FreeLibrary");
+std::uint32_t get_interface(interface_row* row) noexcept __asm__("GetIpInterfaceEntry");
+std::uint32_t set_interface(interface_row* row) noexcept __asm__("SetIpInterfaceEntry");
+std::uint32_t get_routes(std::uint16_t family, route_table** table) noexcept __asm__("GetIpForwardTable2");
+void free_table(void* table) noexcept __asm__("FreeMibTable");
 // clang-format on
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
@@ -33584,14 +35440,16 @@ using windows::clock;
 using windows::random;
 using windows::secret_region;
 using windows::threads;
+using windows::tun;
 using windows::udp;
 using windows::waiter;
 
-/// The policies of this platform. There is no TUN device yet.
+/// The policies of this platform.
 struct host {
     using clock_source = os::clock;          ///< models `clock_source`
     using random_source = os::random;        ///< models `random_source`
     using secret_region = os::secret_region; ///< holds a device's keys
+    using tun_device = os::tun;              ///< models `tun_device`
     using udp_socket = os::udp;              ///< models `udp_socket`
     using waiter = os::waiter;               ///< models `waiter`
 };

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 // Includes the folder of the platform that is compiled for. No other header tests for the platform. Folder: os.
 //
-// `wg::os::host` names the types that `wg::default_policies` takes from the platform: all on Linux, all but the TUN
-// device on 64-bit Windows, none on other platforms. The folder bare/, for boards without an operating system, compiles
-// everywhere.
+// `wg::os::host` names the types that `wg::default_policies` takes from the platform: all on Linux and on 64-bit
+// Windows, none on other platforms. The folder bare/, for boards without an operating system, compiles everywhere.
 #ifndef WG_OS_OS_HPP
 #define WG_OS_OS_HPP
 
@@ -58,9 +57,12 @@ struct host {
 #include "windows/clock.hpp"
 #include "windows/error.hpp"
 #include "windows/handle.hpp"
+#include "windows/net/default_route.hpp"
+#include "windows/net/interface_calls.hpp"
 #include "windows/random.hpp"
 #include "windows/secret_region.hpp"
 #include "windows/threads.hpp"
+#include "windows/tun/tun.hpp"
 #include "windows/udp/udp.hpp"
 #include "windows/waiter.hpp"
 
@@ -70,14 +72,16 @@ using windows::clock;
 using windows::random;
 using windows::secret_region;
 using windows::threads;
+using windows::tun;
 using windows::udp;
 using windows::waiter;
 
-/// The policies of this platform. There is no TUN device yet.
+/// The policies of this platform.
 struct host {
     using clock_source = os::clock;          ///< models `clock_source`
     using random_source = os::random;        ///< models `random_source`
     using secret_region = os::secret_region; ///< holds a device's keys
+    using tun_device = os::tun;              ///< models `tun_device`
     using udp_socket = os::udp;              ///< models `udp_socket`
     using waiter = os::waiter;               ///< models `waiter`
 };

@@ -25,15 +25,22 @@ inline constexpr std::size_t page_bytes = 4096;               // of x64 and arm6
 
 // Error numbers.
 inline constexpr int error_file_not_found = 2;
+inline constexpr int error_path_not_found = 3;
 inline constexpr int error_access_denied = 5;
 inline constexpr int error_not_enough_memory = 8;
+inline constexpr int error_invalid_data = 13;
 inline constexpr int error_out_of_memory = 14;
+inline constexpr int error_end_of_file = 38; // ERROR_HANDLE_EOF
 inline constexpr int error_not_supported = 50;
 inline constexpr int error_invalid_parameter = 87;
+inline constexpr int error_buffer_overflow = 111;
 inline constexpr int error_call_not_implemented = 120;
 inline constexpr int error_module_not_found = 126;
 inline constexpr int error_procedure_not_found = 127;
 inline constexpr int error_already_exists = 183;
+inline constexpr int error_bad_image = 193; // ERROR_BAD_EXE_FORMAT
+inline constexpr int error_no_more_items = 259;
+inline constexpr int error_not_found = 1168;
 inline constexpr int error_privilege_not_held = 1314;
 inline constexpr int error_no_system_resources = 1450;
 inline constexpr int error_working_set_quota = 1453;
@@ -97,7 +104,7 @@ inline constexpr short poll_write = 0x10;                          // POLLWRNORM
 struct address_v4 { // SOCKADDR_IN
     std::uint16_t family;
     std::uint16_t port; // big-endian
-    byte address[4];
+    alignas(4) byte address[4];
     byte zero[8];
 };
 struct address_v6 { // SOCKADDR_IN6
@@ -154,6 +161,38 @@ using receive_function = int (*)(socket_handle, message*, std::uint32_t* receive
 inline constexpr guid send_function_id = {0xa441e712, 0x754f, 0x43ca, {0x84, 0xa7, 0x0d, 0xee, 0x44, 0xcf, 0x60, 0x6d}};
 inline constexpr guid receive_function_id = {
     0xf689d7c8, 0x6f1f, 0x436b, {0x8a, 0x53, 0xe5, 0x4f, 0xe3, 0x51, 0xc3, 0x22}};
+
+// Interfaces and routes.
+struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not used
+    std::uint16_t family;
+    std::uint64_t luid;
+    std::uint32_t index;
+    byte unused[124];
+    std::uint32_t site_prefix_bits;
+    std::uint32_t metric;
+    std::uint32_t mtu;
+    byte unused_end[12];
+};
+struct prefix { // IP_ADDRESS_PREFIX
+    socket_address address;
+    byte bits;
+};
+struct route_row { // MIB_IPFORWARD_ROW2, without the members that are not used
+    std::uint64_t luid;
+    std::uint32_t index;
+    prefix destination;
+    socket_address next_hop;
+    byte unused[12];
+    std::uint32_t metric;
+    byte unused_end[16];
+};
+struct route_table { // MIB_IPFORWARD_TABLE2
+    std::uint32_t count;
+    route_row first;
+};
+
+// Where LoadLibraryExW looks: in the program's directory, and in that of Windows. Others could be written to by others.
+inline constexpr std::uint32_t load_from_safe_places = 0x200 | 0x800;
 
 // Waiting.
 inline constexpr std::uint32_t wait_object_0 = 0;
@@ -218,6 +257,12 @@ int control_socket(socket_handle socket, std::uint32_t code, void const* in, std
     __asm__("WSAIoctl");
 int select_events(socket_handle socket, handle event, std::int32_t which) noexcept __asm__("WSAEventSelect");
 int poll_sockets(poll_entry* entries, std::uint32_t count, int milliseconds) noexcept __asm__("WSAPoll");
+handle load_library(wide const* name, handle reserved, std::uint32_t flags) noexcept __asm__("LoadLibraryExW");
+int free_library(handle library) noexcept __asm__("FreeLibrary");
+std::uint32_t get_interface(interface_row* row) noexcept __asm__("GetIpInterfaceEntry");
+std::uint32_t set_interface(interface_row* row) noexcept __asm__("SetIpInterfaceEntry");
+std::uint32_t get_routes(std::uint16_t family, route_table** table) noexcept __asm__("GetIpForwardTable2");
+void free_table(void* table) noexcept __asm__("FreeMibTable");
 // clang-format on
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.

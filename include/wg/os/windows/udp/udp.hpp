@@ -118,12 +118,13 @@ public:
     /// buffer has length 0. Returns: the number of datagrams; `io_error` if a socket cannot be used.
     result<std::size_t> receive(std::span<datagram> datagrams) noexcept {
         if (datagrams.empty() || port_ == 0) return std::size_t{0};
-        Calls::reset_event(event_); // first, so that a datagram that arrives from here on sets it
         v6_first_ = !v6_first_;
         std::size_t filled = 0;
         bool usable = true;
         for (bool const v6 : {v6_first_, !v6_first_})
             usable = receive_from(v6 ? v6_ : v4_, datagrams, filled) && usable;
+        if (filled == datagrams.size()) Calls::set_event(event_); // there may be more
+        else usable = watch_again() && usable;
         if (!usable && filled == 0) return status::io_error;
         return filled;
     }
@@ -254,8 +255,8 @@ private:
         return parts.size();
     }
 
-    /// Reads one socket until it is empty or the span is full, and counts in `filled`. Afterwards the event is set if
-    /// the socket may have more. Returns: false if the socket cannot be used.
+    /// Reads one socket until it is empty or the span is full, and counts in `filled`. An error of a datagram that
+    /// was sent earlier counts as an empty socket. Returns: false if the socket cannot be used.
     bool receive_from(socket const& s, std::span<datagram> datagrams, std::size_t& filled) noexcept {
         if (!s) return true;
         for (int errors = 0; filled < datagrams.size() && errors < max_errors;) {
@@ -276,11 +277,7 @@ private:
                 ++errors; // of a datagram that was sent earlier
                 continue;
             }
-            if (!received && error != api_detail::wsa_message_size) {
-                // An error of a datagram that was sent earlier counts as an empty socket. This call sets the event if a
-                // datagram has arrived in between.
-                return !is_unusable(error) && Calls::watch(s.get(), event_) == 0;
-            }
+            if (!received && error != api_detail::wsa_message_size) return !is_unusable(error);
             bool const whole = received && (m.flags & api_detail::message_is_cut) == 0;
             d.length = whole ? size : 0;
             d.where.remote = udp_detail::read_address(address, m.name_bytes);
@@ -288,8 +285,17 @@ private:
             d.why = status::ok;
             ++filled;
         }
-        Calls::set_event(event_);
         return true;
+    }
+
+    /// Resets the event. Windows has set it once more for each datagram that waited behind another one. The calls after
+    /// that set it if a datagram has arrived in the meantime. Returns: false if a socket cannot be used.
+    bool watch_again() noexcept {
+        Calls::reset_event(event_);
+        bool usable = true;
+        for (socket const* s : {&v4_, &v6_})
+            if (*s && Calls::watch(s->get(), event_) != 0) usable = false;
+        return usable;
     }
 
     bool started_; ///< Winsock

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: BSL-1.0
+// A network adapter of Wintun, through which the host sends packets into the tunnel and receives packets from it
+// (https://www.wintun.net). Folder: os/windows/tun. One thread at a time. Link: iphlpapi.
+#ifndef WG_OS_WINDOWS_TUN_TUN_HPP
+#define WG_OS_WINDOWS_TUN_TUN_HPP
+
+#include "../../../base/limits.hpp"
+#include "../../../policy.hpp"
+#include "wintun.hpp"
+
+#include <algorithm>
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// Whether `name` can name an adapter: 1 to 32 letters, digits and `_=+.-`, as in WireGuard for Windows.
+constexpr bool is_adapter_name(std::string_view name) noexcept {
+    if (name.empty() || name.size() > 32) return false;
+    for (char const c : name) {
+        bool const letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        if (!letter && !(c >= '0' && c <= '9') && std::string_view("_=+.-").find(c) == std::string_view::npos)
+            return false;
+    }
+    return true;
+}
+
+/// Models `tun_device`. A test replaces `Calls`.
+template <class Calls = tun_calls> class basic_tun {
+public:
+    /// Bytes that `write` needs before a packet.
+    static constexpr std::size_t headroom = 0;
+    static constexpr std::uint32_t ring_bytes = std::uint32_t{8} << 20; ///< of each of the two rings
+    static constexpr std::size_t max_packet_bytes = 65535;              ///< that the rings take
+
+    /// Has no adapter; `open` returns an object that has one.
+    basic_tun() noexcept = default;
+    /// Takes over the adapter of `other`, which has none then.
+    basic_tun(basic_tun&& other) noexcept { swap(other); }
+    /// Removes its adapter and takes over that of `other`.
+    basic_tun& operator=(basic_tun&& other) noexcept {
+        basic_tun taken(std::move(other));
+        taken.swap(*this);
+        return *this;
+    }
+    basic_tun(basic_tun const&) = delete;
+    basic_tun& operator=(basic_tun const&) = delete;
+    ~basic_tun() {
+        if (session_ != nullptr) wintun().end_session(session_);
+        if (adapter_ != nullptr) wintun().close_adapter(adapter_);
+    }
+
+    /// Creates the adapter `name` with this MTU. Windows removes it when the object is destroyed or the process ends.
+    /// Returns: `invalid` if `name` cannot name an adapter; `address_in_use`; `no_permission` without the rights of an
+    /// administrator; `not_supported` without wintun.dll; the status of another error. `why` then says how to mend it.
+    static result<basic_tun> open(std::string_view name, error_text& why,
+                                  std::size_t mtu_bytes = default_mtu_bytes) noexcept {
+        if (!is_adapter_name(name)) {
+            why.set("`", name.substr(0, 40), "` cannot name an adapter: it takes 1 to 32 letters, digits and _=+.-");
+            return status::invalid;
+        }
+        basic_tun made;
+        if (status const loaded = made.library_.load(why); loaded != status::ok) return loaded;
+        std::copy(name.begin(), name.end(), made.name_);
+        char16_t wide_name[max_name_bytes + 1] = {};
+        std::copy(name.begin(), name.end(), wide_name);
+        made.adapter_ = made.wintun().create_adapter(wide_name, u"wg", nullptr);
+        if (made.adapter_ == nullptr) return refused(Calls::error(), name, why);
+        made.wintun().get_luid(made.adapter_, &made.luid_);
+        made.session_ = made.wintun().start_session(made.adapter_, ring_bytes);
+        if (made.session_ == nullptr) {
+            int const error = Calls::error();
+            why.set("cannot start the session of adapter `", name, "`: ", Calls::text_of(error).view());
+            return not_ok(status_of(error));
+        }
+        made.event_ = made.wintun().read_event(made.session_);
+        made.mtu_ = mtu_bytes; // where Wine cannot set it
+        if (int const error = made.set_mtu(mtu_bytes); error != 0 && error != api_detail::error_call_not_implemented) {
+            why.set("cannot set the MTU of `", name, "` to ", mtu_bytes, ": ", Calls::text_of(error).view());
+            return not_ok(status_of(error));
+        }
+        return made;
+    }
+
+    /// The event for a waiter: set when a packet waits or the adapter is gone. A wait resets it; `read` sets it again
+    /// if it leaves packets behind. Null without an adapter.
+    void* event() const noexcept { return event_; }
+    /// The adapter's name.
+    char const* name() const noexcept { return name_; }
+    /// The number by which Windows identifies the interface (NET_LUID); 0 without an adapter.
+    std::uint64_t luid() const noexcept { return luid_; }
+
+    /// The MTU in bytes that `set_mtu` or `refresh_mtu` found; 0: it is not known.
+    std::size_t mtu() const noexcept { return mtu_; }
+
+    /// Asks Windows for the MTU: the smaller one of IPv4 and IPv6, where the interface has both. Returns: false if
+    /// Windows has no such interface any more.
+    bool refresh_mtu() noexcept {
+        std::size_t found = 0;
+        for (int const kind : {api_detail::family_v4, api_detail::family_v6}) {
+            api_detail::interface_row row = row_of(kind);
+            if (Calls::get_interface(row) != 0) continue;
+            if (found == 0 || row.mtu < found) found = row.mtu;
+        }
+        if (found == 0) return false;
+        mtu_ = found;
+        longest_cut_ = 0;
+        return true;
+    }
+
+    /// Sets the MTU for IPv4 and IPv6. A host without one of them is no error. Returns: 0 or the error number.
+    int set_mtu(std::size_t mtu_bytes) noexcept {
+        int first_error = 0;
+        bool has_any = false;
+        for (int const kind : {api_detail::family_v4, api_detail::family_v6}) {
+            api_detail::interface_row row = row_of(kind);
+            int error = Calls::get_interface(row);
+            if (error == api_detail::error_not_found || error == api_detail::error_file_not_found) continue;
+            if (error == 0) {
+                row.mtu = converted<std::uint32_t>(mtu_bytes);
+                if (kind == api_detail::family_v4) row.site_prefix_bits = 0; // else Windows refuses the row
+                error = Calls::set_interface(row);
+            }
+            has_any = has_any || error == 0;
+            if (error != 0 && first_error == 0) first_error = error;
+        }
+        if (first_error != 0) return first_error;
+        if (!has_any) return api_detail::error_not_found;
+        mtu_ = mtu_bytes;
+        longest_cut_ = 0;
+        return 0;
+    }
+
+    /// Reads packets of the host into the windows. Drops a packet that is longer than its window. Never blocks.
+    /// Returns: the number of packets; `gone` if the adapter was removed or its ring is damaged; `io_error` for other
+    /// errors.
+    result<std::size_t> read(std::span<packet> packets) noexcept {
+        if (session_ == nullptr) return status::gone;
+        std::size_t count = 0;
+        for (int cut = 0; count < packets.size() && cut < max_cut;) {
+            std::uint32_t size = 0;
+            byte* const from = wintun().receive(session_, &size);
+            if (from == nullptr) {
+                int const error = Calls::error();
+                if (count != 0 || error == api_detail::error_no_more_items) return count;
+                bool const ended = error == api_detail::error_end_of_file || error == api_detail::error_invalid_data;
+                return ended ? status::gone : status::io_error;
+            }
+            packet& p = packets[count];
+            if (size <= p.capacity - p.offset) {
+                std::memcpy(p.buffer + p.offset, from, size);
+                p.length = size;
+                ++count;
+            } else {
+                longest_cut_ = (std::max)(longest_cut_, std::size_t{size});
+                ++cut;
+            }
+            wintun().release(session_, from);
+        }
+        // Wintun sets its event only after a `receive` that found the ring empty.
+        if (!packets.empty()) Calls::set_event(event_);
+        return count;
+    }
+
+    /// Passes packets to the host. Never blocks; when the ring is full, the rest is dropped. Empty packets, and packets
+    /// that are longer than `max_packet_bytes`, are dropped. Returns: the number of packets that the ring took.
+    std::size_t write(std::span<packet> packets) noexcept {
+        std::size_t taken = 0;
+        for (packet const& p : packets) {
+            if (session_ == nullptr || p.length == 0 || p.length > max_packet_bytes) continue;
+            byte* const to = wintun().allocate(session_, p.length);
+            if (to == nullptr) break;
+            std::memcpy(to, p.buffer + p.offset, p.length);
+            wintun().send(session_, to);
+            ++taken;
+        }
+        return taken;
+    }
+
+    /// Bytes of the longest packet that did not fit its window since the MTU was last set or read; 0: all did fit.
+    std::size_t longest_cut() const noexcept { return longest_cut_; }
+
+private:
+    static constexpr std::size_t max_name_bytes = 32;
+    static constexpr int max_cut = 256; ///< packets that one `read` drops
+
+    wintun_functions const& wintun() const noexcept { return library_.functions(); }
+
+    api_detail::interface_row row_of(int kind) const noexcept {
+        api_detail::interface_row row{};
+        row.family = static_cast<std::uint16_t>(kind);
+        row.luid = luid_;
+        return row;
+    }
+
+    static status not_ok(status found) noexcept { return found == status::ok ? status::io_error : found; }
+
+    static status refused(int error, std::string_view name, error_text& why) noexcept {
+        status const found = not_ok(status_of(error));
+        if (found == status::no_permission)
+            why.set("cannot create adapter `", name, "`: run this program as an administrator");
+        else if (found == status::address_in_use)
+            why.set("an adapter `", name, "` exists already: choose another name");
+        else why.set("cannot create adapter `", name, "`: ", Calls::text_of(error).view());
+        return found;
+    }
+
+    void swap(basic_tun& other) noexcept {
+        std::swap(library_, other.library_);
+        std::swap(adapter_, other.adapter_);
+        std::swap(session_, other.session_);
+        std::swap(event_, other.event_);
+        std::swap(luid_, other.luid_);
+        std::swap(mtu_, other.mtu_);
+        std::swap(longest_cut_, other.longest_cut_);
+        std::swap(name_, other.name_);
+    }
+
+    basic_wintun<Calls> library_{}; ///< outlives adapter and session
+    void* adapter_ = nullptr;
+    void* session_ = nullptr;
+    void* event_ = nullptr; ///< the session's own
+    std::uint64_t luid_ = 0;
+    std::size_t mtu_ = 0;
+    std::size_t longest_cut_ = 0;
+    char name_[max_name_bytes + 1] = {};
+};
+
+/// The TUN device of a Windows host.
+using tun = basic_tun<>;
+static_assert(tun_device<tun>);
+static_assert(tun_device_with_longest_cut<tun>);
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
