@@ -132,11 +132,16 @@ class Host:
 
     def settle(self):
         """Waits until the kernel uses every IPv6 address of the links that are up. Before that, packets to it are lost,
-        even with nodad: the kernel finishes the address in a work queue, late on a loaded machine."""
-        def tentative():
-            links = json.loads(self.ip('-j -6 addr show tentative') or '[]')
-            return [link['ifname'] for link in links if link and {'UP', 'LOWER_UP'} <= set(link['flags'])]
-        wait_until(lambda: not tentative(), what=f'the IPv6 addresses of {self} are ready')
+        even with nodad: the kernel finishes the address in a work queue, late on a loaded machine. Last it adds the
+        local route, a moment after the address is no longer tentative."""
+        def unready():
+            links = [link for link in json.loads(self.ip('-j -6 addr') or '[]')
+                     if link and {'UP', 'LOWER_UP'} <= set(link['flags']) and 'master' not in link]
+            routes = json.loads(self.ip('-j -6 route show table local type local') or '[]')
+            ready = {(route['dst'], route['dev']) for route in routes}
+            return [(a['local'], link['ifname']) for link in links for a in link['addr_info']
+                    if a.get('tentative') or (a['local'], link['ifname']) not in ready]
+        wait_until(lambda: not unready(), what=f'the IPv6 addresses of {self} are ready')
 
     def sysctl(self, key, value):
         self.run(['sh', '-c', f'echo {value} >/proc/sys/{key.replace(".", "/")}'])
