@@ -80,7 +80,7 @@ def links_lead_somewhere(path):
 
 
 def no_placeholder(path):
-    """Refuses a line that has only capital letters: it is a placeholder, and no text."""
+    """Refuses a line of a document that has only capital letters. No sentence of the documents has that form."""
     left = [line for line in path.read_text().splitlines() if re.fullmatch(r"[A-Z]{2,}(?:[ _][A-Z]+)*", line)]
     if left:
         raise Failed(f"a placeholder: {' '.join(left)}")

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// The kernels of bundled cryptography, for a program whose units are compiled with WG_SEPARATE_KERNELS. Compile this
-// file once, with the flags of the other units, and link it. The targets wg::kernels (CMake) and wg-kernels (meson) do
-// that. Folder: include/wg.
+// Defines the kernels of the bundled cryptography. A program needs this file if its units are compiled with
+// WG_SEPARATE_KERNELS. Compile this file once, with the flags of the other units, and link it. The targets wg::kernels
+// (CMake) and wg-kernels (meson) do both. Folder: include/wg.
 #ifndef WG_SEPARATE_KERNELS
 #define WG_SEPARATE_KERNELS
 #endif

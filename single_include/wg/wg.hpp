@@ -1578,7 +1578,8 @@ namespace wg { inline namespace WG_ABI { namespace bundled {
 
 /// `spill_bytes` of WG_COMPACT builds.
 #ifdef __arm__
-inline constexpr std::size_t compact_spill_bytes = 96; // few registers of 4 bytes; bench/firmware checks what is left
+inline constexpr std::size_t compact_spill_bytes =
+    96; // Arm has few registers. bench/firmware checks that only zeros are left.
 #else
 inline constexpr std::size_t compact_spill_bytes = 384;
 #endif
@@ -34355,8 +34356,8 @@ public:
     /// Gives `m`, which is to be received, room for control messages.
     void prepare(message& m) noexcept { m.control = {sizeof room_, room_}; }
 
-    /// Reads `where.local`, `tos` and `segment_bytes` of `d`, whose length is known, from a received message. A message
-    /// whose size is wrong ends the reading.
+    /// Sets `where.local`, `tos` and `segment_bytes` of `d` from the control messages of `m`. The caller has set the
+    /// length of `d`. A control message with a wrong size ends the loop.
     static void read(message const& m, datagram& d) noexcept {
         d.where.local = {};
         d.tos = 0;

@@ -75,7 +75,7 @@ BOOST_AUTO_TEST_CASE(does_not_keep_a_namespace_alive) {
     auto monitor = wg::os::route_monitor::open_elsewhere(link.place());
     BOOST_REQUIRE(monitor);
     box.close();
-    // The kernel deletes the interface some time later, and wakes only those who wait for packets.
+    // The kernel deletes the interface some time later. It then wakes a poll for POLLIN, but no poll without events.
     pollfd watched{tun.get(), POLLIN, 0};
     BOOST_REQUIRE(::poll(&watched, 1, 10'000) == 1);
     BOOST_REQUIRE((watched.revents & POLLERR) != 0);

@@ -12,7 +12,8 @@ namespace wg { inline namespace WG_ABI { namespace bundled {
 
 /// `spill_bytes` of WG_COMPACT builds.
 #ifdef __arm__
-inline constexpr std::size_t compact_spill_bytes = 96; // few registers of 4 bytes; bench/firmware checks what is left
+inline constexpr std::size_t compact_spill_bytes =
+    96; // Arm has few registers. bench/firmware checks that only zeros are left.
 #else
 inline constexpr std::size_t compact_spill_bytes = 384;
 #endif

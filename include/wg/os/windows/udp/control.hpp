@@ -55,8 +55,8 @@ public:
     /// Gives `m`, which is to be received, room for control messages.
     void prepare(message& m) noexcept { m.control = {sizeof room_, room_}; }
 
-    /// Reads `where.local`, `tos` and `segment_bytes` of `d`, whose length is known, from a received message. A message
-    /// whose size is wrong ends the reading.
+    /// Sets `where.local`, `tos` and `segment_bytes` of `d` from the control messages of `m`. The caller has set the
+    /// length of `d`. A control message with a wrong size ends the loop.
     static void read(message const& m, datagram& d) noexcept {
         d.where.local = {};
         d.tos = 0;
