@@ -18,8 +18,8 @@ using wgd_options::log_level, wgd_options::options, wgd_options::action;
 
 constexpr char version[] = "wgd " WG_VERSION_STRING "\n";
 
-void print(int fd, std::string_view text) {
-    if (::write(fd, text.data(), text.size()) < 0) std::exit(EXIT_FAILURE);
+void print(std::string_view text) {
+    if (!wg::os::print(wg::os::standard_output, text)) std::exit(EXIT_FAILURE);
 }
 
 /// Writes the log lines of one interface that LOG_LEVEL selects. Any thread.
@@ -56,7 +56,8 @@ private:
         auto const number = static_cast<int>(value >> 8);
         auto const why = static_cast<wg::status>(value & 0xff);
         if (!failures_.pass(peer, static_cast<std::uint32_t>(value), wg::os::clock().now())) return;
-        error(name_of(peer, key).view(), "could not send: ", number != 0 ? std::strerror(number) : wg::describe(why));
+        error(name_of(peer, key).view(),
+              "could not send: ", number != 0 ? wg::os::describe_error(number).c_str() : wg::describe(why));
     }
 
     wg::os::log_writer& log_;
@@ -84,9 +85,10 @@ struct daemon_policies : wg::default_policies {
 };
 
 struct session : wg::uapi::session {
-    session() noexcept : wg::uapi::session(if_nametoindex) {}
+    session() noexcept : wg::uapi::session(wg::os::interface_index) {}
 };
 using listener = wg::os::uapi_listener<session, wg::secret_buffer>;
+using workers = wg::workers_if_possible<daemon_policies>;
 
 /// Serves one interface: its TUN device, UDP socket and configuration socket.
 class wgd {
@@ -95,26 +97,26 @@ public:
         wg::os::stop_signals& signals) noexcept
         : options_(o), log_(log), tun_(std::move(tun)), socket_(o.offloads), listener_(configuration),
           signals_(signals), device_(event_log{&log}), engine_(device_, tun_, socket_),
-          workers_(engine_, tun_, socket_, o.workers - 1), waiter_(tun_.fd(), socket_.fd()) {
+          workers_(engine_, tun_, socket_, o.workers - 1), waiter_(tun_, socket_) {
         socket_.set_bind_address(o.bind_address);
         socket_.set_bind_interface(o.bind_interface);
-        if (auto monitor = wg::os::route_monitor::open(0)) routes_ = std::move(*monitor);
-        watch_link();
+        network_.watch(tun_);
         device_.set_congestion_drop(o.congestion_drop);
-        waiter_.watch_other(configuration_bit, listener_.fd());
-        waiter_.watch_other(signal_bit, signals_.fd());
-        waiter_.watch_other(routes_bit, routes_.fd());
+        waiter_.watch_other(configuration_bit, listener_);
+        waiter_.watch_other(signal_bit, signals_);
+        waiter_.watch_other(network_bit, network_);
     }
 
     /// Checks that all resources could be had. Returns: false, and `why` says what is missing.
     bool prepare(wg::os::error_text& why) noexcept {
         // 8 descriptors: for UDP sockets, connections of clients and workers, which are opened later.
-        if (!waiter_ || signals_.fd() < 0 || socket_.fd() < 0 || !wg::os::can_open(8))
-            why.set("too few descriptors are left: raise `ulimit -n`");
-        if (!device_.ready()) why.set("there is no memory for the keys: raise `ulimit -v` or --memory");
+        using host = wg::os::system_traits;
+        if (!waiter_ || !signals_ || !socket_ || !network_ || !wg::os::can_open(8))
+            why.set("too few descriptors are left: ", host::more_descriptors);
+        if (!device_.ready()) why.set("there is no memory for the keys: ", host::more_key_memory);
         if (!why.empty()) return false;
         if (!device_.memory().secrets().locked())
-            log_.error("keys may be written to swap: memory cannot be locked (`ulimit -l`)");
+            log_.error("keys may be written to swap: memory cannot be locked (", host::lock_limit, ")");
         return true;
     }
 
@@ -125,11 +127,11 @@ public:
     }
 
 private:
-    static constexpr std::size_t configuration_bit = 0, signal_bit = 1, routes_bit = 2, elsewhere_bit = 3;
+    static constexpr std::size_t configuration_bit = 0, signal_bit = 1, network_bit = 2;
 
     wg::status run_once() noexcept {
         wg::instant const check_at =
-            std::min(retry_.due(), polls_link_ ? link_checked_at_ + wg::seconds(1) : wg::instant::never());
+            std::min(retry_.due(), network_.reports_link() ? wg::instant::never() : link_checked_at_ + wg::seconds(1));
         wg::duration const busy_poll = options_.busy_poll ? engine_.busy_poll() : wg::duration{};
         wg::readiness const ready = waiter_.wait(std::min(engine_.next_deadline(), check_at), busy_poll);
         bool const check_link = device_.clock().now() >= check_at;
@@ -142,19 +144,15 @@ private:
 
     /// Handles events of the host: signals, changes of the network, configuration. Returns: `gone` when wgd must end.
     wg::status serve_host(wg::readiness const& ready, bool check_link) noexcept {
-        wg::workers<daemon_policies>::pause const alone(workers_);
+        workers::pause const alone(workers_);
         auto const has = [&](std::size_t bit) { return (ready.others >> bit & 1) != 0; };
         if (has(signal_bit) && signals_.take() != 0) return wg::status::gone;
-        if (has(routes_bit)) {
-            wg::os::network_changes const changes = routes_.read();
+        if (has(network_bit)) {
+            wg::os::network_changes const changes = network_.read();
             if (changes.routes) {
                 socket_.refresh_bind();
                 socket_.routes_changed();
             }
-            check_link = check_link || changes.link || changes.link_left;
-        }
-        if (has(elsewhere_bit)) {
-            wg::os::network_changes const changes = elsewhere_.read();
             check_link = check_link || changes.link || changes.link_left;
         }
         if (has(configuration_bit)) {
@@ -167,26 +165,11 @@ private:
         return check_link ? refresh_link() : wg::status::ok;
     }
 
-    /// Watches the interface in the network namespace that it is in. If the kernel cannot do that, or rights are
-    /// missing, the interface is checked once a second.
-    void watch_link() noexcept {
-        wg::os::link_place const place = tun_.place();
-        if (place == watched_ && watched_.index != 0) return;
-        watched_ = place;
-        bool const here = place.net == wg::os::own_namespace;
-        bool const watches_here = routes_.fd() >= 0 && routes_.watch_link(here ? place.index : 0);
-        elsewhere_ = {};
-        if (place.net >= 0)
-            if (auto monitor = wg::os::route_monitor::open_elsewhere(place)) elsewhere_ = std::move(*monitor);
-        waiter_.watch_other(elsewhere_bit, elsewhere_.fd());
-        polls_link_ = here ? !watches_here : elsewhere_.fd() < 0;
-    }
-
     /// Follows the interface: its place, its MTU, and whether it is up. Returns: `gone` if it was deleted.
     wg::status refresh_link() noexcept {
         link_checked_at_ = device_.clock().now();
         tun_.refresh_mtu();
-        watch_link();
+        network_.watch(tun_);
         wg::status status = engine_.refresh_mtu();
         wg::status const link = tun_.link_state();
         if (link == wg::status::gone) return link;
@@ -208,7 +191,8 @@ private:
         if (std::exchange(failed_with_, status) == status) return;
         bool const has_errno = status == wg::status::io_error && socket_.error() != 0;
         log_.error("cannot open UDP port ", device_.listen_port(), ": ",
-                   has_errno ? std::strerror(socket_.error()) : wg::describe(status), "; trying again");
+                   has_errno ? wg::os::describe_error(socket_.error()).c_str() : wg::describe(status),
+                   "; trying again");
     }
 
     options const& options_;
@@ -217,15 +201,12 @@ private:
     wg::os::udp socket_;
     listener& listener_;
     wg::os::stop_signals& signals_;
-    wg::os::route_monitor routes_;
-    wg::os::route_monitor elsewhere_; ///< watches the interface while it is in another network namespace
+    wg::os::network_monitor network_;
     wg::device<daemon_policies> device_;
     wg::engine<daemon_policies> engine_;
-    wg::workers<daemon_policies> workers_;
+    workers workers_;
     wg::os::waiter waiter_;
     wg::instant link_checked_at_{};
-    wg::os::link_place watched_{};
-    bool polls_link_ = false; ///< the interface cannot be watched, and is checked once a second
     wg::os::backoff retry_;
     wg::status failed_with_ = wg::status::ok;
 };
@@ -245,8 +226,8 @@ bool find_descriptors(options& o, wg::os::error_text& why) noexcept {
 } // namespace
 
 int main(int count, char** arguments) {
-    bool const has_stderr = (wg::os::open_standard_descriptors() >> STDERR_FILENO & 1) == 0;
-    wg::os::log_writer log("wgd", has_stderr ? STDERR_FILENO : -1);
+    bool const has_stderr = (wg::os::open_standard_descriptors() >> wg::os::standard_error & 1) == 0;
+    wg::os::log_writer log("wgd", has_stderr ? wg::os::standard_error : -1);
     options o;
     wg::os::error_text why;
     auto const fail = [&](char const* text) {
@@ -254,18 +235,23 @@ int main(int count, char** arguments) {
         return EXIT_FAILURE;
     };
     switch (wgd_options::read({arguments, static_cast<std::size_t>(count)}, o, why)) {
-    case action::help: wgd_options::print_help([](std::string_view text) { print(STDOUT_FILENO, text); }); return 0;
-    case action::version: print(STDOUT_FILENO, version); return 0;
+    case action::help: wgd_options::print_help(print); return EXIT_SUCCESS;
+    case action::version: print(version); return EXIT_SUCCESS;
+    case action::service:
+        return wg::os::service_manager::command(o.service, o.interface_name, why) == wg::status::ok ? EXIT_SUCCESS
+                                                                                                    : fail(why.c_str());
     case action::invalid:
         log.error(why.view());
-        print(STDERR_FILENO, wgd_options::usage);
+        (void)wg::os::print(wg::os::standard_error, wgd_options::usage);
         return EXIT_FAILURE;
     case action::serve: break;
     }
 
     if (!find_descriptors(o, why)) return fail(why.c_str());
     if (o.memory_mib != 0 && !wg::os::limit_memory(o.memory_mib << 20)) {
-        why.set("cannot limit the memory to ", o.memory_mib, " MiB: ", std::strerror(errno), " (`ulimit -d`)");
+        why.set("cannot limit the memory to ", o.memory_mib,
+                " MiB: ", wg::os::describe_error(wg::os::last_error()).view(), " (",
+                wg::os::system_traits::memory_limit, ")");
         return fail(why.c_str());
     }
 

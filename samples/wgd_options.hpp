@@ -18,7 +18,7 @@ enum class log_level { silent, error, verbose };
 
 struct options {
     char const* interface_name = nullptr;
-    bool foreground = false;
+    bool foreground = wg::os::system_traits::starts_in_foreground;
     std::size_t workers = wg::os::threads::processors();
     std::size_t memory_mib = 0; ///< 0: no limit
     bool busy_poll = true;
@@ -28,13 +28,15 @@ struct options {
     wg::os::offloads offloads{};
     wg::endpoint bind_address{};          ///< without a family: any; its port is not used
     char const* bind_interface = nullptr; ///< null: any
-    char const* socket_directory = "/var/run/wireguard";
-    int tun_fd = -1;  ///< -1: wgd creates the interface
-    int uapi_fd = -1; ///< -1: wgd creates the configuration socket
+    char const* socket_directory = wg::os::system_traits::socket_directory;
+    int tun_fd = -1;               ///< -1: wgd creates the interface
+    int uapi_fd = -1;              ///< -1: wgd creates the configuration socket
+    char const* service = nullptr; ///< the command for the service manager; null: none
 };
 
 /// An option is given on the command line (`--name`), in the environment (`variable`), or in either; null: not there.
-/// An option without `value` is a switch: `--name` or `--no-name` on the command line, 1 or 0 in the environment.
+/// An option without `value` is a switch: `--name` or `--no-name` on the command line, 1 or 0 in the environment. An
+/// option with `exists` false is unknown on this system.
 struct option {
     char const* name;
     char const* variable;
@@ -43,6 +45,7 @@ struct option {
     char const* help;
     bool (*parse)(options&, std::string_view text) noexcept; ///< false: `text` is no value of this option
     char shorthand = '\0';                                   ///< the letter of `-x`
+    bool exists = true;
 };
 
 inline bool parse_number(std::size_t& to, std::size_t most, std::string_view text) noexcept {
@@ -62,7 +65,7 @@ inline bool parse_switch(bool& to, std::string_view text) noexcept {
 /// error.
 inline bool parse_descriptor(int& to, std::string_view text) noexcept {
     auto const number = wg::text::parse_decimal<std::uint16_t>(text);
-    if (!number || *number <= STDERR_FILENO || ::fcntl(*number, F_GETFD) < 0) return false;
+    if (!number || *number <= wg::os::standard_error || !wg::os::is_open_descriptor(*number)) return false;
     to = *number;
     return true;
 }
@@ -85,12 +88,12 @@ inline bool parse_bind(options& o, std::string_view text) noexcept {
     if (is_v6 || text.find_first_not_of("0123456789.") == text.npos) {
         wg::os::error_text with_port;
         with_port.set(is_v6 ? "[" : "", text, is_v6 ? "]:0" : ":0");
-        auto const where = wg::text::parse_endpoint(with_port.view(), if_nametoindex);
+        auto const where = wg::text::parse_endpoint(with_port.view(), wg::os::interface_index);
         if (where) o.bind_address = *where;
         return static_cast<bool>(where);
     }
     o.bind_interface = text.data(); // ends with a zero, as all arguments and variables do
-    return !text.empty() && text.size() < IFNAMSIZ && text.find_first_of("/ ") == text.npos;
+    return !text.empty() && text.size() <= wg::os::max_interface_name_bytes && text.find_first_of("/ ") == text.npos;
 }
 
 inline constexpr char one_or_zero[] = "1 (yes) or 0 (no)";
@@ -98,7 +101,9 @@ inline constexpr char open_descriptor[] = "the number of an open descriptor, 3 o
 
 inline constexpr option table[] = {
     {"foreground", "WG_PROCESS_FOREGROUND", nullptr, one_or_zero,
-     "Stay in the foreground. By default the command returns when the interface can be configured.",
+     wg::os::system_traits::starts_in_foreground
+         ? "Stay in the foreground. Default: yes. Only the service manager starts wgd with 0."
+         : "Stay in the foreground. By default the command returns when the interface can be configured.",
      [](options& o, std::string_view text) noexcept { return parse_switch(o.foreground, text); }, 'f'},
     {"workers", "WG_WORKERS", "N", "a number from 1 to 64",
      "Use at most N threads for packets. Default: the number of processors.",
@@ -123,7 +128,15 @@ inline constexpr option table[] = {
      [](options& o, std::string_view text) noexcept {
          o.socket_directory = text.data(); // ends with a zero, as all arguments and variables do
          return text.starts_with('/');
-     }},
+     },
+     '\0', wg::os::system_traits::socket_directory != nullptr},
+    {"service", nullptr, "COMMAND", "install, start, stop or remove",
+     "Install, start, stop or remove INTERFACE as a service that starts with the system.",
+     [](options& o, std::string_view text) noexcept {
+         o.service = text.data(); // ends with a zero, as all arguments do
+         return text == "install" || text == "start" || text == "stop" || text == "remove";
+     },
+     '\0', wg::os::service_manager::exists},
     {nullptr, "WG_CPU_OFF", "NAMES", "ssse3, avx2, adx, avx512, ifma or all, with commas between",
      "Do not use these instruction sets in cryptography: ssse3, avx2, adx, avx512, ifma, all.",
      [](options&, std::string_view text) noexcept { // the cryptography reads the variable itself
@@ -133,9 +146,11 @@ inline constexpr option table[] = {
     {nullptr, "LOG_LEVEL", "LEVEL", "verbose, error or silent",
      "Log everything (verbose), errors (error, the default) or nothing (silent).", parse_log_level},
     {nullptr, "WG_TUN_FD", "FD", open_descriptor, "Use this open TUN device.",
-     [](options& o, std::string_view text) noexcept { return parse_descriptor(o.tun_fd, text); }},
+     [](options& o, std::string_view text) noexcept { return parse_descriptor(o.tun_fd, text); }, '\0',
+     wg::os::system_traits::has_descriptors},
     {nullptr, "WG_UAPI_FD", "FD", open_descriptor, "Use this listening configuration socket.",
-     [](options& o, std::string_view text) noexcept { return parse_descriptor(o.uapi_fd, text); }},
+     [](options& o, std::string_view text) noexcept { return parse_descriptor(o.uapi_fd, text); }, '\0',
+     wg::os::system_traits::has_descriptors},
 };
 
 inline constexpr char usage[] = "usage: wgd [OPTION]... INTERFACE\n       wgd --help | --version\n";
@@ -150,13 +165,15 @@ template <class Print> void print_help(Print&& print) {
         "An option can be given on the command line or as an environment variable; the command line wins. A switch\n"
         "is 1 or 0 in the environment; on the command line, --NAME switches it on and --no-NAME switches it off.\n\n");
     for (option const& o : table) {
+        if (!o.exists) continue;
         wg::os::error_text line;
         char const shorthand[] = {'-', o.shorthand, ',', ' ', '\0'};
         char const* const value = o.value != nullptr ? o.value : "1|0";
-        if (o.name != nullptr)
+        if (o.name == nullptr) line.set("  ", o.variable, "=", value, "\n");
+        else if (o.variable == nullptr) line.set("  --", o.name, " ", value, "\n");
+        else
             line.set("  ", o.shorthand != '\0' ? shorthand : "", "--", o.name, o.value != nullptr ? " " : "",
                      o.value != nullptr ? o.value : "", "  ", o.variable, "=", value, "\n");
-        else line.set("  ", o.variable, "=", value, "\n");
         print(line.view());
         line.set("      ", o.help, "\n");
         print(line.view());
@@ -164,7 +181,7 @@ template <class Print> void print_help(Print&& print) {
 }
 
 /// What the command line asks for.
-enum class action { serve, help, version, invalid };
+enum class action { serve, service, help, version, invalid };
 
 namespace detail {
 
@@ -180,6 +197,7 @@ inline bool read_argument(std::string_view argument, char const* next, options& 
                           wg::os::error_text& why) noexcept {
     used = 1;
     for (option const& row : table) {
+        if (!row.exists) continue;
         if (argument.size() == 2 && row.shorthand != '\0' && argument[1] == row.shorthand) return row.parse(to, "1");
         if (row.name == nullptr || !argument.starts_with("--")) continue;
         std::string_view const given = argument.substr(2), name = given.substr(0, given.find('='));
@@ -207,7 +225,7 @@ inline action read(std::span<char*> arguments, options& to, wg::os::error_text& 
         if (arguments[i] == "--version"sv) return action::version;
     }
     for (option const& row : table) {
-        char const* const text = row.variable != nullptr ? std::getenv(row.variable) : nullptr;
+        char const* const text = row.exists && row.variable != nullptr ? std::getenv(row.variable) : nullptr;
         if (text == nullptr || *text == '\0') continue;
         if (!detail::apply(row, to, "", row.variable, text, why)) return action::invalid;
     }
@@ -232,7 +250,7 @@ inline action read(std::span<char*> arguments, options& to, wg::os::error_text& 
         why.set("WG_TUN_FD and WG_UAPI_FD are both ", to.tun_fd, ": they must be two descriptors");
         return action::invalid;
     }
-    return action::serve;
+    return to.service != nullptr ? action::service : action::serve;
 }
 
 } // namespace wgd_options

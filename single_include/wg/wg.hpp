@@ -22129,12 +22129,40 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
+// Follows a TUN interface through the network namespaces of the host, and the routes of this process's namespace
+// (rtnetlink(7)). Folder: os/linux/netlink. One thread at a time.
+#ifndef WG_OS_LINUX_NETLINK_NETWORK_MONITOR_HPP
+#define WG_OS_LINUX_NETLINK_NETWORK_MONITOR_HPP
+
+// SPDX-License-Identifier: BSL-1.0
 // Reports changes of the host that concern a tunnel (rtnetlink(7)): its interface is up, down, gone or has another MTU;
 // routes, rules or addresses changed, so that a cached source address may be wrong.
 // Folder: os/linux/netlink. One thread at a time.
 #ifndef WG_OS_LINUX_NETLINK_ROUTES_HPP
 #define WG_OS_LINUX_NETLINK_ROUTES_HPP
 
+// SPDX-License-Identifier: BSL-1.0
+// The changes of a host's network that concern a tunnel. Folder: os. Pure; any thread.
+#ifndef WG_OS_NETWORK_CHANGES_HPP
+#define WG_OS_NETWORK_CHANGES_HPP
+
+
+#include <cstdint>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// All changes since the last `read` of a monitor.
+struct network_changes {
+    bool link = false;           ///< the interface was reported; `up` and `mtu_bytes` are the last values
+    bool up = false;             ///< an administrator has set it up
+    std::uint32_t mtu_bytes = 0; ///< 0: not reported
+    bool link_left = false;      ///< it was deleted or moved to another namespace; `tun::link_state` finds out which
+    bool routes = false;         ///< routes or rules changed, or an address was removed, IPv4 or IPv6
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
 // SPDX-License-Identifier: BSL-1.0
 // Includes <net/if.h>, or stands in for it if a program has included <linux/if.h> before. Folder: os/linux.
 //
@@ -22655,14 +22683,779 @@ private:
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// All changes since the last `read`.
+/// Watches the network of this process's namespace and one interface in it, or one interface in another namespace.
+/// The first event is the present state of that interface.
+class route_monitor {
+public:
+    /// Watches nothing.
+    route_monitor() noexcept = default;
+
+    /// Watches routes, rules, addresses and the interface with this index, all in this process's namespace. An index of
+    /// 0: no interface. Returns: the status of errno.
+    static result<route_monitor> open(std::uint32_t interface_index) noexcept {
+        route_monitor made;
+        if (!made.begin(group(RTNLGRP_LINK) | group(RTNLGRP_IPV4_IFADDR) | group(RTNLGRP_IPV6_IFADDR) |
+                        group(RTNLGRP_IPV4_ROUTE) | group(RTNLGRP_IPV6_ROUTE) | group(RTNLGRP_IPV4_RULE) |
+                        group(RTNLGRP_IPV6_RULE)) ||
+            !made.watch_link(interface_index))
+            return status_of(errno);
+        return made;
+    }
+
+    /// Watches one interface in another namespace. The kernel reports the interfaces of all namespaces that have a
+    /// number here, and the others are skipped. Returns: `no_permission` without CAP_NET_BROADCAST in the other
+    /// namespace.
+    static result<route_monitor> open_elsewhere(link_place const& place) noexcept {
+        route_monitor made;
+        made.net_ = place.net;
+        if (!made.begin(group(RTNLGRP_LINK)) || !made.watch_link(place.index)) return status_of(errno);
+        return made;
+    }
+
+    /// Watches another interface of the same namespace from now on. Returns: false if the kernel cannot be asked.
+    bool watch_link(std::uint32_t interface_index) noexcept {
+        index_ = interface_index;
+        return index_ == 0 || ask_link();
+    }
+
+    /// A descriptor that polls readable when `read` has something to read; -1 if nothing is watched.
+    int fd() const noexcept { return fd_.get(); }
+
+    /// Reads events without blocking. A call makes at most 64 reads, and the rest stays readable.
+    network_changes read() noexcept {
+        network_changes changes;
+        alignas(nlmsghdr) byte buffer[8192];
+        for (int round = 0; round < 64; ++round) {
+            sockaddr_nl from{};
+            iovec piece{buffer, sizeof buffer};
+            alignas(cmsghdr) byte control[CMSG_SPACE(sizeof(namespace_number))];
+            msghdr header{};
+            header.msg_control = control;
+            header.msg_controllen = sizeof control;
+            header.msg_name = &from;
+            header.msg_namelen = sizeof from;
+            header.msg_iov = &piece;
+            header.msg_iovlen = 1;
+            ssize_t const size = without_interruption([&] { return ::recvmsg(fd_.get(), &header, 0); });
+            if (size < 0 && errno != ENOBUFS) {
+                // Only now that the socket is empty, the answer surely has room.
+                if (overrun_ && errno == EAGAIN) overrun_ = !watch_link(index_);
+                break;
+            }
+            if (size < 0 || (header.msg_flags & MSG_TRUNC) != 0) {
+                changes.routes = overrun_ = true; // events were lost: anything may have changed
+                continue;
+            }
+            if (from.nl_pid != 0) continue; // from another process, not from the kernel
+            take({buffer, static_cast<std::size_t>(size)}, namespace_of(header), changes);
+        }
+        return changes;
+    }
+
+private:
+    static constexpr std::uint32_t group(unsigned number) noexcept { return 1u << (number - 1); }
+
+    bool begin(std::uint32_t groups) noexcept {
+        fd_ = netlink_detail::open_socket();
+        sockaddr_nl address{};
+        address.nl_family = AF_NETLINK;
+        address.nl_groups = groups;
+        socklen_t size = sizeof address;
+        int const yes = 1;
+        // NETLINK_LISTEN_ALL_NSID is set before the socket joins a group, so that no event is missed.
+        if (!fd_ ||
+            (net_ >= 0 && ::setsockopt(fd_.get(), SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, &yes, sizeof yes) != 0) ||
+            ::bind(fd_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
+            ::getsockname(fd_.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0)
+            return false;
+        port_ = address.nl_pid;
+        return true;
+    }
+
+    /// Asks for the interface. The answer arrives among the events.
+    bool ask_link() noexcept {
+        ifinfomsg about{};
+        about.ifi_index = static_cast<int>(index_);
+        netlink_detail::request question(RTM_GETLINK, 0, about);
+        netlink_detail::set_namespace(question, net_);
+        return question.send(fd_.get());
+    }
+
+    /// The namespace of which a received message is an event.
+    static namespace_number namespace_of(msghdr& message) noexcept {
+        namespace_number net = own_namespace;
+        for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c))
+            if (c->cmsg_level == SOL_NETLINK && c->cmsg_type == NETLINK_LISTEN_ALL_NSID)
+                std::memcpy(&net, CMSG_DATA(c), sizeof net);
+        return net;
+    }
+
+    void take(bytes_view from, namespace_number net, network_changes& changes) const noexcept {
+        for (netlink_detail::message m; (m = netlink_detail::take_message(from)).type != 0;)
+            // An answer to a request of this socket has the socket's port and no namespace.
+            if (net == net_ || (net == own_namespace && m.port == port_)) take_one(m, changes);
+    }
+
+    void take_one(netlink_detail::message const& m, network_changes& changes) const noexcept {
+        switch (m.type) {
+        case RTM_NEWLINK:
+        case RTM_DELLINK: take_link(m, changes); return;
+        case RTM_NEWROUTE:
+        case RTM_DELROUTE: changes.routes = changes.routes || leads_away(m); return;
+        case RTM_DELADDR:
+        case RTM_NEWRULE:
+        case RTM_DELRULE: changes.routes = true; return;
+        case NLMSG_ERROR: // there is no interface with this index
+            changes.link_left = true;
+            return;
+        default: return;
+        }
+    }
+
+    /// Whether datagrams to other hosts can take this route. The routes that the kernel adds for each new address
+    /// (local, broadcast, multicast) do not make a source wrong.
+    static bool leads_away(netlink_detail::message const& m) noexcept {
+        rtmsg route;
+        if (!m.read(route)) return false;
+        return route.rtm_type != RTN_LOCAL && route.rtm_type != RTN_BROADCAST && route.rtm_type != RTN_ANYCAST &&
+               route.rtm_type != RTN_MULTICAST;
+    }
+
+    void take_link(netlink_detail::message const& m, network_changes& changes) const noexcept {
+        ifinfomsg link;
+        if (!m.read(link)) return;
+        // The messages of a bridge about its ports differ only in the family.
+        if (link.ifi_family != AF_UNSPEC || static_cast<std::uint32_t>(link.ifi_index) != index_) return;
+        if (m.type == RTM_DELLINK) {
+            changes.link_left = true;
+            return;
+        }
+        changes.link = true;
+        changes.link_left = false;
+        link_facts now;
+        if (!read_link(m, now)) return;
+        changes.up = now.up;
+        if (now.mtu_bytes != 0) changes.mtu_bytes = now.mtu_bytes;
+    }
+
+    unique_fd fd_{};
+    namespace_number net_ = own_namespace;
+    std::uint32_t index_ = 0; ///< of the watched interface; 0: none
+    std::uint32_t port_ = 0;  ///< the socket's netlink address
+    bool overrun_ = false;    ///< events were lost, and the interface must be asked for again
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Watches routes, rules and addresses, and one interface wherever it is.
+class network_monitor {
+public:
+    /// Watches routes, rules and addresses, and no interface yet.
+    network_monitor() noexcept : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {
+        if (auto monitor = route_monitor::open(0)) here_ = std::move(*monitor);
+        if (here_.fd() >= 0 && !os::watch(epoll_.get(), here_.fd(), EPOLLIN, 0)) here_ = {};
+    }
+
+    /// Follows the interface of `device` from now on, with or without success. To be called again after each change
+    /// that `read` reports, because the interface may be in another namespace then.
+    template <class Tun> void watch(Tun const& device) noexcept {
+        link_place const place = device.place();
+        if (place == watched_ && watched_.index != 0) return;
+        watched_ = place;
+        bool const is_here = place.net == own_namespace;
+        bool const watches_here = here_.fd() >= 0 && here_.watch_link(is_here ? place.index : 0);
+        elsewhere_ = {};
+        if (place.net >= 0)
+            if (auto monitor = route_monitor::open_elsewhere(place)) elsewhere_ = std::move(*monitor);
+        if (elsewhere_.fd() >= 0 && !os::watch(epoll_.get(), elsewhere_.fd(), EPOLLIN, 0)) elsewhere_ = {};
+        reports_link_ = is_here ? watches_here : elsewhere_.fd() >= 0;
+    }
+
+    /// Whether changes of the interface are reported. If the kernel cannot report them, or rights are missing, the
+    /// caller has to check the interface from time to time.
+    bool reports_link() const noexcept { return reports_link_; }
+
+    /// A descriptor that polls readable when `read` has something to read; -1 if no descriptors were left.
+    int fd() const noexcept { return epoll_.get(); }
+    /// Whether the kernel had a descriptor for the object.
+    explicit operator bool() const noexcept { return static_cast<bool>(epoll_); }
+
+    /// Reads all changes without blocking.
+    network_changes read() noexcept {
+        network_changes changes = here_.read();
+        network_changes const elsewhere = elsewhere_.read();
+        if (elsewhere.link) {
+            changes.link = true;
+            changes.up = elsewhere.up;
+            changes.mtu_bytes = elsewhere.mtu_bytes;
+        }
+        changes.link_left = changes.link_left || elsewhere.link_left;
+        return changes;
+    }
+
+private:
+    unique_fd epoll_;         ///< watches both monitors
+    route_monitor here_;      ///< watches this process's namespace
+    route_monitor elsewhere_; ///< watches the interface while it is in another namespace
+    link_place watched_{};
+    bool reports_link_ = false;
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Reports changes of the host that concern a tunnel (rtnetlink(7)): its interface is up, down, gone or has another MTU;
+// routes, rules or addresses changed, so that a cached source address may be wrong.
+// Folder: os/linux/netlink. One thread at a time.
+#ifndef WG_OS_LINUX_NETLINK_ROUTES_HPP
+#define WG_OS_LINUX_NETLINK_ROUTES_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The changes of a host's network that concern a tunnel. Folder: os. Pure; any thread.
+#ifndef WG_OS_NETWORK_CHANGES_HPP
+#define WG_OS_NETWORK_CHANGES_HPP
+
+
+#include <cstdint>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// All changes since the last `read` of a monitor.
 struct network_changes {
-    bool link = false;           ///< the kernel reported the interface; `up` and `mtu_bytes` are the last values
+    bool link = false;           ///< the interface was reported; `up` and `mtu_bytes` are the last values
     bool up = false;             ///< an administrator has set it up
     std::uint32_t mtu_bytes = 0; ///< 0: not reported
     bool link_left = false;      ///< it was deleted or moved to another namespace; `tun::link_state` finds out which
     bool routes = false;         ///< routes or rules changed, or an address was removed, IPv4 or IPv6
 };
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Includes <net/if.h>, or stands in for it if a program has included <linux/if.h> before. Folder: os/linux.
+//
+// Both headers define the same structures. The kernel's header may come second, the C library's may not.
+#ifndef WG_OS_LINUX_NET_IF_HPP
+#define WG_OS_LINUX_NET_IF_HPP
+
+#ifdef _LINUX_IF_H
+extern "C" unsigned if_nametoindex(char const* name) noexcept; // the one function that the kernel's header lacks
+#else
+#include <net/if.h>
+#endif
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The network interface behind a TUN descriptor: its name, index, MTU and state, in any network namespace
+// (rtnetlink(7), network_namespaces(7)). Folder: os/linux/netlink. One thread at a time.
+//
+// A container often gets an interface that was made in another namespace and moved into its own. The kernel is asked
+// over a netlink socket of this process's own namespace. A request names the other namespace by the number that the
+// kernel keeps for it (RTM_GETNSID, IFLA_TARGET_NETNSID). So no thread enters the other namespace, which needs
+// CAP_SYS_ADMIN. And no socket is opened in it, which would keep the namespace alive after its container has ended.
+#ifndef WG_OS_LINUX_NETLINK_LINK_HPP
+#define WG_OS_LINUX_NETLINK_LINK_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the helpers that all files of os/linux use. Folder: os/linux. Any thread; a descriptor
+// has one owner.
+#ifndef WG_OS_LINUX_FD_HPP
+#define WG_OS_LINUX_FD_HPP
+
+
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Owns a file descriptor, and closes it in the end; -1: none.
+class unique_fd {
+public:
+    /// Owns none.
+    constexpr unique_fd() noexcept = default;
+    /// Owns `fd`.
+    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    /// Takes over the descriptor of `other`.
+    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    /// Closes its descriptor and takes over that of `other`.
+    unique_fd& operator=(unique_fd&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    unique_fd(unique_fd const&) = delete;
+    unique_fd& operator=(unique_fd const&) = delete;
+    ~unique_fd() { reset(); }
+
+    /// Whether it owns a descriptor.
+    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    /// The descriptor, or -1.
+    constexpr int get() const noexcept { return fd_; }
+    /// Gives up the descriptor without closing it. Returns: the descriptor, or -1.
+    constexpr int release() noexcept { return std::exchange(fd_, -1); }
+    /// Closes its descriptor, keeps errno, and owns `fd` from now on.
+    void reset(int fd = -1) noexcept {
+        int const kept = errno;
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR, because Linux has closed it even then
+        errno = kept;
+        fd_ = fd;
+    }
+
+private:
+    int fd_ = -1;
+};
+
+/// Calls `call`, a system call, again as long as a signal handler interrupts it. Returns: what it returned last.
+template <class Call> auto without_interruption(Call call) noexcept {
+    for (;;) {
+        auto const answer = call();
+        if (answer >= 0 || errno != EINTR) return answer;
+    }
+}
+
+/// The status for an errno; `io_error` for those that have none of their own.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case EACCES:
+    case EPERM: return status::no_permission;
+    case EADDRINUSE:
+    case EBUSY:
+    case EEXIST: return status::address_in_use;
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
+    case EOPNOTSUPP:
+    case ENOPROTOOPT:
+    case ENOSYS: return status::not_supported;
+    case ENOMEM:
+    case ENOBUFS:
+    case EMFILE:
+    case ENFILE: return status::no_memory;
+    case EAGAIN: return status::would_block;
+    case EINVAL: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// Whether this process can open `count` more descriptors, 16 at most (`ulimit -n`).
+inline bool can_open(std::size_t count) noexcept {
+    unique_fd opened[16];
+    for (std::size_t i = 0; i < count && i < 16; ++i) {
+        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
+        if (!opened[i]) return false;
+    }
+    return true;
+}
+
+/// Makes a descriptor that another program opened non-blocking and closed on exec. Returns: false with errno.
+inline bool make_private(int fd) noexcept {
+    int const flags = ::fcntl(fd, F_GETFL);
+    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+/// Has `epoll` watch `fd` for `events` and report them under `number`; replaces what it watched `fd` for before.
+/// Returns: false with errno.
+inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
+    epoll_event event{};
+    event.events = events;
+    event.data.u64 = number;
+    if (::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0) return true;
+    return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The numbers by which netlink requests name other network namespaces (network_namespaces(7), RTM_GETNSID).
+// Folder: os/linux/netlink. One thread at a time.
+#ifndef WG_OS_LINUX_NETLINK_NAMESPACES_HPP
+#define WG_OS_LINUX_NETLINK_NAMESPACES_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Builds the requests and reads the messages of the kernel's routing sockets (netlink(7), rtnetlink(7)).
+// Folder: os/linux/netlink. One thread at a time.
+#ifndef WG_OS_LINUX_NETLINK_MESSAGE_HPP
+#define WG_OS_LINUX_NETLINK_MESSAGE_HPP
+
+
+#include <algorithm>
+#include <cstring>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <sys/socket.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace netlink_detail {
+
+/// A value of IFLA_EXT_MASK: RTEXT_FILTER_SKIP_STATS, Linux 4.4. The answer leaves out the interface's statistics.
+inline constexpr std::uint32_t without_statistics = 1u << 3;
+
+/// One request with its attributes, at most 128 bytes.
+class request {
+public:
+    /// A request of this type (RTM_...), with NLM_F_REQUEST and further `flags`. `body` is the structure that
+    /// rtnetlink(7) names for the type.
+    template <class Body> request(std::uint16_t type, std::uint16_t flags, Body const& body) noexcept {
+        header_.nlmsg_type = type;
+        header_.nlmsg_flags = static_cast<std::uint16_t>(NLM_F_REQUEST | flags);
+        append(&body, sizeof body);
+    }
+
+    /// Appends an attribute whose value is `size` bytes.
+    void attribute(std::uint16_t type, void const* value, std::size_t size) noexcept {
+        rtattr a{};
+        a.rta_type = type;
+        a.rta_len = static_cast<unsigned short>(RTA_LENGTH(size));
+        append(&a, sizeof a);
+        append(value, size);
+    }
+    /// Appends an attribute whose value is a number or a structure.
+    template <class Value> void attribute(std::uint16_t type, Value const& value) noexcept {
+        attribute(type, &value, sizeof value);
+    }
+
+    /// Sends the request; the kernel's answer carries `sequence`. Returns: false with errno if the kernel refuses it.
+    bool send(int netlink, std::uint32_t sequence = 0) noexcept {
+        std::size_t const total = NLMSG_HDRLEN + size_;
+        header_.nlmsg_len = converted<std::uint32_t>(total);
+        header_.nlmsg_seq = sequence;
+        std::memcpy(bytes_, &header_, sizeof header_);
+        return without_interruption([&] { return ::send(netlink, bytes_, total, 0); }) >= 0;
+    }
+
+private:
+    void append(void const* from, std::size_t size) noexcept {
+        WG_ASSERT(NLMSG_HDRLEN + size_ + NLMSG_ALIGN(size) <= sizeof bytes_);
+        std::memcpy(bytes_ + NLMSG_HDRLEN + size_, from, size);
+        size_ += NLMSG_ALIGN(size);
+    }
+
+    nlmsghdr header_{};
+    std::size_t size_ = 0; ///< of the body and the attributes
+    alignas(nlmsghdr) byte bytes_[128] = {};
+};
+
+/// A message of the kernel. The views lie in the buffer that was received into.
+struct message {
+    std::uint16_t type = 0; ///< RTM_..., NLMSG_ERROR; 0: there is no message
+    std::uint32_t port = 0; ///< of the socket whose request this message answers; 0: it is an event
+    std::uint32_t sequence = 0;
+    bytes_view body{}; ///< what follows the header; shorter than it should be where the kernel cut the message
+
+    /// Copies the structure that the body begins with. Returns: false if the body is shorter.
+    template <class Body> bool read(Body& out) const noexcept {
+        if (body.size() < sizeof out) return false;
+        std::memcpy(&out, body.data(), sizeof out);
+        return true;
+    }
+    /// The attributes that follow the structure `Body`.
+    template <class Body> bytes_view attributes() const noexcept {
+        return body.subspan(std::min<std::size_t>(body.size(), NLMSG_ALIGN(sizeof(Body))));
+    }
+};
+
+/// Takes the next message off the front of `from`, which the kernel filled. Returns: a message of type 0 at the end.
+inline message take_message(bytes_view& from) noexcept {
+    nlmsghdr header;
+    if (from.size() < sizeof header) return {};
+    std::memcpy(&header, from.data(), sizeof header);
+    if (header.nlmsg_len < sizeof header) return {};
+    bytes_view const whole = from.first(std::min<std::size_t>(from.size(), header.nlmsg_len));
+    from = from.subspan(std::min<std::size_t>(from.size(), NLMSG_ALIGN(whole.size())));
+    return {header.nlmsg_type, header.nlmsg_pid, header.nlmsg_seq, whole.subspan(NLMSG_HDRLEN)};
+}
+
+/// Calls `take(type, value)` for each attribute in `from`. Flags in the type, such as NLA_F_NESTED, are left out.
+template <class Take> void each_attribute(bytes_view from, Take take) noexcept {
+    while (from.size() >= sizeof(rtattr)) {
+        rtattr a;
+        std::memcpy(&a, from.data(), sizeof a);
+        if (a.rta_len < sizeof a || a.rta_len > from.size()) return;
+        take(std::uint16_t(a.rta_type & NLA_TYPE_MASK), from.first(a.rta_len).subspan(RTA_LENGTH(0)));
+        from = from.subspan(std::min<std::size_t>(from.size(), RTA_ALIGN(a.rta_len)));
+    }
+}
+
+/// The number in an attribute's value; `otherwise` if the value is shorter.
+template <class Number> Number number_in(bytes_view value, Number otherwise) noexcept {
+    if (value.size() >= sizeof otherwise) std::memcpy(&otherwise, value.data(), sizeof otherwise);
+    return otherwise;
+}
+
+/// Opens a socket for questions about interfaces and routes of this process's network namespace; it never blocks.
+inline unique_fd open_socket() noexcept {
+    return unique_fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE));
+}
+
+/// Sends `question` and reads its answer into `room`. The kernel answers before `send` returns, so nothing is waited
+/// for. An answer with another `sequence` belongs to an older question and is skipped.
+/// Returns: the answer; a message of type NLMSG_ERROR with errno if the kernel refused the request, and with an errno
+/// of 0 if it acknowledged the request; a message of type 0 with errno if there is no answer.
+inline message ask(int netlink, request& question, bytes room, std::uint32_t sequence = 0) noexcept {
+    if (!question.send(netlink, sequence)) return {};
+    for (;;) {
+        ssize_t const size = without_interruption([&] { return ::recv(netlink, room.data(), room.size(), 0); });
+        if (size < 0) return {};
+        errno = EBADMSG;
+        bytes_view received = room.first(static_cast<std::size_t>(size));
+        message const answer = take_message(received);
+        if (answer.type == 0) return {};
+        if (answer.sequence != sequence) continue;
+        if (answer.type == NLMSG_ERROR) errno = -number_in<int>(answer.body, -EBADMSG);
+        return answer;
+    }
+}
+
+}}}} // namespace wg::WG_ABI::os::netlink_detail
+
+#endif
+
+#include <linux/net_namespace.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// The number that this process's network namespace has for a network namespace.
+using namespace_number = std::int32_t;
+inline constexpr namespace_number own_namespace = -1;     ///< this process's own namespace
+inline constexpr namespace_number unknown_namespace = -2; ///< the kernel does not say which namespace it is
+
+namespace netlink_detail {
+
+/// Makes a request about an interface one about an interface in namespace `net`. The own namespace is the default.
+inline void set_namespace(request& about, namespace_number net) noexcept {
+    constexpr std::uint16_t target_netnsid = 46; // IFLA_TARGET_NETNSID, Linux 4.15
+    if (net >= 0) about.attribute(target_netnsid, net);
+}
+
+/// Asks for the number of the namespace behind the descriptor `fd`, and has the kernel make a number if there is none.
+/// Returns: `unknown_namespace` if the kernel refuses.
+inline namespace_number number_of(int netlink, int fd) noexcept {
+    for (int round = 0; round < 2; ++round) {
+        rtgenmsg const body{};
+        request question(RTM_GETNSID, 0, body);
+        question.attribute(NETNSA_FD, fd);
+        alignas(nlmsghdr) byte room[256];
+        namespace_number net = NETNSA_NSID_NOT_ASSIGNED;
+        if (message const answer = ask(netlink, question, room); answer.type == RTM_NEWNSID)
+            each_attribute(answer.attributes<rtgenmsg>(), [&](std::uint16_t type, bytes_view value) noexcept {
+                if (type == NETNSA_NSID) net = number_in(value, net);
+            });
+        if (net >= 0 || round == 1) return net >= 0 ? net : unknown_namespace;
+        request made(RTM_NEWNSID, NLM_F_ACK, body);
+        made.attribute(NETNSA_FD, fd);
+        made.attribute(NETNSA_NSID, namespace_number{-1}); // any free number
+        (void)ask(netlink, made, room);
+    }
+    return unknown_namespace;
+}
+
+} // namespace netlink_detail
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <algorithm>
+#include <cstring>
+#include <linux/if_tun.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#ifndef TUNGETDEVNETNS
+#define TUNGETDEVNETNS _IO('T', 227) // Linux 5.2; older headers lack the names below
+#endif
+#ifndef SIOCGSKNS
+#define SIOCGSKNS 0x894C // Linux 4.10
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// The system calls that an old kernel lacks or that fail without rights. A test replaces them. Each returns what the
+/// system call returns.
+struct link_calls {
+    /// Stores the present name of a TUN descriptor's interface in `request`. EBADFD: the interface was deleted.
+    static int name_of(int tun, ifreq& request) noexcept { return ::ioctl(tun, TUNGETIFF, &request); }
+    /// Opens the namespace that the interface of a TUN descriptor is in. Needs CAP_NET_ADMIN there (Linux 5.2).
+    static int namespace_of_interface(int tun) noexcept { return ::ioctl(tun, TUNGETDEVNETNS, nullptr); }
+    /// Opens the namespace that a socket is in. Needs CAP_NET_ADMIN there (Linux 4.10).
+    static int namespace_of_socket(int socket) noexcept { return ::ioctl(socket, SIOCGSKNS, nullptr); }
+};
+
+/// The place of an interface.
+struct link_place {
+    namespace_number net = unknown_namespace; ///< its namespace
+    std::uint32_t index = 0;                  ///< its index in that namespace; 0: not known
+
+    /// Whether both are equal.
+
+    friend bool operator==(link_place const&, link_place const&) = default;
+};
+
+/// Facts that the kernel reports about an interface over netlink.
+struct link_facts {
+    std::uint32_t index = 0;         ///< in its namespace
+    std::uint32_t mtu_bytes = 0;     ///< 0: not reported
+    bool up = false;                 ///< an administrator has set it up
+    char kind[16] = {};              ///< of a virtual interface, such as `tun` or `veth`
+    bool described = false;          ///< the kernel reports the following members: kind `tun`, since Linux 4.16
+    bool is_tap = false;             ///< carries Ethernet frames
+    bool lasts = false;              ///< is persistent: stays when no process uses it
+    bool several_queues = false;     ///< was made with IFF_MULTI_QUEUE
+    std::uint32_t queues_in_use = 0; ///< reported only if `several_queues`
+};
+
+/// Reads a message about an interface. Returns: false if it is too short for one.
+inline bool read_link(netlink_detail::message const& from, link_facts& out) noexcept {
+    using namespace netlink_detail;
+    ifinfomsg link;
+    if (!from.read(link)) return false;
+    out = {};
+    out.index = static_cast<std::uint32_t>(link.ifi_index);
+    out.up = (link.ifi_flags & IFF_UP) != 0;
+    bytes_view details{};
+    auto const info = [&](std::uint16_t type, bytes_view value) noexcept {
+        if (type == IFLA_INFO_KIND) std::memcpy(out.kind, value.data(), (std::min)(value.size(), sizeof out.kind - 1));
+        if (type == IFLA_INFO_DATA) details = value;
+    };
+    each_attribute(from.attributes<ifinfomsg>(), [&](std::uint16_t type, bytes_view value) noexcept {
+        if (type == IFLA_MTU) out.mtu_bytes = number_in(value, out.mtu_bytes);
+        if (type == IFLA_LINKINFO) each_attribute(value, info);
+    });
+    if (std::strcmp(out.kind, "tun") != 0) return true;
+    each_attribute(details, [&](std::uint16_t type, bytes_view value) noexcept {
+        // IFLA_TUN_TYPE, IFLA_TUN_PERSIST and so on, which older headers lack.
+        constexpr std::uint16_t tun_type = 3, persists = 6, many = 7, queues = 8, disabled_queues = 9;
+        if (type == tun_type) out.described = true, out.is_tap = number_in<byte>(value, IFF_TUN) == IFF_TAP;
+        if (type == persists) out.lasts = number_in<byte>(value, 0) != 0;
+        if (type == many) out.several_queues = number_in<byte>(value, 0) != 0;
+        if (type == queues || type == disabled_queues) out.queues_in_use += number_in<std::uint32_t>(value, 0);
+    });
+    return true;
+}
+
+/// Asks for the interface `name` in namespace `net`. Returns: the status of errno, which then says why.
+inline status ask_link(int netlink, namespace_number net, char const* name, link_facts& out) noexcept {
+    using namespace netlink_detail;
+    request question(RTM_GETLINK, 0, ifinfomsg{});
+    set_namespace(question, net);
+    question.attribute(IFLA_EXT_MASK, without_statistics);
+    question.attribute(IFLA_IFNAME, name, std::strlen(name) + 1);
+    alignas(nlmsghdr) byte room[4096];
+    message const answer = netlink_detail::ask(netlink, question, room);
+    if (answer.type != RTM_NEWLINK) return status_of(errno);
+    return read_link(answer, out) ? status::ok : status::io_error;
+}
+
+/// Follows the interface behind a TUN descriptor.
+template <class Calls = link_calls> class basic_link {
+public:
+    /// Asks for the interface's name, place and MTU. `known_name` is its last known name, for drivers that do not
+    /// report it (TUNGETIFF).
+    /// Returns: `gone` if the interface was deleted; `not_supported` if the kernel does not report where it is, or
+    /// reports nothing about that namespace; then the MTU stays what it was.
+    status refresh(int tun, char const* known_name) noexcept {
+        if (!netlink_) netlink_ = netlink_detail::open_socket();
+        for (int tries = 0; tries < 3; ++tries) {
+            ifreq before = about(known_name), after = before;
+            if (Calls::name_of(tun, before) != 0 && errno == EBADFD) return status::gone;
+            std::uint32_t mtu_bytes = 0;
+            link_place const place = look_for(tun, before.ifr_name, mtu_bytes);
+            // The interface may have been renamed since the first question.
+            if (Calls::name_of(tun, after) != 0 && errno == EBADFD) return status::gone;
+            if (std::strcmp(before.ifr_name, after.ifr_name) != 0) continue;
+            std::memcpy(name_, before.ifr_name, sizeof name_);
+            place_ = place;
+            if (place.index == 0) return status::not_supported;
+            if (place.net == own_namespace) last_here_ = place.index;
+            mtu_ = mtu_bytes;
+            return status::ok;
+        }
+        return status::not_supported;
+    }
+
+    /// The interface's name, as `refresh` last found it; empty before.
+    char const* name() const noexcept { return name_; }
+    /// The interface's place, as `refresh` last found it.
+    link_place const& place() const noexcept { return place_; }
+    /// The interface's MTU in bytes; 0: not known.
+    std::size_t mtu() const noexcept { return mtu_; }
+
+    /// Sets a number of the interface: SIOCSIFMTU, SIOCSIFTXQLEN. Returns: `not_supported` if the interface is in
+    /// another namespace; else the status of errno, which then says why.
+    status change(unsigned long what, std::size_t value) noexcept {
+        if (place_.net != own_namespace) return errno = EOPNOTSUPP, status::not_supported;
+        ifreq request = about(name_);
+        static_assert(sizeof request.ifr_mtu == sizeof request.ifr_ifru.ifru_ivalue); // ifr_qlen
+        request.ifr_mtu = static_cast<int>(value);
+        if (::ioctl(netlink_.get(), what, &request) != 0) return status_of(errno);
+        if (what == SIOCSIFMTU) mtu_ = value;
+        return status::ok;
+    }
+
+private:
+    static ifreq about(char const* name) noexcept {
+        ifreq request{};
+        std::memcpy(request.ifr_name, name, std::min<std::size_t>(std::strlen(name), IFNAMSIZ - 1));
+        return request;
+    }
+
+    /// Finds the interface's place and MTU. Returns: an index of 0 if the place is not known.
+    link_place look_for(int tun, char const* name, std::uint32_t& mtu_bytes) noexcept {
+        link_place place{};
+        if (!netlink_) return place;
+        unique_fd const theirs(Calls::namespace_of_interface(tun));
+        unique_fd const ours(theirs ? Calls::namespace_of_socket(netlink_.get()) : -1);
+        struct stat here = {};
+        struct stat there = {};
+        bool const told = ours && ::fstat(ours.get(), &here) == 0 && ::fstat(theirs.get(), &there) == 0;
+        if (told && (here.st_dev != there.st_dev || here.st_ino != there.st_ino)) {
+            place.net = netlink_detail::number_of(netlink_.get(), theirs.get());
+            link_facts found;
+            if (place.net == unknown_namespace || ask_link(netlink_.get(), place.net, name, found) != status::ok)
+                return {};
+            mtu_bytes = found.mtu_bytes;
+            place.index = found.index;
+            return place;
+        }
+        ifreq request = about(name);
+        if (::ioctl(netlink_.get(), SIOCGIFINDEX, &request) != 0) return {};
+        auto const index = static_cast<std::uint32_t>(request.ifr_ifindex);
+        // If the kernel does not report the namespace, another interface may have this name here. But Linux does not
+        // reuse the index of an interface, so the interface is the same if its index is known.
+        if (!told && last_here_ != 0 && last_here_ != index) return {};
+        request = about(name);
+        if (::ioctl(netlink_.get(), SIOCGIFMTU, &request) != 0 || request.ifr_mtu <= 0) return {};
+        mtu_bytes = static_cast<std::uint32_t>(request.ifr_mtu);
+        return {own_namespace, index};
+    }
+
+    unique_fd netlink_{};
+    char name_[IFNAMSIZ] = {};
+    link_place place_{};
+    std::uint32_t last_here_ = 0; ///< the index when it was last in this process's namespace; 0: it never was there
+    std::size_t mtu_ = 0;
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#ifndef SOL_NETLINK
+#define SOL_NETLINK 270
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// Watches the network of this process's namespace and one interface in it, or one interface in another namespace.
 /// The first event is the present state of that interface.
@@ -24153,6 +24946,282 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
+// What the source of a program for several systems needs from this one: its properties, names and texts.
+// Folder: os/linux/process. Any thread.
+#ifndef WG_OS_LINUX_PROCESS_PROGRAM_HPP
+#define WG_OS_LINUX_PROCESS_PROGRAM_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
+#ifndef WG_OS_ERROR_TEXT_HPP
+#define WG_OS_ERROR_TEXT_HPP
+
+
+#include <charconv>
+#include <concepts>
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// A text of at most 255 bytes; a longer one is cut. Empty until something fails.
+class error_text {
+public:
+    /// The text, which ends with a zero.
+    char const* c_str() const noexcept { return text_; }
+    /// The text.
+    std::string_view view() const noexcept { return {text_, size_}; }
+    /// Whether there is no text.
+    bool empty() const noexcept { return size_ == 0; }
+
+    /// Replaces the text by the pieces, texts and numbers, one after the other. (printf would take a tenth of a small
+    /// daemon.)
+    template <class... Piece> void set(Piece const&... pieces) noexcept {
+        piece const all[] = {piece(pieces)...};
+        set_all(all, sizeof...(pieces));
+    }
+
+private:
+    static constexpr std::size_t most = 255;
+
+    /// A text or a number. One function puts all sentences together, so each call of `set` takes little code.
+    struct piece {
+        enum class kind : unsigned char { text, c_string, negative, number };
+        kind is;
+        char const* text = nullptr;
+        std::uint64_t number = 0; ///< a number's absolute value; a text's length
+
+        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
+        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
+        explicit piece(std::signed_integral auto n) noexcept
+            : is(n < 0 ? kind::negative : kind::number),
+              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
+        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
+    };
+
+    void set_all(piece const* pieces, std::size_t count) noexcept {
+        size_ = 0;
+        for (piece const* p = pieces; p != pieces + count; ++p) {
+            if (p->is == piece::kind::negative) append("-");
+            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
+            else if (p->is == piece::kind::c_string) append(p->text);
+            else append_number(p->number);
+        }
+        text_[size_] = '\0';
+    }
+
+    void append(std::string_view more) noexcept {
+        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
+        std::memcpy(text_ + size_, more.data(), size);
+        size_ += size;
+    }
+    void append_number(std::uint64_t number) noexcept {
+        char digits[24];
+        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
+    }
+
+    char text_[most + 1] = {};
+    std::size_t size_ = 0;
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the helpers that all files of os/linux use. Folder: os/linux. Any thread; a descriptor
+// has one owner.
+#ifndef WG_OS_LINUX_FD_HPP
+#define WG_OS_LINUX_FD_HPP
+
+
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Owns a file descriptor, and closes it in the end; -1: none.
+class unique_fd {
+public:
+    /// Owns none.
+    constexpr unique_fd() noexcept = default;
+    /// Owns `fd`.
+    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    /// Takes over the descriptor of `other`.
+    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    /// Closes its descriptor and takes over that of `other`.
+    unique_fd& operator=(unique_fd&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    unique_fd(unique_fd const&) = delete;
+    unique_fd& operator=(unique_fd const&) = delete;
+    ~unique_fd() { reset(); }
+
+    /// Whether it owns a descriptor.
+    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    /// The descriptor, or -1.
+    constexpr int get() const noexcept { return fd_; }
+    /// Gives up the descriptor without closing it. Returns: the descriptor, or -1.
+    constexpr int release() noexcept { return std::exchange(fd_, -1); }
+    /// Closes its descriptor, keeps errno, and owns `fd` from now on.
+    void reset(int fd = -1) noexcept {
+        int const kept = errno;
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR, because Linux has closed it even then
+        errno = kept;
+        fd_ = fd;
+    }
+
+private:
+    int fd_ = -1;
+};
+
+/// Calls `call`, a system call, again as long as a signal handler interrupts it. Returns: what it returned last.
+template <class Call> auto without_interruption(Call call) noexcept {
+    for (;;) {
+        auto const answer = call();
+        if (answer >= 0 || errno != EINTR) return answer;
+    }
+}
+
+/// The status for an errno; `io_error` for those that have none of their own.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case EACCES:
+    case EPERM: return status::no_permission;
+    case EADDRINUSE:
+    case EBUSY:
+    case EEXIST: return status::address_in_use;
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
+    case EOPNOTSUPP:
+    case ENOPROTOOPT:
+    case ENOSYS: return status::not_supported;
+    case ENOMEM:
+    case ENOBUFS:
+    case EMFILE:
+    case ENFILE: return status::no_memory;
+    case EAGAIN: return status::would_block;
+    case EINVAL: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// Whether this process can open `count` more descriptors, 16 at most (`ulimit -n`).
+inline bool can_open(std::size_t count) noexcept {
+    unique_fd opened[16];
+    for (std::size_t i = 0; i < count && i < 16; ++i) {
+        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
+        if (!opened[i]) return false;
+    }
+    return true;
+}
+
+/// Makes a descriptor that another program opened non-blocking and closed on exec. Returns: false with errno.
+inline bool make_private(int fd) noexcept {
+    int const flags = ::fcntl(fd, F_GETFL);
+    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+/// Has `epoll` watch `fd` for `events` and report them under `number`; replaces what it watched `fd` for before.
+/// Returns: false with errno.
+inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
+    epoll_event event{};
+    event.events = events;
+    event.data.u64 = number;
+    if (::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0) return true;
+    return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Includes <net/if.h>, or stands in for it if a program has included <linux/if.h> before. Folder: os/linux.
+//
+// Both headers define the same structures. The kernel's header may come second, the C library's may not.
+#ifndef WG_OS_LINUX_NET_IF_HPP
+#define WG_OS_LINUX_NET_IF_HPP
+
+#ifdef _LINUX_IF_H
+extern "C" unsigned if_nametoindex(char const* name) noexcept; // the one function that the kernel's header lacks
+#else
+#include <net/if.h>
+#endif
+
+#endif
+
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// The properties of this system that the options and messages of a daemon depend on.
+struct system_traits {
+    static constexpr bool has_descriptors = true;       ///< another program can hand over a device or a socket
+    static constexpr bool starts_in_foreground = false; ///< a daemon stays in the foreground by default
+    /// The directory of the configuration sockets in which wg(8) looks; null: configuration sockets are no files.
+    static constexpr char const* socket_directory = "/var/run/wireguard";
+    /// How to mend a lack of descriptors.
+    static constexpr char const* more_descriptors = "raise `ulimit -n`";
+    /// How to mend a lack of memory for keys.
+    static constexpr char const* more_key_memory = "raise `ulimit -v` or --memory";
+    /// The limit that keeps memory from being locked.
+    static constexpr char const* lock_limit = "`ulimit -l`";
+    /// The limit that keeps `limit_memory` from succeeding.
+    static constexpr char const* memory_limit = "`ulimit -d`";
+};
+
+/// Starts daemons as services of the system. This system has no such interface for programs.
+struct service_manager {
+    static constexpr bool exists = false; ///< whether `command` can succeed
+    /// Returns: `not_supported`.
+    static status command(std::string_view /*verb*/, char const* /*interface_name*/, error_text& why) noexcept {
+        why.set("this system has no service manager");
+        return status::not_supported;
+    }
+};
+
+inline constexpr int standard_output = STDOUT_FILENO; ///< for `print`
+inline constexpr int standard_error = STDERR_FILENO;  ///< for `print` and `log_writer`
+
+/// Writes `text` to `standard_output` or `standard_error`. Returns: false with errno if not all of it was written.
+inline bool print(int descriptor, std::string_view text) noexcept {
+    while (!text.empty()) {
+        ssize_t const size = without_interruption([&] { return ::write(descriptor, text.data(), text.size()); });
+        if (size <= 0) return false;
+        text.remove_prefix(static_cast<std::size_t>(size));
+    }
+    return true;
+}
+
+/// Whether this process has an open descriptor of this number.
+inline bool is_open_descriptor(int number) noexcept { return ::fcntl(number, F_GETFD) >= 0; }
+
+/// The longest name of an interface, in bytes.
+inline constexpr std::size_t max_interface_name_bytes = IFNAMSIZ - 1;
+
+/// The number of the interface `name` (if_nametoindex(3)). Returns: 0 if there is none.
+inline unsigned interface_index(char const* name) noexcept { return ::if_nametoindex(name); }
+
+/// The number of the error of the last call that failed in this thread, for `describe_error`.
+inline int last_error() noexcept { return errno; }
+
+/// The text for an error number of the system.
+inline error_text describe_error(int number) noexcept {
+    error_text text;
+    text.set(std::strerror(number));
+    return text;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
 // Receives the signals that stop a daemon (signalfd(2)). Folder: os/linux/process. At start-up, before other threads.
 #ifndef WG_OS_LINUX_PROCESS_STOP_SIGNALS_HPP
 #define WG_OS_LINUX_PROCESS_STOP_SIGNALS_HPP
@@ -24315,6 +25384,8 @@ public:
 
     /// A descriptor that polls readable when a signal has come; -1 if no descriptors were left.
     int fd() const noexcept { return fd_.get(); }
+    /// Whether the kernel had a descriptor for the object.
+    explicit operator bool() const noexcept { return static_cast<bool>(fd_); }
     /// Takes a signal that has come. Returns: its number; 0 if none has come.
     int take() noexcept {
         signalfd_siginfo info;
@@ -26526,9 +27597,9 @@ private:
 #endif
 // SPDX-License-Identifier: BSL-1.0
 // The offloads of the kernel that move several packets in one call. Each is tried when a device or socket is opened,
-// and left out where the kernel, the driver or the user refuses it. Folder: os/linux. Pure; any thread.
-#ifndef WG_OS_LINUX_OFFLOADS_HPP
-#define WG_OS_LINUX_OFFLOADS_HPP
+// and left out where the kernel, the driver or the user refuses it. Folder: os. Pure; any thread.
+#ifndef WG_OS_OFFLOADS_HPP
+#define WG_OS_OFFLOADS_HPP
 
 
 #include <string_view>
@@ -27447,9 +28518,9 @@ static_assert(tun_device<tun>);
 
 // SPDX-License-Identifier: BSL-1.0
 // The offloads of the kernel that move several packets in one call. Each is tried when a device or socket is opened,
-// and left out where the kernel, the driver or the user refuses it. Folder: os/linux. Pure; any thread.
-#ifndef WG_OS_LINUX_OFFLOADS_HPP
-#define WG_OS_LINUX_OFFLOADS_HPP
+// and left out where the kernel, the driver or the user refuses it. Folder: os. Pure; any thread.
+#ifndef WG_OS_OFFLOADS_HPP
+#define WG_OS_OFFLOADS_HPP
 
 
 #include <string_view>
@@ -29163,6 +30234,8 @@ public:
 
     /// A descriptor that polls readable while a datagram waits. It stays the same for the object's life.
     int fd() const noexcept { return epoll_.get(); }
+    /// Whether the kernel had a descriptor for the object.
+    explicit operator bool() const noexcept { return static_cast<bool>(epoll_); }
     /// The port, or 0 while closed.
     std::uint16_t port() const noexcept { return port_; }
 
@@ -29826,6 +30899,15 @@ public:
         watch_udp(udp_fd);
     }
 
+    /// Watches the descriptors `fd()` of a TUN device and a socket.
+    template <class Tun, class Socket>
+    waiter(Tun const& device, Socket const& socket) noexcept
+        requires requires {
+            device.fd();
+            socket.fd();
+        }
+        : waiter(device.fd(), socket.fd()) {}
+
     /// Whether the kernel had descriptors for the waiter. Without them it cannot be woken and has no deadlines.
     explicit operator bool() const noexcept { return wake_ && timer_; }
 
@@ -29838,6 +30920,13 @@ public:
         WG_ASSERT(number < max_others);
         polled_[first_other + number].fd = fd;
         if (fd >= 0 && number >= others_) others_ = number + 1;
+    }
+    /// Reports `source.fd()` as bit `number` (0 to 31) of `readiness::others` from now on.
+    template <class Source>
+    void watch_other(std::size_t number, Source const& source) noexcept
+        requires requires { source.fd(); }
+    {
+        watch_other(number, source.fd());
     }
 
     /// Waits until a descriptor is ready, the deadline passes or `wake` is called. Also returns, with nothing ready,
@@ -35513,6 +36602,7 @@ template <class Policies = default_policies> public_key public_key_of(secret<key
 
 
 #include <memory>
+#include <type_traits>
 
 namespace wg { inline namespace WG_ABI {
 
@@ -35635,6 +36725,31 @@ private:
     typename threads::cell paused_;
     std::array<std::unique_ptr<worker>, max_count> workers_{};
 };
+
+/// Stands in for `workers` where the policies lack a member that it needs: moves no packets, and the engine's thread
+/// does all the work.
+template <class Policies> class no_workers {
+public:
+    /// Creates no thread, whatever `count` is.
+    no_workers(engine<Policies>&, typename Policies::tun_device&, typename Policies::udp_socket&,
+               std::size_t /*count*/) noexcept {}
+    /// Threads created so far: none.
+    std::size_t size() const noexcept { return 0; }
+    /// Does nothing.
+    void help() noexcept {}
+    /// Does nothing.
+    struct pause {
+        /// There is no thread to stop.
+        explicit pause(no_workers&) noexcept {}
+    };
+};
+
+/// `workers` if the policies have all that it needs, else `no_workers`.
+template <class Policies>
+using workers_if_possible = std::conditional_t<
+    threads_with_cell<typename Policies::threads> && threads_with_thread<typename Policies::threads> &&
+        tun_device_with_share<typename Policies::tun_device> && udp_socket_with_share<typename Policies::udp_socket>,
+    workers<Policies>, no_workers<Policies>>;
 
 }} // namespace wg::WG_ABI
 

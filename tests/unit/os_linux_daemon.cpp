@@ -3,6 +3,7 @@
 #include "wg/os/linux/process/background.hpp"
 #include "wg/os/linux/process/backoff.hpp"
 #include "wg/os/linux/process/limits.hpp"
+#include "wg/os/linux/process/program.hpp"
 #include "wg/os/linux/process/stop_signals.hpp"
 #include "wg/os/linux/process/supervisor.hpp"
 
@@ -287,6 +288,25 @@ BOOST_AUTO_TEST_CASE(notifies_the_supervisor_by_path_and_by_abstract_name) {
     BOOST_TEST(!wg::os::notify_supervisor("READY=1", ("/tmp/wg-nobody-" + id).c_str()));
     BOOST_TEST(!wg::os::notify_supervisor("READY=1", "relative"));
     BOOST_TEST(!wg::os::notify_supervisor("READY=1", std::string(1, '/').append(200, 'x').c_str()));
+}
+
+BOOST_AUTO_TEST_CASE(print_writes_all_of_a_text_or_reports_failure) {
+    two_ends pipe;
+    BOOST_TEST(wg::os::print(pipe.to.get(), "all of it"));
+    BOOST_TEST(wg::os::is_open_descriptor(pipe.to.get()));
+    int const number = pipe.to.get();
+    pipe.to.reset();
+    BOOST_TEST(!wg::os::is_open_descriptor(number));
+    BOOST_TEST(all_of(pipe.from.get()) == "all of it");
+    BOOST_TEST(!wg::os::print(pipe.from.get(), "into the wrong end"));
+    BOOST_TEST(wg::os::last_error() == EBADF);
+    BOOST_TEST(wg::os::describe_error(EBADF).view() == "Bad file descriptor");
+}
+
+BOOST_AUTO_TEST_CASE(without_a_service_manager_each_command_is_refused) {
+    wg::os::error_text why;
+    BOOST_TEST((wg::os::service_manager::command("install", "wg0", why) == wg::status::not_supported));
+    BOOST_TEST(!why.empty());
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -2,6 +2,8 @@
 // The monitor of links and routes.
 #include "tun_host.hpp"
 
+#include "wg/os/linux/netlink/network_monitor.hpp"
+
 BOOST_AUTO_TEST_SUITE(os_linux_routes)
 
 using namespace wg_tests;
@@ -9,7 +11,7 @@ using namespace wg_tests;
 namespace {
 
 /// All changes that the monitor reports until `enough` holds, for a second at most.
-template <class Enough> wg::os::network_changes changes_until(wg::os::route_monitor& monitor, Enough enough) {
+template <class Monitor, class Enough> wg::os::network_changes changes_until(Monitor& monitor, Enough enough) {
     wg::os::network_changes all;
     while (!enough(all)) {
         pollfd watched{monitor.fd(), POLLIN, 0};
@@ -128,6 +130,35 @@ BOOST_AUTO_TEST_CASE(monitor_reports_changes_of_everything_after_an_overrun) {
     BOOST_TEST(told.routes);
     BOOST_TEST(told.mtu_bytes == 1234u); // the monitor asked again
     BOOST_TEST(told.up);
+}
+
+BOOST_AUTO_TEST_CASE(a_network_monitor_follows_an_interface_into_another_namespace_and_back) {
+    REQUIRE_NETWORK();
+    other_network box;
+    wg::os::tun tun = made("wgt0");
+    wg::os::network_monitor monitor;
+    BOOST_REQUIRE(static_cast<bool>(monitor));
+    monitor.watch(tun);
+    BOOST_REQUIRE(monitor.reports_link());
+    auto const left = [](wg::os::network_changes const& all) { return all.link_left; };
+    auto const has_mtu = [](std::uint32_t mtu) { return [mtu](auto const& all) { return all.mtu_bytes == mtu; }; };
+    move_link("wgt0", box.fd());
+    BOOST_TEST(changes_until(monitor, left).link_left);
+    tun.refresh_mtu();
+    monitor.watch(tun);
+    BOOST_REQUIRE(monitor.reports_link());
+    box.inside([] { set_mtu("wgt0", 1300); });
+    BOOST_TEST(changes_until(monitor, has_mtu(1300)).mtu_bytes == 1300u);
+    box.inside([&] { move_link("wgt0", box.home()); });
+    BOOST_TEST(changes_until(monitor, left).link_left);
+    tun.refresh_mtu();
+    monitor.watch(tun);
+    BOOST_REQUIRE(monitor.reports_link());
+    set_mtu("wgt0", 1400);
+    BOOST_TEST(changes_until(monitor, has_mtu(1400)).mtu_bytes == 1400u);
+    set_address("wgt0", "10.9.0.1");
+    set_up("wgt0", true);
+    BOOST_TEST(changes_until(monitor, [](auto const& all) { return all.routes; }).routes);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

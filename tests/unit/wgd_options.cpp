@@ -122,6 +122,7 @@ BOOST_AUTO_TEST_CASE(reports_unknown_options_and_a_second_interface) {
     is_refused(read({"--workers-and-more", "3", "wg0"}), "unknown option --workers-and-more");
     is_refused(read({"--foreground=1", "wg0"}), "unknown option --foreground=1");
     is_refused(read({"-x", "wg0"}), "unknown option -x");
+    if (!wg::os::service_manager::exists) is_refused(read({"--service", "install", "wg0"}), "unknown option --service");
     is_refused(read({"-", "wg0"}), "unknown option -");
     is_refused(read({"wg0", "wg1"}), "not also wg1");
     is_refused(read({}), "interface is missing");
@@ -189,11 +190,11 @@ BOOST_AUTO_TEST_CASE(help_is_shown_despite_mistakes_and_has_every_option) {
     for (auto const& row : table) {
         for (char const* const name : {row.name, row.variable}) {
             if (name == nullptr) continue;
-            BOOST_TEST(help.find(name) != std::string::npos, name << " is missing in the help");
+            if (row.exists) BOOST_TEST(help.find(name) != std::string::npos, name << " is missing in the help");
             BOOST_TEST(names.insert(name).second, name << " stands twice in the table");
         }
         BOOST_TEST((row.name != nullptr || row.variable != nullptr));
-        BOOST_TEST(help.find(row.help) != std::string::npos, "this line was cut: " << row.help);
+        BOOST_TEST((help.find(row.help) != std::string::npos) == row.exists, row.help);
     }
 }
 

@@ -284,4 +284,25 @@ BOOST_FIXTURE_TEST_CASE(stop_while_the_interface_changes, tunnel) {
     BOOST_TEST(workers.size() == 3u);
 }
 
+namespace {
+
+struct single_tun : shared_tun {
+    void share() const = delete;
+};
+struct single_policies : policies {
+    using tun_device = single_tun;
+};
+
+} // namespace
+
+static_assert(std::is_same_v<wg::workers_if_possible<policies>, wg::workers<policies>>);
+static_assert(std::is_same_v<wg::workers_if_possible<single_policies>, wg::no_workers<single_policies>>);
+
+BOOST_FIXTURE_TEST_CASE(a_device_that_cannot_be_shared_has_no_workers, tunnel) {
+    wg::no_workers<policies> workers(a.engine, a.tun, a.socket, 3);
+    workers.help();
+    wg::no_workers<policies>::pause const alone(workers);
+    BOOST_TEST(workers.size() == 0u);
+}
+
 BOOST_AUTO_TEST_SUITE_END()

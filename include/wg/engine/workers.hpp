@@ -14,6 +14,7 @@
 #include "engine.hpp"
 
 #include <memory>
+#include <type_traits>
 
 namespace wg { inline namespace WG_ABI {
 
@@ -136,6 +137,31 @@ private:
     typename threads::cell paused_;
     std::array<std::unique_ptr<worker>, max_count> workers_{};
 };
+
+/// Stands in for `workers` where the policies lack a member that it needs: moves no packets, and the engine's thread
+/// does all the work.
+template <class Policies> class no_workers {
+public:
+    /// Creates no thread, whatever `count` is.
+    no_workers(engine<Policies>&, typename Policies::tun_device&, typename Policies::udp_socket&,
+               std::size_t /*count*/) noexcept {}
+    /// Threads created so far: none.
+    std::size_t size() const noexcept { return 0; }
+    /// Does nothing.
+    void help() noexcept {}
+    /// Does nothing.
+    struct pause {
+        /// There is no thread to stop.
+        explicit pause(no_workers&) noexcept {}
+    };
+};
+
+/// `workers` if the policies have all that it needs, else `no_workers`.
+template <class Policies>
+using workers_if_possible = std::conditional_t<
+    threads_with_cell<typename Policies::threads> && threads_with_thread<typename Policies::threads> &&
+        tun_device_with_share<typename Policies::tun_device> && udp_socket_with_share<typename Policies::udp_socket>,
+    workers<Policies>, no_workers<Policies>>;
 
 }} // namespace wg::WG_ABI
 

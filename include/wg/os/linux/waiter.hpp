@@ -31,6 +31,15 @@ public:
         watch_udp(udp_fd);
     }
 
+    /// Watches the descriptors `fd()` of a TUN device and a socket.
+    template <class Tun, class Socket>
+    waiter(Tun const& device, Socket const& socket) noexcept
+        requires requires {
+            device.fd();
+            socket.fd();
+        }
+        : waiter(device.fd(), socket.fd()) {}
+
     /// Whether the kernel had descriptors for the waiter. Without them it cannot be woken and has no deadlines.
     explicit operator bool() const noexcept { return wake_ && timer_; }
 
@@ -43,6 +52,13 @@ public:
         WG_ASSERT(number < max_others);
         polled_[first_other + number].fd = fd;
         if (fd >= 0 && number >= others_) others_ = number + 1;
+    }
+    /// Reports `source.fd()` as bit `number` (0 to 31) of `readiness::others` from now on.
+    template <class Source>
+    void watch_other(std::size_t number, Source const& source) noexcept
+        requires requires { source.fd(); }
+    {
+        watch_other(number, source.fd());
     }
 
     /// Waits until a descriptor is ready, the deadline passes or `wake` is called. Also returns, with nothing ready,

@@ -5,6 +5,7 @@
 #ifndef WG_OS_LINUX_NETLINK_ROUTES_HPP
 #define WG_OS_LINUX_NETLINK_ROUTES_HPP
 
+#include "../../network_changes.hpp"
 #include "../net_if.hpp"
 #include "link.hpp"
 
@@ -13,15 +14,6 @@
 #endif
 
 namespace wg { inline namespace WG_ABI { namespace os {
-
-/// All changes since the last `read`.
-struct network_changes {
-    bool link = false;           ///< the kernel reported the interface; `up` and `mtu_bytes` are the last values
-    bool up = false;             ///< an administrator has set it up
-    std::uint32_t mtu_bytes = 0; ///< 0: not reported
-    bool link_left = false;      ///< it was deleted or moved to another namespace; `tun::link_state` finds out which
-    bool routes = false;         ///< routes or rules changed, or an address was removed, IPv4 or IPv6
-};
 
 /// Watches the network of this process's namespace and one interface in it, or one interface in another namespace.
 /// The first event is the present state of that interface.

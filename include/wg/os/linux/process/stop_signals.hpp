@@ -49,6 +49,8 @@ public:
 
     /// A descriptor that polls readable when a signal has come; -1 if no descriptors were left.
     int fd() const noexcept { return fd_.get(); }
+    /// Whether the kernel had a descriptor for the object.
+    explicit operator bool() const noexcept { return static_cast<bool>(fd_); }
     /// Takes a signal that has come. Returns: its number; 0 if none has come.
     int take() noexcept {
         signalfd_siginfo info;

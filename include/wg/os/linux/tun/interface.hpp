@@ -7,7 +7,7 @@
 #include "../../error_text.hpp"
 #include "../net_if.hpp"
 #include "../netlink/link.hpp"
-#include "../offloads.hpp"
+#include "../../offloads.hpp"
 #include "virtio.hpp"
 
 #include <algorithm>

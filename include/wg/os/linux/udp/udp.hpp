@@ -11,7 +11,7 @@
 #define WG_OS_LINUX_UDP_UDP_HPP
 
 #include "../../../policy.hpp"
-#include "../offloads.hpp"
+#include "../../offloads.hpp"
 #include "flood_filter.hpp"
 #include "sender.hpp"
 
@@ -46,6 +46,8 @@ public:
 
     /// A descriptor that polls readable while a datagram waits. It stays the same for the object's life.
     int fd() const noexcept { return epoll_.get(); }
+    /// Whether the kernel had a descriptor for the object.
+    explicit operator bool() const noexcept { return static_cast<bool>(epoll_); }
     /// The port, or 0 while closed.
     std::uint16_t port() const noexcept { return port_; }
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 // The offloads of the kernel that move several packets in one call. Each is tried when a device or socket is opened,
-// and left out where the kernel, the driver or the user refuses it. Folder: os/linux. Pure; any thread.
-#ifndef WG_OS_LINUX_OFFLOADS_HPP
-#define WG_OS_LINUX_OFFLOADS_HPP
+// and left out where the kernel, the driver or the user refuses it. Folder: os. Pure; any thread.
+#ifndef WG_OS_OFFLOADS_HPP
+#define WG_OS_OFFLOADS_HPP
 
-#include "../../base/abi.hpp"
+#include "../base/abi.hpp"
 
 #include <string_view>
 
