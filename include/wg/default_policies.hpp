@@ -5,6 +5,7 @@
 
 #include "core.hpp"
 #include "os/os.hpp"
+#include "policy/with.hpp"
 
 namespace wg { inline namespace WG_ABI {
 
@@ -24,6 +25,9 @@ struct region_of<Host> {
 struct default_policies : core_policies, os::host {
     using storage = growing_storage<region_of<os::host>::type>; ///< memory from the heap; secrets in locked memory
 };
+
+/// `default_policies` with other policies: `wg::with<wg::use_random_source<hardware_rng>>`.
+template <class... Uses> using with = with_base<default_policies, Uses...>;
 
 // The same functions as in core.hpp, here with a default for `Policies`.
 // NOLINTBEGIN(readability-redundant-declaration): a declaration that adds a default argument is not redundant

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""A policy with an optional member of a wrong signature does not compile, and the error names the right signature.
+"""A policy with an optional member of a wrong signature does not compile, and the error names the right signature. A
+bundle of named policies does not compile with a wrong name, with a policy twice or with a type that is no model.
 
 The wrong policies are at the end of tests/archetypes.hpp.
 """
@@ -39,6 +40,13 @@ BUNDLES = {  # {instantiated class: (members of the bundle, text of the error)}
     "device": ("using dh = archetypes::wrong_dh_batch;", "dh_backend: not `void dh_batch("),
     "engine": ("using tun_device = archetypes::wrong_settle;", "tun_device: not `void settle()"),
 }
+NAMED = {  # {arguments of wg::with_base after the base: text of an error}
+    "wg::use_random<archetypes::random>": "use_random",
+    "archetypes::random": "wg::with takes wg::use_hash and other wg::use_ types",
+    "wg::use_hash<archetypes::hash>, wg::use_hash<archetypes::hash>":
+        "wg::with got two types for one policy",
+    "wg::use_clock_source<archetypes::hash>": "constraint",
+}
 
 
 def errors(compiler, source):
@@ -74,7 +82,16 @@ def bundle(compiler, what, members, expected):
             f"static_assert(sizeof(wg::{what}<wrong>) != 0);\n", [expected])
 
 
+def named(compiler, uses, expected):
+    found = errors(compiler, '#include "wg/policy/with.hpp"\nstatic_assert(sizeof(wg::with_base<'
+                   f"archetypes::engine_bundle, {uses}>) != 0);\n")
+    if not any(expected in line for line in found):
+        raise Failed(f"expected an error with {expected!r}, got:\n" + "\n".join(found))
+
+
 run_cases([(f"policies with wrong members do not compile, {c}", lambda c=c: policies(c)) for c in compilers()] +
           [(f"a bundle of {what} with a wrong member does not compile, {c}",
             lambda c=c, w=what, m=members, e=expected: bundle(c, w, m, e))
-           for c in compilers() for what, (members, expected) in BUNDLES.items()])
+           for c in compilers() for what, (members, expected) in BUNDLES.items()] +
+          [(f"a bundle with {uses} does not compile, {c}", lambda c=c, u=uses, e=expected: named(c, u, e))
+           for c in compilers() for uses, expected in NAMED.items()])

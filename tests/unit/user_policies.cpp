@@ -227,6 +227,23 @@ BOOST_AUTO_TEST_CASE(engines_with_user_policies_exchange_traffic) {
     BOOST_TEST(a.device.counter(wg::status::decryption_failed) + b.device.counter(wg::status::decryption_failed) == 0u);
 }
 
+namespace user {
+
+using named_policies = with<use_hash<toy_hash>, use_dh<toy_dh>, use_aead<toy_aead>, use_clock_source<chrono_clock>,
+                            use_tun_device<queue_tun>, use_udp_socket<ipv4_socket>>;
+static_assert(engine_policies<named_policies>);
+static_assert(std::same_as<named_policies::aead, toy_aead> && std::same_as<named_policies::udp_socket, ipv4_socket>);
+static_assert(std::same_as<named_policies::random_source, default_policies::random_source>);
+static_assert(policies<with_base<core_policies, use_clock_source<chrono_clock>,
+                                 use_random_source<default_policies::random_source>>>);
+
+} // namespace user
+
+BOOST_AUTO_TEST_CASE(a_bundle_of_named_policies_makes_a_device) {
+    wg::device<user::named_policies> const device;
+    BOOST_TEST(device.ready());
+}
+
 BOOST_AUTO_TEST_CASE(toy_aead_refuses_forgeries) {
     wg::secret<32> key;
     key.expose()[0] = 1;
