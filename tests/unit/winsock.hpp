@@ -210,8 +210,8 @@ struct outgoing {
     std::deque<std::string> texts;
     std::vector<wg::datagram> all;
 
-    void add(wg::ip_address const& to, std::string text, wg::local_source const& from = {}, std::uint8_t tos = 0) {
-        texts.push_back(std::move(text));
+    void add(wg::ip_address const& to, std::string_view text, wg::local_source const& from = {}, std::uint8_t tos = 0) {
+        texts.emplace_back(text); // g++ 12 warns at -O3 that moving a std::string would read beyond its object
         wg::datagram d;
         d.buffer = reinterpret_cast<wg::byte*>(texts.back().data());
         d.capacity = d.length = static_cast<std::uint32_t>(texts.back().size());
