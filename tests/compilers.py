@@ -3,14 +3,15 @@
 """The oldest and the newest g++ and clang++ of this machine, and the clang of zig, compile the headers to working code.
 
     compilers.py            the newest of each compiles README's example; takes seconds
-    compilers.py --full     all of them compile it, and run the cryptography's unit tests, at -O0, -O2 and -O3
+    compilers.py --full     all of them compile it, and run the cryptography's unit tests, at -O0, -O2 and -O3; and they
+                            compile the daemon at -O3
 """
 import pathlib
 import re
 import sys
 
 import zig
-from cases import ROOT, Failed, Skipped, command, compilers, every_compiler, numbered, run_cases, temporary
+from cases import ROOT, STRICT, Failed, Skipped, command, compilers, every_compiler, numbered, run_cases, temporary
 
 UNIT = ROOT / "tests" / "unit"
 BOOST = pathlib.Path("/usr/include/boost")
@@ -37,7 +38,7 @@ def words(compiler):
 def example(compiler, level):
     with temporary() as there:
         program = pathlib.Path(there) / "example"
-        command(*words(compiler), "-std=c++20", level, "-I", ROOT / "include", "-x", "c++", "-", "-o", program,
+        command(*words(compiler), *STRICT, level, "-I", ROOT / "include", "-x", "c++", "-", "-o", program,
                 source=readme_example())
         reason = re.search(r'failed\("([^"]+)"\)', readme_example())[1]  # printed when there are no arguments
         try:
@@ -46,6 +47,12 @@ def example(compiler, level):
             printed = str(failed)
         if reason not in printed:
             raise Failed(f"it does not print '{reason}': {printed}")
+
+
+def daemon(compiler):
+    """Without assertions, g++ at -O3 has warned of code of the daemon that it does not warn of elsewhere."""
+    command(*words(compiler), *STRICT, "-O3", "-DNDEBUG", "-I", ROOT / "include", "-c", ROOT / "samples" / "wgd.cpp",
+            "-o", "/dev/null")
 
 
 def cryptography(compiler, level):
@@ -78,6 +85,8 @@ def full():
         for level in "-O0", "-O2", "-O3":
             yield f"README's example {level}, {compiler}", lambda c=compiler, o=level: example(c, o)
             yield f"cryptography {level}, {compiler}", lambda c=compiler, o=level: cryptography(c, o)
+    for compiler in every_compiler():
+        yield f"wgd -O3 without warnings, {compiler}", lambda c=compiler: daemon(c)
 
 
 if sys.argv[1:] == ["--full"]:

@@ -682,7 +682,7 @@ public:
     ~secret() { clear(); }
 
     /// Copies the bytes of `other`.
-    void assign(secret const& other) noexcept { assign(other.expose()); }
+    void assign(secret const& other) noexcept { value_ = other.value_; }
     void assign(std::span<byte const, Size> from) noexcept { copy(value_, from); }
     /// Wipes the bytes: they are zero then.
     void clear() noexcept { wipe(value_); }
