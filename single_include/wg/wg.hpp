@@ -21426,6 +21426,38 @@ static_assert(clock_source<clock>);
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
+// When to repeat attempts that fail. Folder: os. One thread at a time.
+#ifndef WG_OS_BACKOFF_HPP
+#define WG_OS_BACKOFF_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// When to repeat an attempt that failed: after 250 ms, then after twice the last pause, 4 s at most.
+class backoff {
+public:
+    /// Whether an attempt has failed and is to be repeated.
+    bool waits() const noexcept { return due_ != instant::never(); }
+    /// When the next attempt is due; `never` if none has failed.
+    instant due() const noexcept { return due_; }
+    /// Notes that an attempt has failed.
+    void failed(instant now) noexcept {
+        due_ = now + pause_;
+        pause_ = pause_ * 2 > longest ? longest : pause_ * 2;
+    }
+    /// Notes that an attempt has succeeded.
+    void succeeded() noexcept { *this = {}; }
+
+private:
+    static constexpr duration first = milliseconds(250), longest = seconds(4);
+    instant due_ = instant::never();
+    duration pause_ = first;
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
 // A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
 #ifndef WG_OS_ERROR_TEXT_HPP
 #define WG_OS_ERROR_TEXT_HPP
@@ -21503,15 +21535,19 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// An owned file descriptor, and the helpers that all files of os/linux use. Folder: os/linux. Any thread; a descriptor
-// has one owner.
+// Owned descriptors, and a watch of epoll(7) that the files of os/linux use. Folder: os/linux. Any thread.
 #ifndef WG_OS_LINUX_FD_HPP
 #define WG_OS_LINUX_FD_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the helpers that all files of the POSIX systems use. Folder: os/posix. Any thread; a
+// descriptor has one owner.
+#ifndef WG_OS_POSIX_FD_HPP
+#define WG_OS_POSIX_FD_HPP
 
 
 #include <cerrno>
 #include <fcntl.h>
-#include <sys/epoll.h>
 #include <unistd.h>
 #include <utility>
 
@@ -21544,7 +21580,7 @@ public:
     /// Closes its descriptor, keeps errno, and owns `fd` from now on.
     void reset(int fd = -1) noexcept {
         int const kept = errno;
-        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR, because Linux has closed it even then
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: the descriptor is closed even then
         errno = kept;
         fd_ = fd;
     }
@@ -21601,6 +21637,14 @@ inline bool make_private(int fd) noexcept {
     int const flags = ::fcntl(fd, F_GETFL);
     return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
 }
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <sys/epoll.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// Has `epoll` watch `fd` for `events` and report them under `number`; replaces what it watched `fd` for before.
 /// Returns: false with errno.
@@ -21627,15 +21671,19 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 #define WG_OS_LINUX_NETLINK_LINK_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// An owned file descriptor, and the helpers that all files of os/linux use. Folder: os/linux. Any thread; a descriptor
-// has one owner.
+// Owned descriptors, and a watch of epoll(7) that the files of os/linux use. Folder: os/linux. Any thread.
 #ifndef WG_OS_LINUX_FD_HPP
 #define WG_OS_LINUX_FD_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the helpers that all files of the POSIX systems use. Folder: os/posix. Any thread; a
+// descriptor has one owner.
+#ifndef WG_OS_POSIX_FD_HPP
+#define WG_OS_POSIX_FD_HPP
 
 
 #include <cerrno>
 #include <fcntl.h>
-#include <sys/epoll.h>
 #include <unistd.h>
 #include <utility>
 
@@ -21668,7 +21716,7 @@ public:
     /// Closes its descriptor, keeps errno, and owns `fd` from now on.
     void reset(int fd = -1) noexcept {
         int const kept = errno;
-        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR, because Linux has closed it even then
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: the descriptor is closed even then
         errno = kept;
         fd_ = fd;
     }
@@ -21726,6 +21774,14 @@ inline bool make_private(int fd) noexcept {
     return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
 }
 
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <sys/epoll.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
 /// Has `epoll` watch `fd` for `events` and report them under `number`; replaces what it watched `fd` for before.
 /// Returns: false with errno.
 inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
@@ -21740,11 +21796,11 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// Includes <net/if.h>, or stands in for it if a program has included <linux/if.h> before. Folder: os/linux.
+// Includes <net/if.h>, or stands in for it if a program has included <linux/if.h> before. Folder: os/posix.
 //
 // Both headers define the same structures. The kernel's header may come second, the C library's may not.
-#ifndef WG_OS_LINUX_NET_IF_HPP
-#define WG_OS_LINUX_NET_IF_HPP
+#ifndef WG_OS_POSIX_NET_IF_HPP
+#define WG_OS_POSIX_NET_IF_HPP
 
 #ifdef _LINUX_IF_H
 extern "C" unsigned if_nametoindex(char const* name) noexcept; // the one function that the kernel's header lacks
@@ -22164,11 +22220,11 @@ struct network_changes {
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// Includes <net/if.h>, or stands in for it if a program has included <linux/if.h> before. Folder: os/linux.
+// Includes <net/if.h>, or stands in for it if a program has included <linux/if.h> before. Folder: os/posix.
 //
 // Both headers define the same structures. The kernel's header may come second, the C library's may not.
-#ifndef WG_OS_LINUX_NET_IF_HPP
-#define WG_OS_LINUX_NET_IF_HPP
+#ifndef WG_OS_POSIX_NET_IF_HPP
+#define WG_OS_POSIX_NET_IF_HPP
 
 #ifdef _LINUX_IF_H
 extern "C" unsigned if_nametoindex(char const* name) noexcept; // the one function that the kernel's header lacks
@@ -22189,15 +22245,19 @@ extern "C" unsigned if_nametoindex(char const* name) noexcept; // the one functi
 #define WG_OS_LINUX_NETLINK_LINK_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// An owned file descriptor, and the helpers that all files of os/linux use. Folder: os/linux. Any thread; a descriptor
-// has one owner.
+// Owned descriptors, and a watch of epoll(7) that the files of os/linux use. Folder: os/linux. Any thread.
 #ifndef WG_OS_LINUX_FD_HPP
 #define WG_OS_LINUX_FD_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the helpers that all files of the POSIX systems use. Folder: os/posix. Any thread; a
+// descriptor has one owner.
+#ifndef WG_OS_POSIX_FD_HPP
+#define WG_OS_POSIX_FD_HPP
 
 
 #include <cerrno>
 #include <fcntl.h>
-#include <sys/epoll.h>
 #include <unistd.h>
 #include <utility>
 
@@ -22230,7 +22290,7 @@ public:
     /// Closes its descriptor, keeps errno, and owns `fd` from now on.
     void reset(int fd = -1) noexcept {
         int const kept = errno;
-        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR, because Linux has closed it even then
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: the descriptor is closed even then
         errno = kept;
         fd_ = fd;
     }
@@ -22287,6 +22347,14 @@ inline bool make_private(int fd) noexcept {
     int const flags = ::fcntl(fd, F_GETFL);
     return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
 }
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <sys/epoll.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// Has `epoll` watch `fd` for `events` and report them under `number`; replaces what it watched `fd` for before.
 /// Returns: false with errno.
@@ -22938,11 +23006,11 @@ struct network_changes {
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// Includes <net/if.h>, or stands in for it if a program has included <linux/if.h> before. Folder: os/linux.
+// Includes <net/if.h>, or stands in for it if a program has included <linux/if.h> before. Folder: os/posix.
 //
 // Both headers define the same structures. The kernel's header may come second, the C library's may not.
-#ifndef WG_OS_LINUX_NET_IF_HPP
-#define WG_OS_LINUX_NET_IF_HPP
+#ifndef WG_OS_POSIX_NET_IF_HPP
+#define WG_OS_POSIX_NET_IF_HPP
 
 #ifdef _LINUX_IF_H
 extern "C" unsigned if_nametoindex(char const* name) noexcept; // the one function that the kernel's header lacks
@@ -22963,15 +23031,19 @@ extern "C" unsigned if_nametoindex(char const* name) noexcept; // the one functi
 #define WG_OS_LINUX_NETLINK_LINK_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// An owned file descriptor, and the helpers that all files of os/linux use. Folder: os/linux. Any thread; a descriptor
-// has one owner.
+// Owned descriptors, and a watch of epoll(7) that the files of os/linux use. Folder: os/linux. Any thread.
 #ifndef WG_OS_LINUX_FD_HPP
 #define WG_OS_LINUX_FD_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the helpers that all files of the POSIX systems use. Folder: os/posix. Any thread; a
+// descriptor has one owner.
+#ifndef WG_OS_POSIX_FD_HPP
+#define WG_OS_POSIX_FD_HPP
 
 
 #include <cerrno>
 #include <fcntl.h>
-#include <sys/epoll.h>
 #include <unistd.h>
 #include <utility>
 
@@ -23004,7 +23076,7 @@ public:
     /// Closes its descriptor, keeps errno, and owns `fd` from now on.
     void reset(int fd = -1) noexcept {
         int const kept = errno;
-        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR, because Linux has closed it even then
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: the descriptor is closed even then
         errno = kept;
         fd_ = fd;
     }
@@ -23061,6 +23133,14 @@ inline bool make_private(int fd) noexcept {
     int const flags = ::fcntl(fd, F_GETFL);
     return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
 }
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <sys/epoll.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// Has `epoll` watch `fd` for `events` and report them under `number`; replaces what it watched `fd` for before.
 /// Returns: false with errno.
@@ -23623,21 +23703,25 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// Moves a daemon to the background, and opens standard descriptors that are closed (daemon(7)).
-// Folder: os/linux/process. At start-up, before other threads.
-#ifndef WG_OS_LINUX_PROCESS_BACKGROUND_HPP
-#define WG_OS_LINUX_PROCESS_BACKGROUND_HPP
+// Privacy of a process's memory (prctl(2)). Folder: os/linux/process. At start-up, before other threads.
+#ifndef WG_OS_LINUX_PROCESS_PRIVACY_HPP
+#define WG_OS_LINUX_PROCESS_PRIVACY_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// An owned file descriptor, and the helpers that all files of os/linux use. Folder: os/linux. Any thread; a descriptor
-// has one owner.
-#ifndef WG_OS_LINUX_FD_HPP
-#define WG_OS_LINUX_FD_HPP
+// Limits of a process: memory, core dumps, descriptors (setrlimit(2)).
+// Folder: os/posix/process. At start-up, before other threads.
+#ifndef WG_OS_POSIX_PROCESS_LIMITS_HPP
+#define WG_OS_POSIX_PROCESS_LIMITS_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the helpers that all files of the POSIX systems use. Folder: os/posix. Any thread; a
+// descriptor has one owner.
+#ifndef WG_OS_POSIX_FD_HPP
+#define WG_OS_POSIX_FD_HPP
 
 
 #include <cerrno>
 #include <fcntl.h>
-#include <sys/epoll.h>
 #include <unistd.h>
 #include <utility>
 
@@ -23670,7 +23754,7 @@ public:
     /// Closes its descriptor, keeps errno, and owns `fd` from now on.
     void reset(int fd = -1) noexcept {
         int const kept = errno;
-        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR, because Linux has closed it even then
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: the descriptor is closed even then
         errno = kept;
         fd_ = fd;
     }
@@ -23726,306 +23810,6 @@ inline bool can_open(std::size_t count) noexcept {
 inline bool make_private(int fd) noexcept {
     int const flags = ::fcntl(fd, F_GETFL);
     return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
-}
-
-/// Has `epoll` watch `fd` for `events` and report them under `number`; replaces what it watched `fd` for before.
-/// Returns: false with errno.
-inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
-    epoll_event event{};
-    event.events = events;
-    event.data.u64 = number;
-    if (::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0) return true;
-    return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
-}
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
-
-#include <cstdio>
-#include <cstdlib>
-#include <sys/wait.h>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// Opens /dev/null as each of the descriptors 0, 1 and 2 that is closed. Else the next files that the program opens
-/// would get these numbers, and messages for standard error would go into them. To be called first in `main`.
-/// Returns: a bit, 1 << descriptor, for each that was closed.
-inline unsigned open_standard_descriptors() noexcept {
-    unsigned closed = 0;
-    for (int const fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
-        if (::fcntl(fd, F_GETFD) >= 0) continue;
-        closed |= 1u << fd;
-        // open() returns the lowest free number, which is `fd`. Without /dev, as in a chroot, a directory is opened
-        // instead: reading and writing it fail without harm.
-        if (::open("/dev/null", O_RDWR) < 0) (void)::open("/", O_RDONLY | O_DIRECTORY);
-    }
-    return closed;
-}
-
-/// Whether this process has a controlling terminal. When the terminal is closed, the kernel sends SIGHUP.
-inline bool has_terminal() noexcept {
-    return static_cast<bool>(unique_fd(::open("/dev/tty", O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC)));
-}
-
-/// Moves a process to the background. The process that the shell has started waits until the start has succeeded or
-/// failed, and returns that as its exit status.
-class background {
-public:
-    /// Stays in the foreground: `ready` does nothing.
-    background() noexcept = default;
-
-    /// Forks. Returns in the child, which has a session of its own. The parent does not return: it ends with 0 when the
-    /// child calls `ready`, and with 1 if the child ends before. The child should then have said why on stderr. To be
-    /// called before there are threads, and before there are secrets, because the parent would keep a copy of them.
-    /// Returns: the status of errno.
-    static result<background> enter() noexcept {
-        int ends[2];
-        if (::pipe2(ends, O_CLOEXEC) != 0) return status_of(errno);
-        unique_fd from(ends[0]), to(ends[1]);
-        (void)std::fflush(nullptr); // else both processes would write the buffered text
-        pid_t const child = ::fork();
-        if (child < 0) return status_of(errno);
-        if (child > 0) {
-            to.reset();
-            char answer = 0;
-            ssize_t const size = without_interruption([&] { return ::read(from.get(), &answer, 1); });
-            if (size != 1) without_interruption([&] { return ::waitpid(child, nullptr, 0); });
-            ::_exit(size == 1 ? EXIT_SUCCESS : EXIT_FAILURE);
-        }
-        ::setsid();
-        background self;
-        self.parent_ = std::move(to);
-        return self;
-    }
-
-    /// Lets the parent end with success. From now on standard input and output are /dev/null, and standard error too
-    /// unless `keep_stderr`.
-    void ready(bool keep_stderr) noexcept {
-        if (!parent_) return;
-        unique_fd const null(::open("/dev/null", O_RDWR | O_CLOEXEC));
-        if (null) {
-            ::dup2(null.get(), STDIN_FILENO);
-            ::dup2(null.get(), STDOUT_FILENO);
-            if (!keep_stderr) ::dup2(null.get(), STDERR_FILENO);
-        }
-        if (::chdir("/") != 0) return; // cannot fail
-        char const yes = 1;
-        [[maybe_unused]] ssize_t const told = ::write(parent_.get(), &yes, 1); // the parent may have been killed
-        parent_.reset();
-    }
-
-private:
-    unique_fd parent_{};
-};
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
-// SPDX-License-Identifier: BSL-1.0
-// When to repeat attempts that fail. Folder: os/linux/process. One thread at a time.
-#ifndef WG_OS_LINUX_PROCESS_BACKOFF_HPP
-#define WG_OS_LINUX_PROCESS_BACKOFF_HPP
-
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// When to repeat an attempt that failed: after 250 ms, then after twice the last pause, 4 s at most.
-class backoff {
-public:
-    /// Whether an attempt has failed and is to be repeated.
-    bool waits() const noexcept { return due_ != instant::never(); }
-    /// When the next attempt is due; `never` if none has failed.
-    instant due() const noexcept { return due_; }
-    /// Notes that an attempt has failed.
-    void failed(instant now) noexcept {
-        due_ = now + pause_;
-        pause_ = pause_ * 2 > longest ? longest : pause_ * 2;
-    }
-    /// Notes that an attempt has succeeded.
-    void succeeded() noexcept { *this = {}; }
-
-private:
-    static constexpr duration first = milliseconds(250), longest = seconds(4);
-    instant due_ = instant::never();
-    duration pause_ = first;
-};
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
-// SPDX-License-Identifier: BSL-1.0
-// Creates the directories of a daemon's files (mkdir(2)). Folder: os/linux/process. Any thread.
-#ifndef WG_OS_LINUX_PROCESS_DIRECTORY_HPP
-#define WG_OS_LINUX_PROCESS_DIRECTORY_HPP
-
-
-#include <cerrno>
-#include <climits>
-#include <cstring>
-#include <string_view>
-#include <sys/stat.h>
-#include <unistd.h>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// The longest path of a directory that `make_directories` takes, in bytes.
-inline constexpr std::size_t max_directory_bytes = 255;
-
-/// Creates one directory, mode 0755. If `path` is a symbolic link to a missing directory, creates the link's target.
-/// Returns: false with errno.
-inline bool make_directory(char const* path) noexcept {
-    char target[PATH_MAX + max_directory_bytes + 1];
-    std::size_t const folder = static_cast<std::size_t>(std::strrchr(path, '/') + 1 - path);
-    ssize_t const size = ::readlink(path, target + folder, PATH_MAX - 1);
-    if (size > 0) {
-        target[folder + static_cast<std::size_t>(size)] = '\0';
-        bool const absolute = target[folder] == '/';
-        std::memcpy(target, path, folder);
-        path = absolute ? target + folder : target;
-    }
-    if (::mkdir(path, 0755) != 0) return errno == EEXIST; // another process was faster
-    return ::chmod(path, 0755) == 0;
-}
-
-/// Creates the missing directories of an absolute path, as `mkdir -p`. Their mode is 0755 whatever the umask is,
-/// because other users must be able to enter them. If a part is a symbolic link to a missing directory (/var/run,
-/// before /run exists), the target is created. Returns: false with errno.
-inline bool make_directories(std::string_view path) noexcept {
-    if (!path.starts_with('/')) return errno = EINVAL, false;
-    char part[max_directory_bytes + 1] = {};
-    if (path.size() >= sizeof part) return errno = ENAMETOOLONG, false;
-    for (std::size_t end = 1; end <= path.size(); ++end) {
-        if (end != path.size() && path[end] != '/') continue;
-        std::memcpy(part, path.data(), end);
-        part[end] = '\0';
-        struct stat found {};
-        if (::stat(part, &found) == 0) {
-            if (!S_ISDIR(found.st_mode)) return errno = ENOTDIR, false;
-        } else if (errno != ENOENT || !make_directory(part)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
-// SPDX-License-Identifier: BSL-1.0
-// Limits of a process: privacy of its memory, memory, descriptors (setrlimit(2), prctl(2)).
-// Folder: os/linux/process. At start-up, before other threads.
-#ifndef WG_OS_LINUX_PROCESS_LIMITS_HPP
-#define WG_OS_LINUX_PROCESS_LIMITS_HPP
-
-// SPDX-License-Identifier: BSL-1.0
-// An owned file descriptor, and the helpers that all files of os/linux use. Folder: os/linux. Any thread; a descriptor
-// has one owner.
-#ifndef WG_OS_LINUX_FD_HPP
-#define WG_OS_LINUX_FD_HPP
-
-
-#include <cerrno>
-#include <fcntl.h>
-#include <sys/epoll.h>
-#include <unistd.h>
-#include <utility>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// Owns a file descriptor, and closes it in the end; -1: none.
-class unique_fd {
-public:
-    /// Owns none.
-    constexpr unique_fd() noexcept = default;
-    /// Owns `fd`.
-    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
-    /// Takes over the descriptor of `other`.
-    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
-    /// Closes its descriptor and takes over that of `other`.
-    unique_fd& operator=(unique_fd&& other) noexcept {
-        if (this != &other) reset(other.release());
-        return *this;
-    }
-    unique_fd(unique_fd const&) = delete;
-    unique_fd& operator=(unique_fd const&) = delete;
-    ~unique_fd() { reset(); }
-
-    /// Whether it owns a descriptor.
-    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
-    /// The descriptor, or -1.
-    constexpr int get() const noexcept { return fd_; }
-    /// Gives up the descriptor without closing it. Returns: the descriptor, or -1.
-    constexpr int release() noexcept { return std::exchange(fd_, -1); }
-    /// Closes its descriptor, keeps errno, and owns `fd` from now on.
-    void reset(int fd = -1) noexcept {
-        int const kept = errno;
-        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR, because Linux has closed it even then
-        errno = kept;
-        fd_ = fd;
-    }
-
-private:
-    int fd_ = -1;
-};
-
-/// Calls `call`, a system call, again as long as a signal handler interrupts it. Returns: what it returned last.
-template <class Call> auto without_interruption(Call call) noexcept {
-    for (;;) {
-        auto const answer = call();
-        if (answer >= 0 || errno != EINTR) return answer;
-    }
-}
-
-/// The status for an errno; `io_error` for those that have none of their own.
-constexpr status status_of(int error) noexcept {
-    switch (error) {
-    case 0: return status::ok;
-    case EACCES:
-    case EPERM: return status::no_permission;
-    case EADDRINUSE:
-    case EBUSY:
-    case EEXIST: return status::address_in_use;
-    case EAFNOSUPPORT:
-    case EPROTONOSUPPORT:
-    case EOPNOTSUPP:
-    case ENOPROTOOPT:
-    case ENOSYS: return status::not_supported;
-    case ENOMEM:
-    case ENOBUFS:
-    case EMFILE:
-    case ENFILE: return status::no_memory;
-    case EAGAIN: return status::would_block;
-    case EINVAL: return status::invalid;
-    default: return status::io_error;
-    }
-}
-
-/// Whether this process can open `count` more descriptors, 16 at most (`ulimit -n`).
-inline bool can_open(std::size_t count) noexcept {
-    unique_fd opened[16];
-    for (std::size_t i = 0; i < count && i < 16; ++i) {
-        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
-        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
-        if (!opened[i]) return false;
-    }
-    return true;
-}
-
-/// Makes a descriptor that another program opened non-blocking and closed on exec. Returns: false with errno.
-inline bool make_private(int fd) noexcept {
-    int const flags = ::fcntl(fd, F_GETFL);
-    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
-}
-
-/// Has `epoll` watch `fd` for `events` and report them under `number`; replaces what it watched `fd` for before.
-/// Returns: false with errno.
-inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
-    epoll_event event{};
-    event.events = events;
-    event.data.u64 = number;
-    if (::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0) return true;
-    return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
 }}} // namespace wg::WG_ABI::os
@@ -24033,17 +23817,14 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 #endif
 
 #include <algorithm>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// Keeps other processes of the same user from reading or tracing this one, and the kernel from writing core dumps.
-/// Returns: whether both succeeded.
-inline bool keep_memory_private() noexcept {
+/// Keeps the kernel from writing core dumps of this process. Returns: whether it succeeded.
+inline bool forbid_core_dumps() noexcept {
     rlimit const none{0, 0};
-    bool const no_core = ::setrlimit(RLIMIT_CORE, &none) == 0;
-    return ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 && no_core;
+    return ::setrlimit(RLIMIT_CORE, &none) == 0;
 }
 
 /// Limits the memory of this process: heap, buffers, stacks of threads (RLIMIT_DATA). Further allocations fail, which
@@ -24085,12 +23866,92 @@ inline descriptor_room make_descriptor_room(std::size_t wanted) noexcept {
 }}} // namespace wg::WG_ABI::os
 
 #endif
+
+#include <sys/prctl.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Keeps other processes of the same user from reading or tracing this one, and the kernel from writing core dumps.
+/// Returns: whether both succeeded.
+inline bool keep_memory_private() noexcept {
+    bool const no_core = forbid_core_dumps();
+    return ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 && no_core;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The log of a daemon on Linux (proc(5), sigtimedwait(2)). Folder: os/linux/process. Any thread.
+#ifndef WG_OS_LINUX_PROCESS_LOG_HPP
+#define WG_OS_LINUX_PROCESS_LOG_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Limits how often a daemon logs the same. Folder: os. Any thread.
+#ifndef WG_OS_LINE_LIMIT_HPP
+#define WG_OS_LINE_LIMIT_HPP
+
+
+#include <cstddef>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Limits the number of log lines: a line about the same subject with the same content passes once in `interval`. For
+/// all subjects together, `burst` lines pass at once, and then one a second. `Mutex` has `lock` and `unlock`. Any
+/// thread.
+template <class Mutex> class basic_line_limit {
+public:
+    static constexpr duration interval = seconds(60); ///< between two equal lines
+    static constexpr std::uint32_t burst = 10;        ///< lines that pass at once after a silence
+
+    /// Whether a line about `subject` with the content `what`, such as an errno, may be written; then it is counted.
+    bool pass(std::uint32_t subject, std::uint32_t what, instant now) noexcept {
+        mutex_.lock();
+        bool const passes = is_new(subject, what, now) && take_token(now);
+        if (passes) lines_[subject % subjects] = {subject, what, now, true};
+        mutex_.unlock();
+        return passes;
+    }
+
+private:
+    static constexpr std::size_t subjects = 64; ///< that are remembered; further subjects share their places
+
+    struct line {
+        std::uint32_t subject = 0;
+        std::uint32_t what = 0;
+        instant at{};
+        bool used = false;
+    };
+
+    bool is_new(std::uint32_t subject, std::uint32_t what, instant now) const noexcept {
+        line const& last = lines_[subject % subjects];
+        return !last.used || last.subject != subject || last.what != what || now - last.at >= interval;
+    }
+
+    bool take_token(instant now) noexcept {
+        constexpr duration each = seconds(1), all = each * burst;
+        if (!begun_ || now - since_ > all) since_ = now - all;
+        begun_ = true;
+        if (now - since_ < each) return false;
+        since_ = since_ + each;
+        return true;
+    }
+
+    Mutex mutex_;
+    line lines_[subjects];
+    instant since_{}; ///< a token bucket: each second from here until now is a line that may pass
+    bool begun_ = false;
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
 // SPDX-License-Identifier: BSL-1.0
 // Writes log lines without ever waiting: a line that cannot be written at once is dropped and counted. Lines go to a
 // descriptor, mostly stderr. Errors that the descriptor does not take go to syslog (write(2), syslog(3), RFC 3164).
-// Folder: os/linux/process. Any thread.
-#ifndef WG_OS_LINUX_PROCESS_LOG_HPP
-#define WG_OS_LINUX_PROCESS_LOG_HPP
+// Folder: os/posix/process. Any thread.
+#ifndef WG_OS_POSIX_PROCESS_LOG_HPP
+#define WG_OS_POSIX_PROCESS_LOG_HPP
 
 // SPDX-License-Identifier: BSL-1.0
 // A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
@@ -24170,15 +24031,20 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// An owned file descriptor, and the helpers that all files of os/linux use. Folder: os/linux. Any thread; a descriptor
-// has one owner.
-#ifndef WG_OS_LINUX_FD_HPP
-#define WG_OS_LINUX_FD_HPP
+// Sockets and pipes that do not block and that are closed on exec, also on systems that lack the flags for one call
+// (socket(2), accept(2), pipe(2)). Folder: os/posix. Any thread.
+#ifndef WG_OS_POSIX_SOCKETS_HPP
+#define WG_OS_POSIX_SOCKETS_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the helpers that all files of the POSIX systems use. Folder: os/posix. Any thread; a
+// descriptor has one owner.
+#ifndef WG_OS_POSIX_FD_HPP
+#define WG_OS_POSIX_FD_HPP
 
 
 #include <cerrno>
 #include <fcntl.h>
-#include <sys/epoll.h>
 #include <unistd.h>
 #include <utility>
 
@@ -24211,7 +24077,7 @@ public:
     /// Closes its descriptor, keeps errno, and owns `fd` from now on.
     void reset(int fd = -1) noexcept {
         int const kept = errno;
-        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR, because Linux has closed it even then
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: the descriptor is closed even then
         errno = kept;
         fd_ = fd;
     }
@@ -24269,135 +24135,71 @@ inline bool make_private(int fd) noexcept {
     return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
 }
 
-/// Has `epoll` watch `fd` for `events` and report them under `number`; replaces what it watched `fd` for before.
-/// Returns: false with errno.
-inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
-    epoll_event event{};
-    event.events = events;
-    event.data.u64 = number;
-    if (::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0) return true;
-    return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
-}
-
 }}} // namespace wg::WG_ABI::os
 
 #endif
-// SPDX-License-Identifier: BSL-1.0
-// The threads policy of a host with several processors (pthreads(7), futex(2)). Folder: os/linux. Any thread.
-#ifndef WG_OS_LINUX_THREADS_HPP
-#define WG_OS_LINUX_THREADS_HPP
 
-
-#include <algorithm>
-#include <atomic>
-#include <climits>
-#include <linux/futex.h>
-#include <pthread.h>
-#include <sched.h>
-#include <signal.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+#include <sys/socket.h>
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// Models `threads`, and has everything that `workers` needs. It does not need the C++ library's compiled part.
-struct threads {
-    static constexpr bool parallel = true; ///< a device may be called by several threads
+// A system that lacks SOCK_CLOEXEC lacks accept4 and pipe2 too. Between the two calls another thread may start a
+// program, which then inherits the descriptor. A daemon starts none.
+#ifdef SOCK_CLOEXEC
 
-    /// A mutex (pthread_mutex_lock(3)).
-    class mutex {
-    public:
-        /// Not locked.
-        mutex() noexcept = default;
-        mutex(mutex const&) = delete;
-        mutex& operator=(mutex const&) = delete;
-        ~mutex() { ::pthread_mutex_destroy(&mutex_); }
-        /// Locks the mutex; waits while another thread holds it.
-        void lock() noexcept { ::pthread_mutex_lock(&mutex_); }
-        /// Unlocks the mutex, which this thread holds.
-        void unlock() noexcept { ::pthread_mutex_unlock(&mutex_); }
+/// A socket that does not block; -1 with errno.
+inline int open_socket(int domain, int type, int protocol = 0) noexcept {
+    return ::socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
+}
+/// A socket whose calls wait; -1 with errno.
+inline int open_blocking_socket(int domain, int type) noexcept { return ::socket(domain, type | SOCK_CLOEXEC, 0); }
+/// Accepts a connection of `listener` as a socket that does not block; -1 with errno.
+inline int accept_connection(int listener) noexcept {
+    return ::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+/// Makes a pipe: `ends` becomes its end to read from and its end to write to. Returns: false with errno.
+inline bool open_pipe(unique_fd (&ends)[2]) noexcept {
+    int numbers[2];
+    if (::pipe2(numbers, O_CLOEXEC) != 0) return false;
+    ends[0].reset(numbers[0]);
+    ends[1].reset(numbers[1]);
+    return true;
+}
 
-    private:
-        pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;
-    };
+#else
 
-    /// A number on which threads can wait. All operations are sequentially consistent.
-    class cell {
-    public:
-        /// The number.
-        std::uint32_t load() const noexcept { return value_.load(); }
-        /// Changes the number and wakes all threads that wait.
-        void store(std::uint32_t value) noexcept {
-            value_.store(value);
-            // A thread that increments `waiting_` after this load finds the new value in the kernel's comparison.
-            if (waiting_.load() != 0) futex(FUTEX_WAKE_PRIVATE, INT_MAX);
-        }
-        /// Waits until the number is no longer `old`. May return earlier.
-        void wait(std::uint32_t old) noexcept {
-            for (int tries = 0; tries < tries_before_sleep; ++tries)
-                if (value_.load() != old) return;
-            ++waiting_;
-            futex(FUTEX_WAIT_PRIVATE, old);
-            --waiting_;
-        }
+namespace sockets_detail {
 
-    private:
-        static constexpr int tries_before_sleep = 100; ///< take about a quarter of the time to sleep and wake up
+/// Makes a descriptor private, or closes it. Returns: the descriptor; -1 with errno.
+inline int kept_private(unique_fd fd) noexcept { return fd && make_private(fd.get()) ? fd.release() : -1; }
+inline int kept_from_programs(unique_fd fd) noexcept {
+    return fd && ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC) == 0 ? fd.release() : -1;
+}
 
-        void futex(int operation, std::uint32_t value) noexcept {
-            static_assert(sizeof value_ == 4 && std::atomic<std::uint32_t>::is_always_lock_free);
-            ::syscall(SYS_futex, &value_, operation, value, nullptr, nullptr, 0);
-        }
+} // namespace sockets_detail
 
-        std::atomic<std::uint32_t> value_{0};
-        std::atomic<std::uint32_t> waiting_{0};
-    };
+/// A socket that does not block; -1 with errno.
+inline int open_socket(int domain, int type, int protocol = 0) noexcept {
+    return sockets_detail::kept_private(unique_fd(::socket(domain, type, protocol)));
+}
+/// A socket whose calls wait; -1 with errno.
+inline int open_blocking_socket(int domain, int type) noexcept {
+    return sockets_detail::kept_from_programs(unique_fd(::socket(domain, type, 0)));
+}
+/// Accepts a connection of `listener` as a socket that does not block; -1 with errno.
+inline int accept_connection(int listener) noexcept {
+    return sockets_detail::kept_private(unique_fd(::accept(listener, nullptr, nullptr)));
+}
+/// Makes a pipe: `ends` becomes its end to read from and its end to write to. Returns: false with errno.
+inline bool open_pipe(unique_fd (&ends)[2]) noexcept {
+    int numbers[2];
+    if (::pipe(numbers) != 0) return false;
+    ends[0].reset(numbers[0]);
+    ends[1].reset(numbers[1]);
+    return ::fcntl(ends[0].get(), F_SETFD, FD_CLOEXEC) == 0 && ::fcntl(ends[1].get(), F_SETFD, FD_CLOEXEC) == 0;
+}
 
-    /// Owns a thread. The destructor waits until the thread ends.
-    class thread {
-    public:
-        /// Owns none.
-        thread() noexcept = default;
-        thread(thread const&) = delete;
-        thread& operator=(thread const&) = delete;
-        ~thread() {
-            if (runs_) ::pthread_join(thread_, nullptr);
-        }
-        /// Starts a thread that runs `Work(context)` with all signals blocked. Returns: false if the host refuses.
-        template <auto Work, class Context> bool start(Context& context) noexcept {
-            sigset_t all, before;
-            ::sigfillset(&all);
-            ::pthread_sigmask(SIG_SETMASK, &all, &before);
-            auto const begin = [](void* with) -> void* {
-                Work(*static_cast<Context*>(with));
-                return nullptr;
-            };
-            pthread_attr_t attributes; // a stack counts against limits (RLIMIT_DATA) in full, so it is small
-            ::pthread_attr_init(&attributes);
-            ::pthread_attr_setstacksize(&attributes, stack_bytes);
-            runs_ = ::pthread_create(&thread_, &attributes, begin, &context) == 0;
-            ::pthread_attr_destroy(&attributes);
-            ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-            return runs_;
-        }
-
-    private:
-        static constexpr std::size_t stack_bytes = std::size_t{512} << 10;
-        pthread_t thread_{};
-        bool runs_ = false;
-    };
-
-    /// Lets other threads run that wait for this processor. Returns at once if none does.
-    static void give_way() noexcept { ::sched_yield(); }
-
-    /// How many processors this process may use, at least 1.
-    static std::size_t processors() noexcept {
-        cpu_set_t allowed;
-        if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0) return 1; // more than the set has room for
-        return static_cast<std::size_t>((std::max)(CPU_COUNT(&allowed), 1));
-    }
-};
-static_assert(wg::threads<threads>);
+#endif
 
 }}} // namespace wg::WG_ABI::os
 
@@ -24406,7 +24208,6 @@ static_assert(wg::threads<threads>);
 #include <atomic>
 #include <csignal>
 #include <poll.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
@@ -24419,19 +24220,19 @@ enum class severity : std::uint8_t {
 };
 
 /// Writes lines of at most 255 bytes, "NAME: TEXT". No call blocks, raises a signal or changes errno. A regular file is
-/// the exception: Linux has no write to a file that cannot wait for the disk.
-class log_writer {
+/// the exception: no system has a write to a file that cannot wait for the disk. `Calls` is `log_calls` of the system.
+template <class Calls> class basic_log_writer {
 public:
-    static constexpr char const* default_syslog = "/dev/log"; ///< the path of syslog's datagram socket
+    static constexpr char const* default_syslog = Calls::syslog_path; ///< the path of syslog's datagram socket
 
     /// Writes to `fd`, which is neither owned nor changed; -1: none. `name` is the program's. `name` and `syslog`, the
     /// path of syslog's datagram socket, must outlive this object.
-    explicit log_writer(char const* name, int fd = STDERR_FILENO, char const* syslog = default_syslog) noexcept
-        : name_(name), syslog_path_(syslog), syslog_(::socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) {
+    explicit basic_log_writer(char const* name, int fd = STDERR_FILENO, char const* syslog = default_syslog) noexcept
+        : name_(name), syslog_path_(syslog), syslog_(open_socket(AF_UNIX, SOCK_DGRAM)) {
         choose(fd);
     }
-    log_writer(log_writer const&) = delete;
-    log_writer& operator=(log_writer const&) = delete;
+    basic_log_writer(basic_log_writer const&) = delete;
+    basic_log_writer& operator=(basic_log_writer const&) = delete;
 
     /// Stops using the descriptor: errors then go to syslog, and other lines are dropped. No other thread may write
     /// meanwhile.
@@ -24489,15 +24290,13 @@ private:
         int const flags = ::fcntl(fd, F_GETFL);
         bool const may_block = S_ISFIFO(file.st_mode) || (S_ISCHR(file.st_mode) && ::isatty(fd) != 0);
         if (!may_block || (flags >= 0 && (flags & O_NONBLOCK) != 0)) return;
-        error_text path;
-        path.set("/proc/self/fd/", fd);
-        own_.reset(::open(path.c_str(), O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+        own_.reset(Calls::open_again(fd));
         struct stat same {};
         bool const good =
             own_ && ::fstat(own_.get(), &same) == 0 && same.st_dev == file.st_dev && same.st_ino == file.st_ino;
         if (good) {
             fd_ = own_.get();
-        } else { // no /proc, or no right to open it
+        } else { // the system cannot open it again, or this process may not
             own_.reset();
             kind_ = kind::polled;
         }
@@ -24530,19 +24329,14 @@ private:
     ssize_t write_without_signals(char const* line, std::size_t size) noexcept {
         pollfd room{fd_, POLLOUT, 0};
         if (kind_ == kind::polled && (::poll(&room, 1, 0) != 1 || (room.revents & POLLOUT) == 0)) return -1;
-        sigset_t of_writes, before, pending;
-        ::sigemptyset(&of_writes);
-        for (int const number : {SIGPIPE, SIGXFSZ, SIGTTOU}) ::sigaddset(&of_writes, number);
+        sigset_t of_writes, before;
+        sigemptyset(&of_writes);
+        for (int const number : {SIGPIPE, SIGXFSZ, SIGTTOU}) sigaddset(&of_writes, number);
         if (::pthread_sigmask(SIG_BLOCK, &of_writes, &before) != 0) return -1;
         ssize_t const written = without_interruption([&] { return ::write(fd_, line, size); });
         if (written < 0 && (errno == EPIPE || errno == EFBIG)) {
             int const raised = errno == EPIPE ? SIGPIPE : SIGXFSZ;
-            ::sigemptyset(&pending);
-            if (::sigismember(&before, raised) == 0) { // else a pending signal may be the program's own
-                ::sigaddset(&pending, raised);
-                timespec const at_once{};
-                while (::sigtimedwait(&pending, nullptr, &at_once) < 0 && errno == EINTR) {}
-            }
+            if (sigismember(&before, raised) == 0) Calls::take_pending(raised); // else it may be the program's own
         }
         ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
         return written;
@@ -24580,643 +24374,225 @@ private:
     std::atomic<bool> mid_line_{false}; ///< the last write took only a part of its line
 };
 
-/// Limits the number of log lines: a line about the same subject with the same content passes once in `interval`. For
-/// all subjects together, `burst` lines pass at once, and then one a second. Any thread.
-class line_limit {
-public:
-    static constexpr duration interval = seconds(60); ///< between two equal lines
-    static constexpr std::uint32_t burst = 10;        ///< lines that pass at once after a silence
-
-    /// Whether a line about `subject` with the content `what`, such as an errno, may be written; then it is counted.
-    bool pass(std::uint32_t subject, std::uint32_t what, instant now) noexcept {
-        mutex_.lock();
-        bool const passes = is_new(subject, what, now) && take_token(now);
-        if (passes) lines_[subject % subjects] = {subject, what, now, true};
-        mutex_.unlock();
-        return passes;
-    }
-
-private:
-    static constexpr std::size_t subjects = 64; ///< that are remembered; further subjects share their places
-
-    struct line {
-        std::uint32_t subject = 0;
-        std::uint32_t what = 0;
-        instant at{};
-        bool used = false;
-    };
-
-    bool is_new(std::uint32_t subject, std::uint32_t what, instant now) const noexcept {
-        line const& last = lines_[subject % subjects];
-        return !last.used || last.subject != subject || last.what != what || now - last.at >= interval;
-    }
-
-    bool take_token(instant now) noexcept {
-        constexpr duration each = seconds(1), all = each * burst;
-        if (!begun_ || now - since_ > all) since_ = now - all;
-        begun_ = true;
-        if (now - since_ < each) return false;
-        since_ = since_ + each;
-        return true;
-    }
-
-    threads::mutex mutex_;
-    line lines_[subjects];
-    instant since_{}; ///< a token bucket: each second from here until now is a line that may pass
-    bool begun_ = false;
-};
-
 }}} // namespace wg::WG_ABI::os
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// A lock that lets one process at a time serve an interface and its configuration socket (flock(2)).
-// Folder: os/linux/process. One thread at a time.
-//
-// The driver keeps two processes from creating the same interface (IFF_TUN_EXCL), but it lets several processes share
-// an interface with several queues. And a second process would mistake a configuration socket that is bound and does
-// not listen yet for one that was left behind. The lock prevents both. Its file can only be opened by the user of the
-// process, so no other user can hold the lock. The kernel releases the lock when the process ends in any way.
-#ifndef WG_OS_LINUX_PROCESS_NAME_LOCK_HPP
-#define WG_OS_LINUX_PROCESS_NAME_LOCK_HPP
+// The threads policy of a host with several processors (pthreads(7), futex(2)). Folder: os/linux. Any thread.
+#ifndef WG_OS_LINUX_THREADS_HPP
+#define WG_OS_LINUX_THREADS_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
-#ifndef WG_OS_ERROR_TEXT_HPP
-#define WG_OS_ERROR_TEXT_HPP
+// Mutexes, threads and waiting by pthreads(7). Folder: os/posix. Any thread.
+#ifndef WG_OS_POSIX_THREADS_HPP
+#define WG_OS_POSIX_THREADS_HPP
 
 
-#include <charconv>
-#include <concepts>
-#include <cstdint>
-#include <cstring>
-#include <string_view>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// A text of at most 255 bytes; a longer one is cut. Empty until something fails.
-class error_text {
-public:
-    /// The text, which ends with a zero.
-    char const* c_str() const noexcept { return text_; }
-    /// The text.
-    std::string_view view() const noexcept { return {text_, size_}; }
-    /// Whether there is no text.
-    bool empty() const noexcept { return size_ == 0; }
-
-    /// Replaces the text by the pieces, texts and numbers, one after the other. (printf would take a tenth of a small
-    /// daemon.)
-    template <class... Piece> void set(Piece const&... pieces) noexcept {
-        piece const all[] = {piece(pieces)...};
-        set_all(all, sizeof...(pieces));
-    }
-
-private:
-    static constexpr std::size_t most = 255;
-
-    /// A text or a number. One function puts all sentences together, so each call of `set` takes little code.
-    struct piece {
-        enum class kind : unsigned char { text, c_string, negative, number };
-        kind is;
-        char const* text = nullptr;
-        std::uint64_t number = 0; ///< a number's absolute value; a text's length
-
-        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
-        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
-        explicit piece(std::signed_integral auto n) noexcept
-            : is(n < 0 ? kind::negative : kind::number),
-              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
-        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
-    };
-
-    void set_all(piece const* pieces, std::size_t count) noexcept {
-        size_ = 0;
-        for (piece const* p = pieces; p != pieces + count; ++p) {
-            if (p->is == piece::kind::negative) append("-");
-            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
-            else if (p->is == piece::kind::c_string) append(p->text);
-            else append_number(p->number);
-        }
-        text_[size_] = '\0';
-    }
-
-    void append(std::string_view more) noexcept {
-        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
-        std::memcpy(text_ + size_, more.data(), size);
-        size_ += size;
-    }
-    void append_number(std::uint64_t number) noexcept {
-        char digits[24];
-        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
-    }
-
-    char text_[most + 1] = {};
-    std::size_t size_ = 0;
-};
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
-// SPDX-License-Identifier: BSL-1.0
-// An owned file descriptor, and the helpers that all files of os/linux use. Folder: os/linux. Any thread; a descriptor
-// has one owner.
-#ifndef WG_OS_LINUX_FD_HPP
-#define WG_OS_LINUX_FD_HPP
-
-
-#include <cerrno>
-#include <fcntl.h>
-#include <sys/epoll.h>
+#include <algorithm>
+#include <atomic>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
 #include <unistd.h>
-#include <utility>
 
-namespace wg { inline namespace WG_ABI { namespace os {
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
 
-/// Owns a file descriptor, and closes it in the end; -1: none.
-class unique_fd {
+/// A mutex (pthread_mutex_lock(3)).
+class thread_mutex {
+public:
+    /// Not locked.
+    thread_mutex() noexcept = default;
+    thread_mutex(thread_mutex const&) = delete;
+    thread_mutex& operator=(thread_mutex const&) = delete;
+    ~thread_mutex() { ::pthread_mutex_destroy(&mutex_); }
+    /// Locks the mutex; waits while another thread holds it.
+    void lock() noexcept { ::pthread_mutex_lock(&mutex_); }
+    /// Unlocks the mutex, which this thread holds.
+    void unlock() noexcept { ::pthread_mutex_unlock(&mutex_); }
+    /// The mutex of the system, for pthread_cond_wait(3).
+    pthread_mutex_t* native() noexcept { return &mutex_; }
+
+private:
+    pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;
+};
+
+/// Owns a thread. The destructor waits until the thread ends.
+class joined_thread {
 public:
     /// Owns none.
-    constexpr unique_fd() noexcept = default;
-    /// Owns `fd`.
-    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
-    /// Takes over the descriptor of `other`.
-    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
-    /// Closes its descriptor and takes over that of `other`.
-    unique_fd& operator=(unique_fd&& other) noexcept {
-        if (this != &other) reset(other.release());
-        return *this;
+    joined_thread() noexcept = default;
+    joined_thread(joined_thread const&) = delete;
+    joined_thread& operator=(joined_thread const&) = delete;
+    ~joined_thread() {
+        if (runs_) ::pthread_join(thread_, nullptr);
     }
-    unique_fd(unique_fd const&) = delete;
-    unique_fd& operator=(unique_fd const&) = delete;
-    ~unique_fd() { reset(); }
-
-    /// Whether it owns a descriptor.
-    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
-    /// The descriptor, or -1.
-    constexpr int get() const noexcept { return fd_; }
-    /// Gives up the descriptor without closing it. Returns: the descriptor, or -1.
-    constexpr int release() noexcept { return std::exchange(fd_, -1); }
-    /// Closes its descriptor, keeps errno, and owns `fd` from now on.
-    void reset(int fd = -1) noexcept {
-        int const kept = errno;
-        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR, because Linux has closed it even then
-        errno = kept;
-        fd_ = fd;
+    /// Starts a thread that runs `Work(context)` with all signals blocked. Returns: false if the host refuses.
+    template <auto Work, class Context> bool start(Context& context) noexcept {
+        sigset_t all, before;
+        sigfillset(&all);
+        ::pthread_sigmask(SIG_SETMASK, &all, &before);
+        auto const begin = [](void* with) -> void* {
+            Work(*static_cast<Context*>(with));
+            return nullptr;
+        };
+        pthread_attr_t attributes; // a stack may count against limits (RLIMIT_DATA) in full, so it is small
+        ::pthread_attr_init(&attributes);
+        ::pthread_attr_setstacksize(&attributes, stack_bytes);
+        runs_ = ::pthread_create(&thread_, &attributes, begin, &context) == 0;
+        ::pthread_attr_destroy(&attributes);
+        ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+        return runs_;
     }
 
 private:
-    int fd_ = -1;
+    static constexpr std::size_t stack_bytes = std::size_t{512} << 10;
+    pthread_t thread_{};
+    bool runs_ = false;
 };
 
-/// Calls `call`, a system call, again as long as a signal handler interrupts it. Returns: what it returned last.
-template <class Call> auto without_interruption(Call call) noexcept {
-    for (;;) {
-        auto const answer = call();
-        if (answer >= 0 || errno != EINTR) return answer;
+/// The parts of a threads policy that all systems share.
+struct common_threads {
+    static constexpr bool parallel = true; ///< a device may be called by several threads
+    using mutex = thread_mutex;            ///< a mutex
+    using thread = joined_thread;          ///< owns a thread
+
+    /// Lets other threads run that wait for this processor. Returns at once if none does.
+    static void give_way() noexcept { ::sched_yield(); }
+};
+
+/// Models `threads`, and has everything that `workers` needs. It does not need the C++ library's compiled part.
+struct threads : common_threads {
+    /// A number on which threads can wait (pthread_cond_wait(3)). All operations are sequentially consistent.
+    class cell {
+    public:
+        /// The number 0.
+        cell() noexcept = default;
+        cell(cell const&) = delete;
+        cell& operator=(cell const&) = delete;
+        ~cell() { ::pthread_cond_destroy(&changed_); }
+        /// The number.
+        std::uint32_t load() const noexcept { return value_.load(); }
+        /// Changes the number and wakes all threads that wait.
+        void store(std::uint32_t value) noexcept {
+            value_.store(value);
+            // A thread that increments `waiting_` after this load finds the new value before it sleeps.
+            if (waiting_.load() == 0) return;
+            mutex_.lock(); // the thread that waits is either asleep or has not compared yet
+            ::pthread_cond_broadcast(&changed_);
+            mutex_.unlock();
+        }
+        /// Waits until the number is no longer `old`. May return earlier.
+        void wait(std::uint32_t old) noexcept {
+            for (int tries = 0; tries < tries_before_sleep; ++tries)
+                if (value_.load() != old) return;
+            ++waiting_;
+            mutex_.lock();
+            if (value_.load() == old) ::pthread_cond_wait(&changed_, mutex_.native());
+            mutex_.unlock();
+            --waiting_;
+        }
+
+    private:
+        static constexpr int tries_before_sleep = 100; ///< take about a quarter of the time to sleep and wake up
+
+        std::atomic<std::uint32_t> value_{0};
+        std::atomic<std::uint32_t> waiting_{0};
+        thread_mutex mutex_;
+        pthread_cond_t changed_ = PTHREAD_COND_INITIALIZER;
+    };
+
+    /// How many processors are online, at least 1.
+    static std::size_t processors() noexcept {
+        return static_cast<std::size_t>((std::max)(::sysconf(_SC_NPROCESSORS_ONLN), 1L));
     }
-}
+};
+static_assert(wg::threads<threads>);
+static_assert(wg::threads_with_cell<threads> && wg::threads_with_thread<threads>);
 
-/// The status for an errno; `io_error` for those that have none of their own.
-constexpr status status_of(int error) noexcept {
-    switch (error) {
-    case 0: return status::ok;
-    case EACCES:
-    case EPERM: return status::no_permission;
-    case EADDRINUSE:
-    case EBUSY:
-    case EEXIST: return status::address_in_use;
-    case EAFNOSUPPORT:
-    case EPROTONOSUPPORT:
-    case EOPNOTSUPP:
-    case ENOPROTOOPT:
-    case ENOSYS: return status::not_supported;
-    case ENOMEM:
-    case ENOBUFS:
-    case EMFILE:
-    case ENFILE: return status::no_memory;
-    case EAGAIN: return status::would_block;
-    case EINVAL: return status::invalid;
-    default: return status::io_error;
-    }
-}
-
-/// Whether this process can open `count` more descriptors, 16 at most (`ulimit -n`).
-inline bool can_open(std::size_t count) noexcept {
-    unique_fd opened[16];
-    for (std::size_t i = 0; i < count && i < 16; ++i) {
-        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
-        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
-        if (!opened[i]) return false;
-    }
-    return true;
-}
-
-/// Makes a descriptor that another program opened non-blocking and closed on exec. Returns: false with errno.
-inline bool make_private(int fd) noexcept {
-    int const flags = ::fcntl(fd, F_GETFL);
-    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
-}
-
-/// Has `epoll` watch `fd` for `events` and report them under `number`; replaces what it watched `fd` for before.
-/// Returns: false with errno.
-inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
-    epoll_event event{};
-    event.events = events;
-    event.data.u64 = number;
-    if (::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0) return true;
-    return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
-}
-
-}}} // namespace wg::WG_ABI::os
+}}}} // namespace wg::WG_ABI::os::posix
 
 #endif
-// SPDX-License-Identifier: BSL-1.0
-// Creates the directories of a daemon's files (mkdir(2)). Folder: os/linux/process. Any thread.
-#ifndef WG_OS_LINUX_PROCESS_DIRECTORY_HPP
-#define WG_OS_LINUX_PROCESS_DIRECTORY_HPP
 
-
-#include <cerrno>
 #include <climits>
-#include <cstring>
-#include <string_view>
-#include <sys/stat.h>
-#include <unistd.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// The longest path of a directory that `make_directories` takes, in bytes.
-inline constexpr std::size_t max_directory_bytes = 255;
-
-/// Creates one directory, mode 0755. If `path` is a symbolic link to a missing directory, creates the link's target.
-/// Returns: false with errno.
-inline bool make_directory(char const* path) noexcept {
-    char target[PATH_MAX + max_directory_bytes + 1];
-    std::size_t const folder = static_cast<std::size_t>(std::strrchr(path, '/') + 1 - path);
-    ssize_t const size = ::readlink(path, target + folder, PATH_MAX - 1);
-    if (size > 0) {
-        target[folder + static_cast<std::size_t>(size)] = '\0';
-        bool const absolute = target[folder] == '/';
-        std::memcpy(target, path, folder);
-        path = absolute ? target + folder : target;
-    }
-    if (::mkdir(path, 0755) != 0) return errno == EEXIST; // another process was faster
-    return ::chmod(path, 0755) == 0;
-}
-
-/// Creates the missing directories of an absolute path, as `mkdir -p`. Their mode is 0755 whatever the umask is,
-/// because other users must be able to enter them. If a part is a symbolic link to a missing directory (/var/run,
-/// before /run exists), the target is created. Returns: false with errno.
-inline bool make_directories(std::string_view path) noexcept {
-    if (!path.starts_with('/')) return errno = EINVAL, false;
-    char part[max_directory_bytes + 1] = {};
-    if (path.size() >= sizeof part) return errno = ENAMETOOLONG, false;
-    for (std::size_t end = 1; end <= path.size(); ++end) {
-        if (end != path.size() && path[end] != '/') continue;
-        std::memcpy(part, path.data(), end);
-        part[end] = '\0';
-        struct stat found {};
-        if (::stat(part, &found) == 0) {
-            if (!S_ISDIR(found.st_mode)) return errno = ENOTDIR, false;
-        } else if (errno != ENOENT || !make_directory(part)) {
-            return false;
+/// Models `threads`, and has everything that `workers` needs. It does not need the C++ library's compiled part.
+struct threads : posix::common_threads {
+    /// A number on which threads can wait. All operations are sequentially consistent.
+    class cell {
+    public:
+        /// The number.
+        std::uint32_t load() const noexcept { return value_.load(); }
+        /// Changes the number and wakes all threads that wait.
+        void store(std::uint32_t value) noexcept {
+            value_.store(value);
+            // A thread that increments `waiting_` after this load finds the new value in the kernel's comparison.
+            if (waiting_.load() != 0) futex(FUTEX_WAKE_PRIVATE, INT_MAX);
         }
-    }
-    return true;
-}
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
-
-#include <sys/file.h>
-#include <sys/stat.h>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// Holds the lock of a name, until it is destroyed.
-class name_lock {
-public:
-    /// Holds nothing.
-    name_lock() noexcept = default;
-    /// Takes over the lock.
-    name_lock(name_lock&&) noexcept = default;
-    name_lock& operator=(name_lock&&) = delete;
-    /// Removes the file before the lock is released, so that no other process can lock a file that is removed.
-    ~name_lock() {
-        if (file_) ::unlink(path_.c_str());
-    }
-
-    /// Takes the lock `directory`/`name`.lock, and creates that file and the directory if they are missing.
-    /// Returns: `address_in_use` if another process holds the lock. If the file cannot be created, the object holds
-    /// nothing; so a process without the right to create files can still serve a socket that it was given.
-    static result<name_lock> take(std::string_view name, char const* directory, error_text& why) noexcept {
-        if (name.empty() || name.find('/') != name.npos) return name_lock(); // not the name of an interface
-        name_lock made;
-        made.path_.set(directory, "/", name, ".lock");
-        (void)make_directories(directory); // `uapi_listener` reports what is wrong with the directory
-        for (;;) {
-            unique_fd file(::open(made.path_.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
-            if (!file) return name_lock();
-            if (without_interruption([&] { return ::flock(file.get(), LOCK_EX | LOCK_NB); }) != 0) {
-                if (errno != EWOULDBLOCK) return name_lock();
-                why.set("`", name, "` is in use: another process serves it and holds ", made.path_.view());
-                return status::address_in_use;
-            }
-            // The process that held the lock before may have removed the file between `open` and `flock`.
-            struct stat ours = {};
-            struct stat there = {};
-            if (::fstat(file.get(), &ours) != 0) return name_lock();
-            if (::lstat(made.path_.c_str(), &there) != 0 || ours.st_dev != there.st_dev || ours.st_ino != there.st_ino)
-                continue;
-            made.file_ = std::move(file);
-            return made;
+        /// Waits until the number is no longer `old`. May return earlier.
+        void wait(std::uint32_t old) noexcept {
+            for (int tries = 0; tries < tries_before_sleep; ++tries)
+                if (value_.load() != old) return;
+            ++waiting_;
+            futex(FUTEX_WAIT_PRIVATE, old);
+            --waiting_;
         }
-    }
 
-    /// Whether a file is locked.
-    explicit operator bool() const noexcept { return static_cast<bool>(file_); }
+    private:
+        static constexpr int tries_before_sleep = 100; ///< take about a quarter of the time to sleep and wake up
 
-private:
-    unique_fd file_{};
-    error_text path_{};
-};
+        void futex(int operation, std::uint32_t value) noexcept {
+            static_assert(sizeof value_ == 4 && std::atomic<std::uint32_t>::is_always_lock_free);
+            ::syscall(SYS_futex, &value_, operation, value, nullptr, nullptr, 0);
+        }
 
-}}} // namespace wg::WG_ABI::os
-
-#endif
-// SPDX-License-Identifier: BSL-1.0
-// What the source of a program for several systems needs from this one: its properties, names and texts.
-// Folder: os/linux/process. Any thread.
-#ifndef WG_OS_LINUX_PROCESS_PROGRAM_HPP
-#define WG_OS_LINUX_PROCESS_PROGRAM_HPP
-
-// SPDX-License-Identifier: BSL-1.0
-// A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
-#ifndef WG_OS_ERROR_TEXT_HPP
-#define WG_OS_ERROR_TEXT_HPP
-
-
-#include <charconv>
-#include <concepts>
-#include <cstdint>
-#include <cstring>
-#include <string_view>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// A text of at most 255 bytes; a longer one is cut. Empty until something fails.
-class error_text {
-public:
-    /// The text, which ends with a zero.
-    char const* c_str() const noexcept { return text_; }
-    /// The text.
-    std::string_view view() const noexcept { return {text_, size_}; }
-    /// Whether there is no text.
-    bool empty() const noexcept { return size_ == 0; }
-
-    /// Replaces the text by the pieces, texts and numbers, one after the other. (printf would take a tenth of a small
-    /// daemon.)
-    template <class... Piece> void set(Piece const&... pieces) noexcept {
-        piece const all[] = {piece(pieces)...};
-        set_all(all, sizeof...(pieces));
-    }
-
-private:
-    static constexpr std::size_t most = 255;
-
-    /// A text or a number. One function puts all sentences together, so each call of `set` takes little code.
-    struct piece {
-        enum class kind : unsigned char { text, c_string, negative, number };
-        kind is;
-        char const* text = nullptr;
-        std::uint64_t number = 0; ///< a number's absolute value; a text's length
-
-        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
-        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
-        explicit piece(std::signed_integral auto n) noexcept
-            : is(n < 0 ? kind::negative : kind::number),
-              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
-        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
+        std::atomic<std::uint32_t> value_{0};
+        std::atomic<std::uint32_t> waiting_{0};
     };
 
-    void set_all(piece const* pieces, std::size_t count) noexcept {
-        size_ = 0;
-        for (piece const* p = pieces; p != pieces + count; ++p) {
-            if (p->is == piece::kind::negative) append("-");
-            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
-            else if (p->is == piece::kind::c_string) append(p->text);
-            else append_number(p->number);
-        }
-        text_[size_] = '\0';
+    /// How many processors this process may use, at least 1.
+    static std::size_t processors() noexcept {
+        cpu_set_t allowed;
+        if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0) return 1; // more than the set has room for
+        return static_cast<std::size_t>((std::max)(CPU_COUNT(&allowed), 1));
     }
-
-    void append(std::string_view more) noexcept {
-        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
-        std::memcpy(text_ + size_, more.data(), size);
-        size_ += size;
-    }
-    void append_number(std::uint64_t number) noexcept {
-        char digits[24];
-        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
-    }
-
-    char text_[most + 1] = {};
-    std::size_t size_ = 0;
 };
+static_assert(wg::threads<threads>);
 
 }}} // namespace wg::WG_ABI::os
 
 #endif
-// SPDX-License-Identifier: BSL-1.0
-// An owned file descriptor, and the helpers that all files of os/linux use. Folder: os/linux. Any thread; a descriptor
-// has one owner.
-#ifndef WG_OS_LINUX_FD_HPP
-#define WG_OS_LINUX_FD_HPP
-
-
-#include <cerrno>
-#include <fcntl.h>
-#include <sys/epoll.h>
-#include <unistd.h>
-#include <utility>
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// Owns a file descriptor, and closes it in the end; -1: none.
-class unique_fd {
-public:
-    /// Owns none.
-    constexpr unique_fd() noexcept = default;
-    /// Owns `fd`.
-    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
-    /// Takes over the descriptor of `other`.
-    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
-    /// Closes its descriptor and takes over that of `other`.
-    unique_fd& operator=(unique_fd&& other) noexcept {
-        if (this != &other) reset(other.release());
-        return *this;
+/// The calls of `log_writer`.
+struct log_calls {
+    static constexpr char const* syslog_path = "/dev/log"; ///< syslog's datagram socket
+
+    /// Opens the pipe or terminal of `fd` once more, as a description of its own that does not block. Returns: -1
+    /// without /proc or without the right to open it.
+    static int open_again(int fd) noexcept {
+        error_text path;
+        path.set("/proc/self/fd/", fd);
+        return ::open(path.c_str(), O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     }
-    unique_fd(unique_fd const&) = delete;
-    unique_fd& operator=(unique_fd const&) = delete;
-    ~unique_fd() { reset(); }
-
-    /// Whether it owns a descriptor.
-    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
-    /// The descriptor, or -1.
-    constexpr int get() const noexcept { return fd_; }
-    /// Gives up the descriptor without closing it. Returns: the descriptor, or -1.
-    constexpr int release() noexcept { return std::exchange(fd_, -1); }
-    /// Closes its descriptor, keeps errno, and owns `fd` from now on.
-    void reset(int fd = -1) noexcept {
-        int const kept = errno;
-        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR, because Linux has closed it even then
-        errno = kept;
-        fd_ = fd;
-    }
-
-private:
-    int fd_ = -1;
-};
-
-/// Calls `call`, a system call, again as long as a signal handler interrupts it. Returns: what it returned last.
-template <class Call> auto without_interruption(Call call) noexcept {
-    for (;;) {
-        auto const answer = call();
-        if (answer >= 0 || errno != EINTR) return answer;
-    }
-}
-
-/// The status for an errno; `io_error` for those that have none of their own.
-constexpr status status_of(int error) noexcept {
-    switch (error) {
-    case 0: return status::ok;
-    case EACCES:
-    case EPERM: return status::no_permission;
-    case EADDRINUSE:
-    case EBUSY:
-    case EEXIST: return status::address_in_use;
-    case EAFNOSUPPORT:
-    case EPROTONOSUPPORT:
-    case EOPNOTSUPP:
-    case ENOPROTOOPT:
-    case ENOSYS: return status::not_supported;
-    case ENOMEM:
-    case ENOBUFS:
-    case EMFILE:
-    case ENFILE: return status::no_memory;
-    case EAGAIN: return status::would_block;
-    case EINVAL: return status::invalid;
-    default: return status::io_error;
-    }
-}
-
-/// Whether this process can open `count` more descriptors, 16 at most (`ulimit -n`).
-inline bool can_open(std::size_t count) noexcept {
-    unique_fd opened[16];
-    for (std::size_t i = 0; i < count && i < 16; ++i) {
-        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
-        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
-        if (!opened[i]) return false;
-    }
-    return true;
-}
-
-/// Makes a descriptor that another program opened non-blocking and closed on exec. Returns: false with errno.
-inline bool make_private(int fd) noexcept {
-    int const flags = ::fcntl(fd, F_GETFL);
-    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
-}
-
-/// Has `epoll` watch `fd` for `events` and report them under `number`; replaces what it watched `fd` for before.
-/// Returns: false with errno.
-inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
-    epoll_event event{};
-    event.events = events;
-    event.data.u64 = number;
-    if (::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0) return true;
-    return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
-}
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
-// SPDX-License-Identifier: BSL-1.0
-// Includes <net/if.h>, or stands in for it if a program has included <linux/if.h> before. Folder: os/linux.
-//
-// Both headers define the same structures. The kernel's header may come second, the C library's may not.
-#ifndef WG_OS_LINUX_NET_IF_HPP
-#define WG_OS_LINUX_NET_IF_HPP
-
-#ifdef _LINUX_IF_H
-extern "C" unsigned if_nametoindex(char const* name) noexcept; // the one function that the kernel's header lacks
-#else
-#include <net/if.h>
-#endif
-
-#endif
-
-#include <string_view>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// The properties of this system that the options and messages of a daemon depend on.
-struct system_traits {
-    static constexpr bool has_descriptors = true;       ///< another program can hand over a device or a socket
-    static constexpr bool starts_in_foreground = false; ///< a daemon stays in the foreground by default
-    /// The directory of the configuration sockets in which wg(8) looks; null: configuration sockets are no files.
-    static constexpr char const* socket_directory = "/var/run/wireguard";
-    /// How to mend a lack of descriptors.
-    static constexpr char const* more_descriptors = "raise `ulimit -n`";
-    /// How to mend a lack of memory for keys.
-    static constexpr char const* more_key_memory = "raise `ulimit -v` or --memory";
-    /// The limit that keeps memory from being locked.
-    static constexpr char const* lock_limit = "`ulimit -l`";
-    /// The limit that keeps `limit_memory` from succeeding.
-    static constexpr char const* memory_limit = "`ulimit -d`";
-};
-
-/// Starts daemons as services of the system. This system has no such interface for programs.
-struct service_manager {
-    static constexpr bool exists = false; ///< whether `command` can succeed
-    /// Returns: `not_supported`.
-    static status command(std::string_view /*verb*/, char const* /*interface_name*/, error_text& why) noexcept {
-        why.set("this system has no service manager");
-        return status::not_supported;
+    /// Takes the signal `number`, which is blocked, if it is pending.
+    static void take_pending(int number) noexcept {
+        sigset_t wanted;
+        sigemptyset(&wanted);
+        sigaddset(&wanted, number);
+        timespec const at_once{};
+        while (::sigtimedwait(&wanted, nullptr, &at_once) < 0 && errno == EINTR) {}
     }
 };
 
-inline constexpr int standard_output = STDOUT_FILENO; ///< for `print`
-inline constexpr int standard_error = STDERR_FILENO;  ///< for `print` and `log_writer`
-
-/// Writes `text` to `standard_output` or `standard_error`. Returns: false with errno if not all of it was written.
-inline bool print(int descriptor, std::string_view text) noexcept {
-    while (!text.empty()) {
-        ssize_t const size = without_interruption([&] { return ::write(descriptor, text.data(), text.size()); });
-        if (size <= 0) return false;
-        text.remove_prefix(static_cast<std::size_t>(size));
-    }
-    return true;
-}
-
-/// Whether this process has an open descriptor of this number.
-inline bool is_open_descriptor(int number) noexcept { return ::fcntl(number, F_GETFD) >= 0; }
-
-/// The longest name of an interface, in bytes.
-inline constexpr std::size_t max_interface_name_bytes = IFNAMSIZ - 1;
-
-/// The number of the interface `name` (if_nametoindex(3)). Returns: 0 if there is none.
-inline unsigned interface_index(char const* name) noexcept { return ::if_nametoindex(name); }
-
-/// The number of the error of the last call that failed in this thread, for `describe_error`.
-inline int last_error() noexcept { return errno; }
-
-/// The text for an error number of the system.
-inline error_text describe_error(int number) noexcept {
-    error_text text;
-    text.set(std::strerror(number));
-    return text;
-}
+/// The log of this system.
+using log_writer = basic_log_writer<log_calls>;
+/// The limit of log lines on this system.
+using line_limit = basic_line_limit<threads::mutex>;
 
 }}} // namespace wg::WG_ABI::os
 
@@ -25227,15 +24603,19 @@ inline error_text describe_error(int number) noexcept {
 #define WG_OS_LINUX_PROCESS_STOP_SIGNALS_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// An owned file descriptor, and the helpers that all files of os/linux use. Folder: os/linux. Any thread; a descriptor
-// has one owner.
+// Owned descriptors, and a watch of epoll(7) that the files of os/linux use. Folder: os/linux. Any thread.
 #ifndef WG_OS_LINUX_FD_HPP
 #define WG_OS_LINUX_FD_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the helpers that all files of the POSIX systems use. Folder: os/posix. Any thread; a
+// descriptor has one owner.
+#ifndef WG_OS_POSIX_FD_HPP
+#define WG_OS_POSIX_FD_HPP
 
 
 #include <cerrno>
 #include <fcntl.h>
-#include <sys/epoll.h>
 #include <unistd.h>
 #include <utility>
 
@@ -25268,7 +24648,7 @@ public:
     /// Closes its descriptor, keeps errno, and owns `fd` from now on.
     void reset(int fd = -1) noexcept {
         int const kept = errno;
-        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR, because Linux has closed it even then
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: the descriptor is closed even then
         errno = kept;
         fd_ = fd;
     }
@@ -25325,6 +24705,14 @@ inline bool make_private(int fd) noexcept {
     int const flags = ::fcntl(fd, F_GETFL);
     return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
 }
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <sys/epoll.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// Has `epoll` watch `fd` for `events` and report them under `number`; replaces what it watched `fd` for before.
 /// Returns: false with errno.
@@ -25409,159 +24797,17 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// Notifies the supervisor that has started this process (sd_notify(3)). Folder: os/linux/process. Any thread.
-#ifndef WG_OS_LINUX_PROCESS_SUPERVISOR_HPP
-#define WG_OS_LINUX_PROCESS_SUPERVISOR_HPP
-
-// SPDX-License-Identifier: BSL-1.0
-// An owned file descriptor, and the helpers that all files of os/linux use. Folder: os/linux. Any thread; a descriptor
-// has one owner.
-#ifndef WG_OS_LINUX_FD_HPP
-#define WG_OS_LINUX_FD_HPP
-
-
-#include <cerrno>
-#include <fcntl.h>
-#include <sys/epoll.h>
-#include <unistd.h>
-#include <utility>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// Owns a file descriptor, and closes it in the end; -1: none.
-class unique_fd {
-public:
-    /// Owns none.
-    constexpr unique_fd() noexcept = default;
-    /// Owns `fd`.
-    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
-    /// Takes over the descriptor of `other`.
-    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
-    /// Closes its descriptor and takes over that of `other`.
-    unique_fd& operator=(unique_fd&& other) noexcept {
-        if (this != &other) reset(other.release());
-        return *this;
-    }
-    unique_fd(unique_fd const&) = delete;
-    unique_fd& operator=(unique_fd const&) = delete;
-    ~unique_fd() { reset(); }
-
-    /// Whether it owns a descriptor.
-    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
-    /// The descriptor, or -1.
-    constexpr int get() const noexcept { return fd_; }
-    /// Gives up the descriptor without closing it. Returns: the descriptor, or -1.
-    constexpr int release() noexcept { return std::exchange(fd_, -1); }
-    /// Closes its descriptor, keeps errno, and owns `fd` from now on.
-    void reset(int fd = -1) noexcept {
-        int const kept = errno;
-        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR, because Linux has closed it even then
-        errno = kept;
-        fd_ = fd;
-    }
-
-private:
-    int fd_ = -1;
-};
-
-/// Calls `call`, a system call, again as long as a signal handler interrupts it. Returns: what it returned last.
-template <class Call> auto without_interruption(Call call) noexcept {
-    for (;;) {
-        auto const answer = call();
-        if (answer >= 0 || errno != EINTR) return answer;
-    }
-}
-
-/// The status for an errno; `io_error` for those that have none of their own.
-constexpr status status_of(int error) noexcept {
-    switch (error) {
-    case 0: return status::ok;
-    case EACCES:
-    case EPERM: return status::no_permission;
-    case EADDRINUSE:
-    case EBUSY:
-    case EEXIST: return status::address_in_use;
-    case EAFNOSUPPORT:
-    case EPROTONOSUPPORT:
-    case EOPNOTSUPP:
-    case ENOPROTOOPT:
-    case ENOSYS: return status::not_supported;
-    case ENOMEM:
-    case ENOBUFS:
-    case EMFILE:
-    case ENFILE: return status::no_memory;
-    case EAGAIN: return status::would_block;
-    case EINVAL: return status::invalid;
-    default: return status::io_error;
-    }
-}
-
-/// Whether this process can open `count` more descriptors, 16 at most (`ulimit -n`).
-inline bool can_open(std::size_t count) noexcept {
-    unique_fd opened[16];
-    for (std::size_t i = 0; i < count && i < 16; ++i) {
-        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
-        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
-        if (!opened[i]) return false;
-    }
-    return true;
-}
-
-/// Makes a descriptor that another program opened non-blocking and closed on exec. Returns: false with errno.
-inline bool make_private(int fd) noexcept {
-    int const flags = ::fcntl(fd, F_GETFL);
-    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
-}
-
-/// Has `epoll` watch `fd` for `events` and report them under `number`; replaces what it watched `fd` for before.
-/// Returns: false with errno.
-inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
-    epoll_event event{};
-    event.events = events;
-    event.data.u64 = number;
-    if (::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0) return true;
-    return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
-}
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
-
-#include <cstdlib>
-#include <cstring>
-#include <sys/socket.h>
-#include <sys/un.h>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// Sends `state`, such as "READY=1" or "STOPPING=1", to the supervisor that has started this process. `socket` is a
-/// path, or `@` and a name in the abstract namespace; null: there is no supervisor, and nothing is sent.
-/// Returns: false if it could not be sent.
-inline bool notify_supervisor(char const* state, char const* socket = std::getenv("NOTIFY_SOCKET")) noexcept {
-    if (socket == nullptr || *socket == '\0') return true;
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    std::size_t const length = std::strlen(socket);
-    if ((socket[0] != '/' && socket[0] != '@') || length >= sizeof address.sun_path) return false;
-    std::memcpy(address.sun_path, socket, length);
-    if (socket[0] == '@') address.sun_path[0] = '\0';
-    unique_fd const fd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    auto const size = converted<socklen_t>(offsetof(sockaddr_un, sun_path) + length);
-    return fd && without_interruption([&] {
-                     return ::sendto(fd.get(), state, std::strlen(state), MSG_NOSIGNAL,
-                                     reinterpret_cast<sockaddr const*>(&address), size);
-                 }) >= 0;
-}
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
-// SPDX-License-Identifier: BSL-1.0
-// The socket through which wg(8) configures an interface: listening, connections, replies that wait to be sent. A
-// session of the program's reads requests and makes replies. Source: https://www.wireguard.com/xplatform/.
+// The configuration socket on Linux: what waits for its events (epoll(7), inotify(7), timerfd_create(2)).
 // Folder: os/linux/process. One thread at a time.
 #ifndef WG_OS_LINUX_PROCESS_UAPI_LISTENER_HPP
 #define WG_OS_LINUX_PROCESS_UAPI_LISTENER_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The socket through which wg(8) configures an interface: listening, connections, replies that wait to be sent. A
+// session of the program's reads requests and makes replies. Source: https://www.wireguard.com/xplatform/.
+// Folder: os/posix/process. One thread at a time.
+#ifndef WG_OS_POSIX_PROCESS_UAPI_LISTENER_HPP
+#define WG_OS_POSIX_PROCESS_UAPI_LISTENER_HPP
 
 // SPDX-License-Identifier: BSL-1.0
 // A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
@@ -25641,15 +24887,20 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// An owned file descriptor, and the helpers that all files of os/linux use. Folder: os/linux. Any thread; a descriptor
-// has one owner.
-#ifndef WG_OS_LINUX_FD_HPP
-#define WG_OS_LINUX_FD_HPP
+// Sockets and pipes that do not block and that are closed on exec, also on systems that lack the flags for one call
+// (socket(2), accept(2), pipe(2)). Folder: os/posix. Any thread.
+#ifndef WG_OS_POSIX_SOCKETS_HPP
+#define WG_OS_POSIX_SOCKETS_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the helpers that all files of the POSIX systems use. Folder: os/posix. Any thread; a
+// descriptor has one owner.
+#ifndef WG_OS_POSIX_FD_HPP
+#define WG_OS_POSIX_FD_HPP
 
 
 #include <cerrno>
 #include <fcntl.h>
-#include <sys/epoll.h>
 #include <unistd.h>
 #include <utility>
 
@@ -25682,7 +24933,7 @@ public:
     /// Closes its descriptor, keeps errno, and owns `fd` from now on.
     void reset(int fd = -1) noexcept {
         int const kept = errno;
-        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR, because Linux has closed it even then
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: the descriptor is closed even then
         errno = kept;
         fd_ = fd;
     }
@@ -25740,23 +24991,79 @@ inline bool make_private(int fd) noexcept {
     return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
 }
 
-/// Has `epoll` watch `fd` for `events` and report them under `number`; replaces what it watched `fd` for before.
-/// Returns: false with errno.
-inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
-    epoll_event event{};
-    event.events = events;
-    event.data.u64 = number;
-    if (::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0) return true;
-    return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <sys/socket.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+// A system that lacks SOCK_CLOEXEC lacks accept4 and pipe2 too. Between the two calls another thread may start a
+// program, which then inherits the descriptor. A daemon starts none.
+#ifdef SOCK_CLOEXEC
+
+/// A socket that does not block; -1 with errno.
+inline int open_socket(int domain, int type, int protocol = 0) noexcept {
+    return ::socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
 }
+/// A socket whose calls wait; -1 with errno.
+inline int open_blocking_socket(int domain, int type) noexcept { return ::socket(domain, type | SOCK_CLOEXEC, 0); }
+/// Accepts a connection of `listener` as a socket that does not block; -1 with errno.
+inline int accept_connection(int listener) noexcept {
+    return ::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+/// Makes a pipe: `ends` becomes its end to read from and its end to write to. Returns: false with errno.
+inline bool open_pipe(unique_fd (&ends)[2]) noexcept {
+    int numbers[2];
+    if (::pipe2(numbers, O_CLOEXEC) != 0) return false;
+    ends[0].reset(numbers[0]);
+    ends[1].reset(numbers[1]);
+    return true;
+}
+
+#else
+
+namespace sockets_detail {
+
+/// Makes a descriptor private, or closes it. Returns: the descriptor; -1 with errno.
+inline int kept_private(unique_fd fd) noexcept { return fd && make_private(fd.get()) ? fd.release() : -1; }
+inline int kept_from_programs(unique_fd fd) noexcept {
+    return fd && ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC) == 0 ? fd.release() : -1;
+}
+
+} // namespace sockets_detail
+
+/// A socket that does not block; -1 with errno.
+inline int open_socket(int domain, int type, int protocol = 0) noexcept {
+    return sockets_detail::kept_private(unique_fd(::socket(domain, type, protocol)));
+}
+/// A socket whose calls wait; -1 with errno.
+inline int open_blocking_socket(int domain, int type) noexcept {
+    return sockets_detail::kept_from_programs(unique_fd(::socket(domain, type, 0)));
+}
+/// Accepts a connection of `listener` as a socket that does not block; -1 with errno.
+inline int accept_connection(int listener) noexcept {
+    return sockets_detail::kept_private(unique_fd(::accept(listener, nullptr, nullptr)));
+}
+/// Makes a pipe: `ends` becomes its end to read from and its end to write to. Returns: false with errno.
+inline bool open_pipe(unique_fd (&ends)[2]) noexcept {
+    int numbers[2];
+    if (::pipe(numbers) != 0) return false;
+    ends[0].reset(numbers[0]);
+    ends[1].reset(numbers[1]);
+    return ::fcntl(ends[0].get(), F_SETFD, FD_CLOEXEC) == 0 && ::fcntl(ends[1].get(), F_SETFD, FD_CLOEXEC) == 0;
+}
+
+#endif
 
 }}} // namespace wg::WG_ABI::os
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// Creates the directories of a daemon's files (mkdir(2)). Folder: os/linux/process. Any thread.
-#ifndef WG_OS_LINUX_PROCESS_DIRECTORY_HPP
-#define WG_OS_LINUX_PROCESS_DIRECTORY_HPP
+// Creates the directories of a daemon's files (mkdir(2)). Folder: os/posix/process. Any thread.
+#ifndef WG_OS_POSIX_PROCESS_DIRECTORY_HPP
+#define WG_OS_POSIX_PROCESS_DIRECTORY_HPP
 
 
 #include <cerrno>
@@ -25814,28 +25121,25 @@ inline bool make_directories(std::string_view path) noexcept {
 
 #include <optional>
 #include <string_view>
-#include <sys/inotify.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/timerfd.h>
 #include <sys/un.h>
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
 /// Serves `MaxConnections` connections at most. Each one has a `Session`, made by its default constructor, and a
 /// `Reply`, the buffer of the reply: `view() -> bytes_view`, `empty()`, and `release()`, which wipes. Nothing blocks:
-/// while a client does not read its reply, no further request of that client is read.
-template <class Session, class Reply, std::size_t MaxConnections = 16> class uapi_listener {
+/// while a client does not read its reply, no further request of that client is read. `Poller` is the system's:
+/// `linux_poller` documents it.
+template <class Session, class Reply, std::size_t MaxConnections, class Poller> class basic_uapi_listener {
 public:
     static constexpr char const* default_directory = "/var/run/wireguard"; ///< the only one in which wg(8) looks
 
     /// Does not listen yet.
-    uapi_listener() noexcept
-        : epoll_(::epoll_create1(EPOLL_CLOEXEC)), spare_(::open("/dev/null", O_RDONLY | O_CLOEXEC)) {}
-    uapi_listener(uapi_listener const&) = delete;
-    uapi_listener& operator=(uapi_listener const&) = delete;
+    basic_uapi_listener() noexcept : spare_(::open("/dev/null", O_RDONLY | O_CLOEXEC)) {}
+    basic_uapi_listener(basic_uapi_listener const&) = delete;
+    basic_uapi_listener& operator=(basic_uapi_listener const&) = delete;
     /// Closes all connections, and removes the socket's file unless another process has replaced it.
-    ~uapi_listener() {
+    ~basic_uapi_listener() {
         for (connection& c : connections_) end(c);
         if (listener_ && is_ours()) ::unlink(path_.sun_path);
     }
@@ -25848,7 +25152,7 @@ public:
         status const named = set_path(name, directory, why);
         if (named != status::ok) return named;
         if (!make_directories(directory)) return failed("create the directory", directory, why);
-        unique_fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+        unique_fd fd(open_socket(AF_UNIX, SOCK_STREAM));
         if (!fd) return failed("open a socket for", path_.sun_path, why);
         if (!bind_private(fd.get())) {
             if (errno != EADDRINUSE) return failed("bind", path_.sun_path, why);
@@ -25879,7 +25183,7 @@ public:
     }
 
     /// A descriptor that polls readable when `serve` has something to do. It stays the same for the object's life.
-    int fd() const noexcept { return epoll_.get(); }
+    int fd() const noexcept { return poller_.fd(); }
     /// The socket's path.
     char const* path() const noexcept { return path_.sun_path; }
     /// The number of open connections.
@@ -25894,22 +25198,19 @@ public:
     /// another status than ok, the connection is closed when its reply is sent.
     /// Returns: `gone` if the socket's file was removed, which is a request to end the daemon.
     template <class Feed> status serve(Feed&& feed) noexcept {
-        epoll_event events[MaxConnections + 2];
-        int const count = ::epoll_wait(epoll_.get(), events, static_cast<int>(MaxConnections + 2), 0);
         bool removed = false;
-        for (int i = 0; i < count; ++i) {
-            std::uint64_t const number = events[i].data.u64;
+        poller_.template each<MaxConnections + 2>([&](std::uint64_t number) noexcept {
             if (number == listener_number) accept_all();
-            else if (number == removal_number) removed = was_removed();
+            else if (number == Poller::removal_number) removed = !is_ours(); // it can also be a change of permissions
             else serve_connection(connections_[number - first_connection], feed);
-        }
+        });
         return removed ? status::gone : status::ok;
     }
 
 private:
-    static constexpr std::uint64_t listener_number = 0, removal_number = 1, first_connection = 2;
+    static constexpr std::uint64_t listener_number = 0, first_connection = 2;
+    static_assert(Poller::removal_number == 1);
     static constexpr std::size_t input_bytes = 4096;
-    static constexpr time_t look_interval_s = 1;
     static constexpr int most_reads = 16; ///< from one connection in one `serve`
 
     struct connection {
@@ -25961,7 +25262,7 @@ private:
             why.set(path_.sun_path, " is in the way and no socket: remove it");
             return status::address_in_use;
         }
-        unique_fd const client(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+        unique_fd const client(open_socket(AF_UNIX, SOCK_STREAM));
         if (!client) return failed("open a socket for", path_.sun_path, why);
         if (::connect(client.get(), address(), sizeof path_) == 0 || errno == EAGAIN) { // EAGAIN: its backlog is full
             why.set("unix socket in use: somebody listens on ", path_.sun_path);
@@ -25974,31 +25275,13 @@ private:
     /// Watches the listening socket and its file.
     status begin(unique_fd fd, error_text& why) noexcept {
         struct stat file {};
-        unique_fd removal = watch_removal();
-        bool const watched = epoll_ && removal && ::lstat(path_.sun_path, &file) == 0 &&
-                             watch(epoll_.get(), fd.get(), EPOLLIN, listener_number) &&
-                             watch(epoll_.get(), removal.get(), EPOLLIN, removal_number);
+        bool const watched = poller_.watch_removal(path_.sun_path) && ::lstat(path_.sun_path, &file) == 0 &&
+                             poller_.watch(fd.get(), false, listener_number);
         if (!watched) return failed("watch", path_.sun_path, why);
         listener_ = std::move(fd);
-        removal_ = std::move(removal);
         device_ = file.st_dev;
         inode_ = file.st_ino;
         return status::ok;
-    }
-
-    /// A descriptor that polls readable when the socket's file may have been removed: of inotify, or of a timer where
-    /// the kernel lacks inotify or the user's instances and watches are used up. The timer expires each
-    /// `look_interval_s`.
-    unique_fd watch_removal() const noexcept {
-        unique_fd removal(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
-        constexpr std::uint32_t events = IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF;
-        if (removal && ::inotify_add_watch(removal.get(), path_.sun_path, events) >= 0) return removal;
-        if (errno == ENOENT) return unique_fd(); // removed already
-        removal.reset(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
-        itimerspec every{};
-        every.it_value.tv_sec = every.it_interval.tv_sec = look_interval_s;
-        if (removal && ::timerfd_settime(removal.get(), 0, &every, nullptr) != 0) removal.reset();
-        return removal;
     }
 
     /// Whether the file at the path is still the socket of this object.
@@ -26007,29 +25290,21 @@ private:
         return ::lstat(path_.sun_path, &now) == 0 && now.st_dev == device_ && now.st_ino == inode_;
     }
 
-    /// Empties the descriptor of inotify or the timer, and checks whether the file was removed. Its event can also be a
-    /// change of permissions.
-    bool was_removed() noexcept {
-        alignas(inotify_event) byte told[4096];
-        while (::read(removal_.get(), told, sizeof told) > 0) {}
-        return !is_ours();
-    }
-
     void accept_all() noexcept {
         for (std::size_t i = 0; i < MaxConnections; ++i) {
-            unique_fd fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+            unique_fd fd(accept_connection(listener_.get()));
             if (!fd && (errno == EMFILE || errno == ENFILE)) {
                 // A connection that is not accepted would keep the listener readable. The spare descriptor is closed
                 // to accept the connection and close it.
                 spare_.reset();
-                fd.reset(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+                fd.reset(accept_connection(listener_.get()));
                 fd.reset();
                 spare_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
                 return;
             }
             if (!fd) return;
             connection& c = free_connection();
-            if (!watch(epoll_.get(), fd.get(), EPOLLIN, number_of(c))) continue;
+            if (!poller_.watch(fd.get(), false, number_of(c))) continue;
             c.fd = std::move(fd);
             c.session.emplace();
             c.last_active = ++time_;
@@ -26057,7 +25332,7 @@ private:
     }
 
     template <class Feed> void serve_connection(connection& c, Feed& feed) noexcept {
-        if (!c.fd) return; // `free_connection` has closed it since the call of epoll_wait
+        if (!c.fd) return; // `free_connection` has closed it in this `serve`
         c.last_active = ++time_;
         for (int reads = 0;;) {
             if (!send_reply(c)) return end(c);
@@ -26109,17 +25384,16 @@ private:
     void wait_for_room(connection& c, bool wait) noexcept {
         if (c.waits_for_room == wait) return;
         c.waits_for_room = wait;
-        watch(epoll_.get(), c.fd.get(), wait ? EPOLLOUT : EPOLLIN, number_of(c));
+        (void)poller_.watch(c.fd.get(), wait, number_of(c));
     }
 
     std::uint64_t number_of(connection const& c) const noexcept {
         return first_connection + static_cast<std::uint64_t>(&c - connections_);
     }
 
-    unique_fd epoll_;
+    Poller poller_{};
     unique_fd spare_;
     unique_fd listener_{};
-    unique_fd removal_{};
     sockaddr_un path_{};
     dev_t device_ = 0;
     ino_t inode_ = 0;
@@ -26131,21 +25405,117 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
+// Owned descriptors, and a watch of epoll(7) that the files of os/linux use. Folder: os/linux. Any thread.
+#ifndef WG_OS_LINUX_FD_HPP
+#define WG_OS_LINUX_FD_HPP
+
+
+#include <sys/epoll.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Has `epoll` watch `fd` for `events` and report them under `number`; replaces what it watched `fd` for before.
+/// Returns: false with errno.
+inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
+    epoll_event event{};
+    event.events = events;
+    event.data.u64 = number;
+    if (::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0) return true;
+    return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <sys/inotify.h>
+#include <sys/timerfd.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Waits for the events of a configuration socket: of its descriptors, and of its file.
+class linux_poller {
+public:
+    static constexpr std::uint64_t removal_number = 1; ///< the number of events of the file
+
+    /// Watches nothing yet.
+    linux_poller() noexcept : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {}
+
+    /// A descriptor that polls readable when `each` has something to report; -1 if no descriptors were left.
+    int fd() const noexcept { return epoll_.get(); }
+
+    /// Reports under `number` when `fd` can be written, if `writes`, or else read. Replaces an earlier watch of `fd`,
+    /// which ends when `fd` is closed. Returns: false with errno.
+    bool watch(int fd, bool writes, std::uint64_t number) noexcept {
+        return os::watch(epoll_.get(), fd, writes ? EPOLLOUT : EPOLLIN, number);
+    }
+
+    /// Reports under `removal_number` when the file at `path` may have been removed: by inotify, or by a timer where
+    /// the kernel lacks inotify or the user's instances and watches are used up. The timer expires each
+    /// `look_interval_s`. Returns: false with errno.
+    bool watch_removal(char const* path) noexcept {
+        removal_.reset(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
+        constexpr std::uint32_t events = IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF;
+        if (!removal_ || ::inotify_add_watch(removal_.get(), path, events) < 0) {
+            removal_.reset();
+            if (errno == ENOENT) return false; // removed already
+            removal_.reset(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
+            itimerspec every{};
+            every.it_value.tv_sec = every.it_interval.tv_sec = look_interval_s;
+            if (removal_ && ::timerfd_settime(removal_.get(), 0, &every, nullptr) != 0) removal_.reset();
+        }
+        return removal_ && watch(removal_.get(), false, removal_number);
+    }
+
+    /// Calls `take(number)` for each event that has come, `Most` at most. Never waits.
+    template <std::size_t Most, class Take> void each(Take&& take) noexcept {
+        epoll_event events[Most];
+        int const count = ::epoll_wait(epoll_.get(), events, static_cast<int>(Most), 0);
+        for (int i = 0; i < count; ++i) {
+            if (events[i].data.u64 == removal_number) empty_removal();
+            take(events[i].data.u64);
+        }
+    }
+
+private:
+    static constexpr time_t look_interval_s = 1;
+
+    void empty_removal() noexcept {
+        alignas(inotify_event) byte told[4096];
+        while (::read(removal_.get(), told, sizeof told) > 0) {}
+    }
+
+    unique_fd epoll_;
+    unique_fd removal_{};
+};
+
+/// The configuration socket of a Linux host.
+template <class Session, class Reply, std::size_t MaxConnections = 16>
+using uapi_listener = basic_uapi_listener<Session, Reply, MaxConnections, linux_poller>;
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
 // Linux's random generator (getrandom(2)). After a boot it blocks until it is seeded, so it never returns weak bytes.
 // Folder: os/linux. Any thread.
 #ifndef WG_OS_LINUX_RANDOM_HPP
 #define WG_OS_LINUX_RANDOM_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// An owned file descriptor, and the helpers that all files of os/linux use. Folder: os/linux. Any thread; a descriptor
-// has one owner.
+// Owned descriptors, and a watch of epoll(7) that the files of os/linux use. Folder: os/linux. Any thread.
 #ifndef WG_OS_LINUX_FD_HPP
 #define WG_OS_LINUX_FD_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the helpers that all files of the POSIX systems use. Folder: os/posix. Any thread; a
+// descriptor has one owner.
+#ifndef WG_OS_POSIX_FD_HPP
+#define WG_OS_POSIX_FD_HPP
 
 
 #include <cerrno>
 #include <fcntl.h>
-#include <sys/epoll.h>
 #include <unistd.h>
 #include <utility>
 
@@ -26178,7 +25548,7 @@ public:
     /// Closes its descriptor, keeps errno, and owns `fd` from now on.
     void reset(int fd = -1) noexcept {
         int const kept = errno;
-        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR, because Linux has closed it even then
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: the descriptor is closed even then
         errno = kept;
         fd_ = fd;
     }
@@ -26236,6 +25606,14 @@ inline bool make_private(int fd) noexcept {
     return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
 }
 
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <sys/epoll.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
 /// Has `epoll` watch `fd` for `events` and report them under `number`; replaces what it watched `fd` for before.
 /// Returns: false with errno.
 inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
@@ -26280,10 +25658,15 @@ static_assert(random_source<random>);
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// The region of memory that holds all keys of a device. It is locked, kept out of core dumps and forked processes,
-// enclosed by two guard pages, and wiped in the end (mlock(2), madvise(2)). Folder: os/linux. One thread at a time.
+// The memory of keys on Linux (madvise(2)). Folder: os/linux. One thread at a time.
 #ifndef WG_OS_LINUX_SECRET_REGION_HPP
 #define WG_OS_LINUX_SECRET_REGION_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The region of memory that holds all keys of a device. It is locked, kept out of core dumps and forked processes,
+// enclosed by two guard pages, and wiped in the end (mmap(2), mlock(2)). Folder: os/posix. One thread at a time.
+#ifndef WG_OS_POSIX_SECRET_REGION_HPP
+#define WG_OS_POSIX_SECRET_REGION_HPP
 
 
 #include <algorithm>
@@ -26294,9 +25677,36 @@ static_assert(random_source<random>);
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
+/// The calls that all systems share; `region_calls` of a system derives from this and adds the others.
+struct common_region_calls {
+    /// Reserves addresses that cannot be used, with more flags of mmap(2). Returns: null if there are none.
+    static void* reserve(std::size_t bytes, int more_flags = 0) noexcept {
+        int const flags = MAP_PRIVATE | MAP_ANON | MAP_NORESERVE | more_flags;
+        void* const start = ::mmap(nullptr, bytes, PROT_NONE, flags, -1, 0);
+        return start == MAP_FAILED ? nullptr : start;
+    }
+    /// Gives back what `reserve` returned.
+    static void release(void* from, std::size_t bytes) noexcept { ::munmap(from, bytes); }
+    /// Makes reserved pages readable and writable, with zeros.
+    static bool commit(void* from, std::size_t bytes) noexcept {
+        return ::mprotect(from, bytes, PROT_READ | PROT_WRITE) == 0;
+    }
+    /// Keeps pages from being swapped out.
+    static bool lock(void* from, std::size_t bytes) noexcept { return ::mlock(from, bytes) == 0; }
+    /// How many bytes of addresses this process may have; SIZE_MAX: no limit.
+    static std::size_t address_limit() noexcept {
+#ifdef RLIMIT_AS
+        rlimit space{};
+        if (::getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY)
+            return static_cast<std::size_t>(std::min<rlim_t>(SIZE_MAX, space.rlim_cur));
+#endif
+        return SIZE_MAX;
+    }
+};
+
 /// Reserves addresses once and makes them usable step by step. So allocated memory never moves, and growth leaves no
-/// copy of a secret behind.
-class secret_region {
+/// copy of a secret behind. `Calls` is `region_calls` of the system.
+template <class Calls> class basic_secret_region {
 public:
     static constexpr std::size_t alignment = 64; ///< of every allocation, in bytes
     /// Bytes of addresses that are reserved: enough for two million peers with three sessions each. They take no
@@ -26307,37 +25717,35 @@ public:
 
     /// Reserves addresses for `capacity` bytes, but at most a quarter of the process's limit (RLIMIT_AS). If that
     /// fails, every allocation fails.
-    explicit secret_region(std::size_t capacity = default_capacity) noexcept {
+    explicit basic_secret_region(std::size_t capacity = default_capacity) noexcept {
         auto const page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
         if (capacity > SIZE_MAX - step_bytes - 2 * page) return;
-        rlimit space{};
-        if (::getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY)
-            capacity = static_cast<std::size_t>(std::min<rlim_t>(capacity, space.rlim_cur / 4));
+        if (std::size_t const limit = Calls::address_limit(); limit != SIZE_MAX)
+            capacity = (std::min)(capacity, limit / 4);
         capacity = round_up(capacity, step_bytes);
-        void* const start =
-            ::mmap(nullptr, capacity + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (start == MAP_FAILED) return;
+        void* const start = Calls::reserve(capacity + 2 * page);
+        if (start == nullptr) return;
         mapping_ = start;
         mapping_bytes_ = capacity + 2 * page;
         first_ = static_cast<byte*>(start) + page;
         capacity_ = capacity;
-        undumped_ = ::madvise(start, mapping_bytes_, MADV_DONTDUMP) == 0;
-        unforked_ = ::madvise(start, mapping_bytes_, MADV_WIPEONFORK) == 0;
+        undumped_ = Calls::exclude_from_dumps(start, mapping_bytes_);
+        unforked_ = Calls::exclude_from_forks(start, mapping_bytes_);
     }
     /// Takes over the memory of `other`, which has none then.
-    secret_region(secret_region&& other) noexcept : secret_region(nullptr) { swap(other); }
+    basic_secret_region(basic_secret_region&& other) noexcept : basic_secret_region(nullptr) { swap(other); }
     /// Wipes and frees its memory, and takes over that of `other`.
-    secret_region& operator=(secret_region&& other) noexcept {
-        secret_region taken(std::move(other));
+    basic_secret_region& operator=(basic_secret_region&& other) noexcept {
+        basic_secret_region taken(std::move(other));
         taken.swap(*this);
         return *this;
     }
-    secret_region(secret_region const&) = delete;
-    secret_region& operator=(secret_region const&) = delete;
-    ~secret_region() {
+    basic_secret_region(basic_secret_region const&) = delete;
+    basic_secret_region& operator=(basic_secret_region const&) = delete;
+    ~basic_secret_region() {
         if (mapping_ == nullptr) return;
         wipe(first_, committed_);
-        ::munmap(mapping_, mapping_bytes_);
+        Calls::release(mapping_, mapping_bytes_);
     }
 
     /// Allocates zeroed memory, aligned to 64 bytes, for the life of the region. Returns: nullptr if none is left.
@@ -26348,18 +25756,18 @@ public:
         return first_ + std::exchange(used_, end);
     }
 
-    /// Whether all allocated memory is locked, so that it cannot reach a swap device. Locking needs RLIMIT_MEMLOCK or
-    /// CAP_IPC_LOCK. Without them keys work, but may be swapped.
+    /// Whether all allocated memory is locked, so that it cannot reach a swap device. A limit of the
+    /// process (RLIMIT_MEMLOCK) can prevent that. Then keys work, but may be swapped.
     bool locked() const noexcept { return locked_; }
     /// Whether the kernel keeps the region out of core dumps.
     bool undumped() const noexcept { return undumped_; }
-    /// Whether a forked process has zeros in place of the region.
+    /// Whether a forked process has zeros, or nothing, in place of the region.
     bool unforked() const noexcept { return unforked_; }
     /// The memory that can hold secrets now.
     bytes_view committed() const noexcept { return {first_, committed_}; }
 
 private:
-    explicit secret_region(std::nullptr_t) noexcept {} ///< reserves nothing
+    explicit basic_secret_region(std::nullptr_t) noexcept {} ///< reserves nothing
 
     static constexpr std::size_t round_up(std::size_t n, std::size_t multiple) noexcept {
         return (n + multiple - 1) / multiple * multiple;
@@ -26368,13 +25776,13 @@ private:
     bool commit(std::size_t end) noexcept {
         byte* const from = first_ + committed_;
         std::size_t const more = end - committed_;
-        if (::mprotect(from, more, PROT_READ | PROT_WRITE) != 0) return false;
-        if (::mlock(from, more) != 0) locked_ = false;
+        if (!Calls::commit(from, more)) return false;
+        if (!Calls::lock(from, more)) locked_ = false;
         committed_ = end;
         return true;
     }
 
-    void swap(secret_region& other) noexcept {
+    void swap(basic_secret_region& other) noexcept {
         std::swap(mapping_, other.mapping_);
         std::swap(mapping_bytes_, other.mapping_bytes_);
         std::swap(first_, other.first_);
@@ -26400,45 +25808,171 @@ private:
 }}} // namespace wg::WG_ABI::os
 
 #endif
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// The calls of `secret_region`. Each returns false if the kernel refuses.
+struct region_calls : common_region_calls {
+    /// MADV_DONTDUMP
+    static bool exclude_from_dumps(void* from, std::size_t bytes) noexcept {
+        return ::madvise(from, bytes, MADV_DONTDUMP) == 0;
+    }
+    /// MADV_WIPEONFORK: a forked process has zeros there.
+    static bool exclude_from_forks(void* from, std::size_t bytes) noexcept {
+        return ::madvise(from, bytes, MADV_WIPEONFORK) == 0;
+    }
+};
+
+/// The region of a Linux host. Locking needs RLIMIT_MEMLOCK or CAP_IPC_LOCK.
+using secret_region = basic_secret_region<region_calls>;
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
 // SPDX-License-Identifier: BSL-1.0
 // The threads policy of a host with several processors (pthreads(7), futex(2)). Folder: os/linux. Any thread.
 #ifndef WG_OS_LINUX_THREADS_HPP
 #define WG_OS_LINUX_THREADS_HPP
 
+// SPDX-License-Identifier: BSL-1.0
+// Mutexes, threads and waiting by pthreads(7). Folder: os/posix. Any thread.
+#ifndef WG_OS_POSIX_THREADS_HPP
+#define WG_OS_POSIX_THREADS_HPP
+
 
 #include <algorithm>
 #include <atomic>
-#include <climits>
-#include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <sys/syscall.h>
 #include <unistd.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// A mutex (pthread_mutex_lock(3)).
+class thread_mutex {
+public:
+    /// Not locked.
+    thread_mutex() noexcept = default;
+    thread_mutex(thread_mutex const&) = delete;
+    thread_mutex& operator=(thread_mutex const&) = delete;
+    ~thread_mutex() { ::pthread_mutex_destroy(&mutex_); }
+    /// Locks the mutex; waits while another thread holds it.
+    void lock() noexcept { ::pthread_mutex_lock(&mutex_); }
+    /// Unlocks the mutex, which this thread holds.
+    void unlock() noexcept { ::pthread_mutex_unlock(&mutex_); }
+    /// The mutex of the system, for pthread_cond_wait(3).
+    pthread_mutex_t* native() noexcept { return &mutex_; }
+
+private:
+    pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;
+};
+
+/// Owns a thread. The destructor waits until the thread ends.
+class joined_thread {
+public:
+    /// Owns none.
+    joined_thread() noexcept = default;
+    joined_thread(joined_thread const&) = delete;
+    joined_thread& operator=(joined_thread const&) = delete;
+    ~joined_thread() {
+        if (runs_) ::pthread_join(thread_, nullptr);
+    }
+    /// Starts a thread that runs `Work(context)` with all signals blocked. Returns: false if the host refuses.
+    template <auto Work, class Context> bool start(Context& context) noexcept {
+        sigset_t all, before;
+        sigfillset(&all);
+        ::pthread_sigmask(SIG_SETMASK, &all, &before);
+        auto const begin = [](void* with) -> void* {
+            Work(*static_cast<Context*>(with));
+            return nullptr;
+        };
+        pthread_attr_t attributes; // a stack may count against limits (RLIMIT_DATA) in full, so it is small
+        ::pthread_attr_init(&attributes);
+        ::pthread_attr_setstacksize(&attributes, stack_bytes);
+        runs_ = ::pthread_create(&thread_, &attributes, begin, &context) == 0;
+        ::pthread_attr_destroy(&attributes);
+        ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+        return runs_;
+    }
+
+private:
+    static constexpr std::size_t stack_bytes = std::size_t{512} << 10;
+    pthread_t thread_{};
+    bool runs_ = false;
+};
+
+/// The parts of a threads policy that all systems share.
+struct common_threads {
+    static constexpr bool parallel = true; ///< a device may be called by several threads
+    using mutex = thread_mutex;            ///< a mutex
+    using thread = joined_thread;          ///< owns a thread
+
+    /// Lets other threads run that wait for this processor. Returns at once if none does.
+    static void give_way() noexcept { ::sched_yield(); }
+};
+
+/// Models `threads`, and has everything that `workers` needs. It does not need the C++ library's compiled part.
+struct threads : common_threads {
+    /// A number on which threads can wait (pthread_cond_wait(3)). All operations are sequentially consistent.
+    class cell {
+    public:
+        /// The number 0.
+        cell() noexcept = default;
+        cell(cell const&) = delete;
+        cell& operator=(cell const&) = delete;
+        ~cell() { ::pthread_cond_destroy(&changed_); }
+        /// The number.
+        std::uint32_t load() const noexcept { return value_.load(); }
+        /// Changes the number and wakes all threads that wait.
+        void store(std::uint32_t value) noexcept {
+            value_.store(value);
+            // A thread that increments `waiting_` after this load finds the new value before it sleeps.
+            if (waiting_.load() == 0) return;
+            mutex_.lock(); // the thread that waits is either asleep or has not compared yet
+            ::pthread_cond_broadcast(&changed_);
+            mutex_.unlock();
+        }
+        /// Waits until the number is no longer `old`. May return earlier.
+        void wait(std::uint32_t old) noexcept {
+            for (int tries = 0; tries < tries_before_sleep; ++tries)
+                if (value_.load() != old) return;
+            ++waiting_;
+            mutex_.lock();
+            if (value_.load() == old) ::pthread_cond_wait(&changed_, mutex_.native());
+            mutex_.unlock();
+            --waiting_;
+        }
+
+    private:
+        static constexpr int tries_before_sleep = 100; ///< take about a quarter of the time to sleep and wake up
+
+        std::atomic<std::uint32_t> value_{0};
+        std::atomic<std::uint32_t> waiting_{0};
+        thread_mutex mutex_;
+        pthread_cond_t changed_ = PTHREAD_COND_INITIALIZER;
+    };
+
+    /// How many processors are online, at least 1.
+    static std::size_t processors() noexcept {
+        return static_cast<std::size_t>((std::max)(::sysconf(_SC_NPROCESSORS_ONLN), 1L));
+    }
+};
+static_assert(wg::threads<threads>);
+static_assert(wg::threads_with_cell<threads> && wg::threads_with_thread<threads>);
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+
+#include <climits>
+#include <linux/futex.h>
+#include <sys/syscall.h>
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
 /// Models `threads`, and has everything that `workers` needs. It does not need the C++ library's compiled part.
-struct threads {
-    static constexpr bool parallel = true; ///< a device may be called by several threads
-
-    /// A mutex (pthread_mutex_lock(3)).
-    class mutex {
-    public:
-        /// Not locked.
-        mutex() noexcept = default;
-        mutex(mutex const&) = delete;
-        mutex& operator=(mutex const&) = delete;
-        ~mutex() { ::pthread_mutex_destroy(&mutex_); }
-        /// Locks the mutex; waits while another thread holds it.
-        void lock() noexcept { ::pthread_mutex_lock(&mutex_); }
-        /// Unlocks the mutex, which this thread holds.
-        void unlock() noexcept { ::pthread_mutex_unlock(&mutex_); }
-
-    private:
-        pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;
-    };
-
+struct threads : posix::common_threads {
     /// A number on which threads can wait. All operations are sequentially consistent.
     class cell {
     public:
@@ -26470,43 +26004,6 @@ struct threads {
         std::atomic<std::uint32_t> value_{0};
         std::atomic<std::uint32_t> waiting_{0};
     };
-
-    /// Owns a thread. The destructor waits until the thread ends.
-    class thread {
-    public:
-        /// Owns none.
-        thread() noexcept = default;
-        thread(thread const&) = delete;
-        thread& operator=(thread const&) = delete;
-        ~thread() {
-            if (runs_) ::pthread_join(thread_, nullptr);
-        }
-        /// Starts a thread that runs `Work(context)` with all signals blocked. Returns: false if the host refuses.
-        template <auto Work, class Context> bool start(Context& context) noexcept {
-            sigset_t all, before;
-            ::sigfillset(&all);
-            ::pthread_sigmask(SIG_SETMASK, &all, &before);
-            auto const begin = [](void* with) -> void* {
-                Work(*static_cast<Context*>(with));
-                return nullptr;
-            };
-            pthread_attr_t attributes; // a stack counts against limits (RLIMIT_DATA) in full, so it is small
-            ::pthread_attr_init(&attributes);
-            ::pthread_attr_setstacksize(&attributes, stack_bytes);
-            runs_ = ::pthread_create(&thread_, &attributes, begin, &context) == 0;
-            ::pthread_attr_destroy(&attributes);
-            ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-            return runs_;
-        }
-
-    private:
-        static constexpr std::size_t stack_bytes = std::size_t{512} << 10;
-        pthread_t thread_{};
-        bool runs_ = false;
-    };
-
-    /// Lets other threads run that wait for this processor. Returns at once if none does.
-    static void give_way() noexcept { ::sched_yield(); }
 
     /// How many processors this process may use, at least 1.
     static std::size_t processors() noexcept {
@@ -27083,11 +26580,11 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// Includes <net/if.h>, or stands in for it if a program has included <linux/if.h> before. Folder: os/linux.
+// Includes <net/if.h>, or stands in for it if a program has included <linux/if.h> before. Folder: os/posix.
 //
 // Both headers define the same structures. The kernel's header may come second, the C library's may not.
-#ifndef WG_OS_LINUX_NET_IF_HPP
-#define WG_OS_LINUX_NET_IF_HPP
+#ifndef WG_OS_POSIX_NET_IF_HPP
+#define WG_OS_POSIX_NET_IF_HPP
 
 #ifdef _LINUX_IF_H
 extern "C" unsigned if_nametoindex(char const* name) noexcept; // the one function that the kernel's header lacks
@@ -27108,15 +26605,19 @@ extern "C" unsigned if_nametoindex(char const* name) noexcept; // the one functi
 #define WG_OS_LINUX_NETLINK_LINK_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// An owned file descriptor, and the helpers that all files of os/linux use. Folder: os/linux. Any thread; a descriptor
-// has one owner.
+// Owned descriptors, and a watch of epoll(7) that the files of os/linux use. Folder: os/linux. Any thread.
 #ifndef WG_OS_LINUX_FD_HPP
 #define WG_OS_LINUX_FD_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the helpers that all files of the POSIX systems use. Folder: os/posix. Any thread; a
+// descriptor has one owner.
+#ifndef WG_OS_POSIX_FD_HPP
+#define WG_OS_POSIX_FD_HPP
 
 
 #include <cerrno>
 #include <fcntl.h>
-#include <sys/epoll.h>
 #include <unistd.h>
 #include <utility>
 
@@ -27149,7 +26650,7 @@ public:
     /// Closes its descriptor, keeps errno, and owns `fd` from now on.
     void reset(int fd = -1) noexcept {
         int const kept = errno;
-        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR, because Linux has closed it even then
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: the descriptor is closed even then
         errno = kept;
         fd_ = fd;
     }
@@ -27206,6 +26707,14 @@ inline bool make_private(int fd) noexcept {
     int const flags = ::fcntl(fd, F_GETFL);
     return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
 }
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <sys/epoll.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// Has `epoll` watch `fd` for `events` and report them under `number`; replaces what it watched `fd` for before.
 /// Returns: false with errno.
@@ -28584,15 +28093,19 @@ constexpr bool switch_off(offloads& which, std::string_view names) noexcept {
 #define WG_OS_LINUX_UDP_FLOOD_PROGRAM_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// An owned file descriptor, and the helpers that all files of os/linux use. Folder: os/linux. Any thread; a descriptor
-// has one owner.
+// Owned descriptors, and a watch of epoll(7) that the files of os/linux use. Folder: os/linux. Any thread.
 #ifndef WG_OS_LINUX_FD_HPP
 #define WG_OS_LINUX_FD_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the helpers that all files of the POSIX systems use. Folder: os/posix. Any thread; a
+// descriptor has one owner.
+#ifndef WG_OS_POSIX_FD_HPP
+#define WG_OS_POSIX_FD_HPP
 
 
 #include <cerrno>
 #include <fcntl.h>
-#include <sys/epoll.h>
 #include <unistd.h>
 #include <utility>
 
@@ -28625,7 +28138,7 @@ public:
     /// Closes its descriptor, keeps errno, and owns `fd` from now on.
     void reset(int fd = -1) noexcept {
         int const kept = errno;
-        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR, because Linux has closed it even then
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: the descriptor is closed even then
         errno = kept;
         fd_ = fd;
     }
@@ -28682,6 +28195,14 @@ inline bool make_private(int fd) noexcept {
     int const flags = ::fcntl(fd, F_GETFL);
     return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
 }
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <sys/epoll.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// Has `epoll` watch `fd` for `events` and report them under `number`; replaces what it watched `fd` for before.
 /// Returns: false with errno.
@@ -29586,11 +29107,11 @@ private:
 #define WG_OS_LINUX_UDP_SOCKETS_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// Includes <net/if.h>, or stands in for it if a program has included <linux/if.h> before. Folder: os/linux.
+// Includes <net/if.h>, or stands in for it if a program has included <linux/if.h> before. Folder: os/posix.
 //
 // Both headers define the same structures. The kernel's header may come second, the C library's may not.
-#ifndef WG_OS_LINUX_NET_IF_HPP
-#define WG_OS_LINUX_NET_IF_HPP
+#ifndef WG_OS_POSIX_NET_IF_HPP
+#define WG_OS_POSIX_NET_IF_HPP
 
 #ifdef _LINUX_IF_H
 extern "C" unsigned if_nametoindex(char const* name) noexcept; // the one function that the kernel's header lacks
@@ -30763,15 +30284,19 @@ static_assert(clock_source<clock>);
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// An owned file descriptor, and the helpers that all files of os/linux use. Folder: os/linux. Any thread; a descriptor
-// has one owner.
+// Owned descriptors, and a watch of epoll(7) that the files of os/linux use. Folder: os/linux. Any thread.
 #ifndef WG_OS_LINUX_FD_HPP
 #define WG_OS_LINUX_FD_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the helpers that all files of the POSIX systems use. Folder: os/posix. Any thread; a
+// descriptor has one owner.
+#ifndef WG_OS_POSIX_FD_HPP
+#define WG_OS_POSIX_FD_HPP
 
 
 #include <cerrno>
 #include <fcntl.h>
-#include <sys/epoll.h>
 #include <unistd.h>
 #include <utility>
 
@@ -30804,7 +30329,7 @@ public:
     /// Closes its descriptor, keeps errno, and owns `fd` from now on.
     void reset(int fd = -1) noexcept {
         int const kept = errno;
-        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR, because Linux has closed it even then
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: the descriptor is closed even then
         errno = kept;
         fd_ = fd;
     }
@@ -30861,6 +30386,14 @@ inline bool make_private(int fd) noexcept {
     int const flags = ::fcntl(fd, F_GETFL);
     return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
 }
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <sys/epoll.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// Has `epoll` watch `fd` for `events` and report them under `number`; replaces what it watched `fd` for before.
 /// Returns: false with errno.
@@ -30995,6 +30528,1262 @@ private:
 };
 
 static_assert(wg::waiter<waiter>);
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Moves a daemon to the background, and opens standard descriptors that are closed (daemon(7)).
+// Folder: os/posix/process. At start-up, before other threads.
+#ifndef WG_OS_POSIX_PROCESS_BACKGROUND_HPP
+#define WG_OS_POSIX_PROCESS_BACKGROUND_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Sockets and pipes that do not block and that are closed on exec, also on systems that lack the flags for one call
+// (socket(2), accept(2), pipe(2)). Folder: os/posix. Any thread.
+#ifndef WG_OS_POSIX_SOCKETS_HPP
+#define WG_OS_POSIX_SOCKETS_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the helpers that all files of the POSIX systems use. Folder: os/posix. Any thread; a
+// descriptor has one owner.
+#ifndef WG_OS_POSIX_FD_HPP
+#define WG_OS_POSIX_FD_HPP
+
+
+#include <cerrno>
+#include <fcntl.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Owns a file descriptor, and closes it in the end; -1: none.
+class unique_fd {
+public:
+    /// Owns none.
+    constexpr unique_fd() noexcept = default;
+    /// Owns `fd`.
+    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    /// Takes over the descriptor of `other`.
+    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    /// Closes its descriptor and takes over that of `other`.
+    unique_fd& operator=(unique_fd&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    unique_fd(unique_fd const&) = delete;
+    unique_fd& operator=(unique_fd const&) = delete;
+    ~unique_fd() { reset(); }
+
+    /// Whether it owns a descriptor.
+    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    /// The descriptor, or -1.
+    constexpr int get() const noexcept { return fd_; }
+    /// Gives up the descriptor without closing it. Returns: the descriptor, or -1.
+    constexpr int release() noexcept { return std::exchange(fd_, -1); }
+    /// Closes its descriptor, keeps errno, and owns `fd` from now on.
+    void reset(int fd = -1) noexcept {
+        int const kept = errno;
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: the descriptor is closed even then
+        errno = kept;
+        fd_ = fd;
+    }
+
+private:
+    int fd_ = -1;
+};
+
+/// Calls `call`, a system call, again as long as a signal handler interrupts it. Returns: what it returned last.
+template <class Call> auto without_interruption(Call call) noexcept {
+    for (;;) {
+        auto const answer = call();
+        if (answer >= 0 || errno != EINTR) return answer;
+    }
+}
+
+/// The status for an errno; `io_error` for those that have none of their own.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case EACCES:
+    case EPERM: return status::no_permission;
+    case EADDRINUSE:
+    case EBUSY:
+    case EEXIST: return status::address_in_use;
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
+    case EOPNOTSUPP:
+    case ENOPROTOOPT:
+    case ENOSYS: return status::not_supported;
+    case ENOMEM:
+    case ENOBUFS:
+    case EMFILE:
+    case ENFILE: return status::no_memory;
+    case EAGAIN: return status::would_block;
+    case EINVAL: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// Whether this process can open `count` more descriptors, 16 at most (`ulimit -n`).
+inline bool can_open(std::size_t count) noexcept {
+    unique_fd opened[16];
+    for (std::size_t i = 0; i < count && i < 16; ++i) {
+        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
+        if (!opened[i]) return false;
+    }
+    return true;
+}
+
+/// Makes a descriptor that another program opened non-blocking and closed on exec. Returns: false with errno.
+inline bool make_private(int fd) noexcept {
+    int const flags = ::fcntl(fd, F_GETFL);
+    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <sys/socket.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+// A system that lacks SOCK_CLOEXEC lacks accept4 and pipe2 too. Between the two calls another thread may start a
+// program, which then inherits the descriptor. A daemon starts none.
+#ifdef SOCK_CLOEXEC
+
+/// A socket that does not block; -1 with errno.
+inline int open_socket(int domain, int type, int protocol = 0) noexcept {
+    return ::socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
+}
+/// A socket whose calls wait; -1 with errno.
+inline int open_blocking_socket(int domain, int type) noexcept { return ::socket(domain, type | SOCK_CLOEXEC, 0); }
+/// Accepts a connection of `listener` as a socket that does not block; -1 with errno.
+inline int accept_connection(int listener) noexcept {
+    return ::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+/// Makes a pipe: `ends` becomes its end to read from and its end to write to. Returns: false with errno.
+inline bool open_pipe(unique_fd (&ends)[2]) noexcept {
+    int numbers[2];
+    if (::pipe2(numbers, O_CLOEXEC) != 0) return false;
+    ends[0].reset(numbers[0]);
+    ends[1].reset(numbers[1]);
+    return true;
+}
+
+#else
+
+namespace sockets_detail {
+
+/// Makes a descriptor private, or closes it. Returns: the descriptor; -1 with errno.
+inline int kept_private(unique_fd fd) noexcept { return fd && make_private(fd.get()) ? fd.release() : -1; }
+inline int kept_from_programs(unique_fd fd) noexcept {
+    return fd && ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC) == 0 ? fd.release() : -1;
+}
+
+} // namespace sockets_detail
+
+/// A socket that does not block; -1 with errno.
+inline int open_socket(int domain, int type, int protocol = 0) noexcept {
+    return sockets_detail::kept_private(unique_fd(::socket(domain, type, protocol)));
+}
+/// A socket whose calls wait; -1 with errno.
+inline int open_blocking_socket(int domain, int type) noexcept {
+    return sockets_detail::kept_from_programs(unique_fd(::socket(domain, type, 0)));
+}
+/// Accepts a connection of `listener` as a socket that does not block; -1 with errno.
+inline int accept_connection(int listener) noexcept {
+    return sockets_detail::kept_private(unique_fd(::accept(listener, nullptr, nullptr)));
+}
+/// Makes a pipe: `ends` becomes its end to read from and its end to write to. Returns: false with errno.
+inline bool open_pipe(unique_fd (&ends)[2]) noexcept {
+    int numbers[2];
+    if (::pipe(numbers) != 0) return false;
+    ends[0].reset(numbers[0]);
+    ends[1].reset(numbers[1]);
+    return ::fcntl(ends[0].get(), F_SETFD, FD_CLOEXEC) == 0 && ::fcntl(ends[1].get(), F_SETFD, FD_CLOEXEC) == 0;
+}
+
+#endif
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <cstdio>
+#include <cstdlib>
+#include <sys/wait.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Opens /dev/null as each of the descriptors 0, 1 and 2 that is closed. Else the next files that the program opens
+/// would get these numbers, and messages for standard error would go into them. To be called first in `main`.
+/// Returns: a bit, 1 << descriptor, for each that was closed.
+inline unsigned open_standard_descriptors() noexcept {
+    unsigned closed = 0;
+    for (int const fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+        if (::fcntl(fd, F_GETFD) >= 0) continue;
+        closed |= 1u << fd;
+        // open() returns the lowest free number, which is `fd`. Without /dev, as in a chroot, a directory is opened
+        // instead: reading and writing it fail without harm.
+        if (::open("/dev/null", O_RDWR) < 0) (void)::open("/", O_RDONLY | O_DIRECTORY);
+    }
+    return closed;
+}
+
+/// Whether this process has a controlling terminal. When the terminal is closed, the kernel sends SIGHUP.
+inline bool has_terminal() noexcept {
+    return static_cast<bool>(unique_fd(::open("/dev/tty", O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC)));
+}
+
+/// Moves a process to the background. The process that the shell has started waits until the start has succeeded or
+/// failed, and returns that as its exit status.
+class background {
+public:
+    /// Stays in the foreground: `ready` does nothing.
+    background() noexcept = default;
+
+    /// Forks. Returns in the child, which has a session of its own. The parent does not return: it ends with 0 when the
+    /// child calls `ready`, and with 1 if the child ends before. The child should then have said why on stderr. To be
+    /// called before there are threads, and before there are secrets, because the parent would keep a copy of them.
+    /// Returns: the status of errno.
+    static result<background> enter() noexcept {
+        unique_fd ends[2];
+        if (!open_pipe(ends)) return status_of(errno);
+        unique_fd &from = ends[0], &to = ends[1];
+        (void)std::fflush(nullptr); // else both processes would write the buffered text
+        pid_t const child = ::fork();
+        if (child < 0) return status_of(errno);
+        if (child > 0) {
+            to.reset();
+            char answer = 0;
+            ssize_t const size = without_interruption([&] { return ::read(from.get(), &answer, 1); });
+            if (size != 1) without_interruption([&] { return ::waitpid(child, nullptr, 0); });
+            ::_exit(size == 1 ? EXIT_SUCCESS : EXIT_FAILURE);
+        }
+        ::setsid();
+        background self;
+        self.parent_ = std::move(to);
+        return self;
+    }
+
+    /// Lets the parent end with success. From now on standard input and output are /dev/null, and standard error too
+    /// unless `keep_stderr`.
+    void ready(bool keep_stderr) noexcept {
+        if (!parent_) return;
+        unique_fd const null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+        if (null) {
+            ::dup2(null.get(), STDIN_FILENO);
+            ::dup2(null.get(), STDOUT_FILENO);
+            if (!keep_stderr) ::dup2(null.get(), STDERR_FILENO);
+        }
+        if (::chdir("/") != 0) return; // cannot fail
+        char const yes = 1;
+        [[maybe_unused]] ssize_t const told = ::write(parent_.get(), &yes, 1); // the parent may have been killed
+        parent_.reset();
+    }
+
+private:
+    unique_fd parent_{};
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Creates the directories of a daemon's files (mkdir(2)). Folder: os/posix/process. Any thread.
+#ifndef WG_OS_POSIX_PROCESS_DIRECTORY_HPP
+#define WG_OS_POSIX_PROCESS_DIRECTORY_HPP
+
+
+#include <cerrno>
+#include <climits>
+#include <cstring>
+#include <string_view>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// The longest path of a directory that `make_directories` takes, in bytes.
+inline constexpr std::size_t max_directory_bytes = 255;
+
+/// Creates one directory, mode 0755. If `path` is a symbolic link to a missing directory, creates the link's target.
+/// Returns: false with errno.
+inline bool make_directory(char const* path) noexcept {
+    char target[PATH_MAX + max_directory_bytes + 1];
+    std::size_t const folder = static_cast<std::size_t>(std::strrchr(path, '/') + 1 - path);
+    ssize_t const size = ::readlink(path, target + folder, PATH_MAX - 1);
+    if (size > 0) {
+        target[folder + static_cast<std::size_t>(size)] = '\0';
+        bool const absolute = target[folder] == '/';
+        std::memcpy(target, path, folder);
+        path = absolute ? target + folder : target;
+    }
+    if (::mkdir(path, 0755) != 0) return errno == EEXIST; // another process was faster
+    return ::chmod(path, 0755) == 0;
+}
+
+/// Creates the missing directories of an absolute path, as `mkdir -p`. Their mode is 0755 whatever the umask is,
+/// because other users must be able to enter them. If a part is a symbolic link to a missing directory (/var/run,
+/// before /run exists), the target is created. Returns: false with errno.
+inline bool make_directories(std::string_view path) noexcept {
+    if (!path.starts_with('/')) return errno = EINVAL, false;
+    char part[max_directory_bytes + 1] = {};
+    if (path.size() >= sizeof part) return errno = ENAMETOOLONG, false;
+    for (std::size_t end = 1; end <= path.size(); ++end) {
+        if (end != path.size() && path[end] != '/') continue;
+        std::memcpy(part, path.data(), end);
+        part[end] = '\0';
+        struct stat found {};
+        if (::stat(part, &found) == 0) {
+            if (!S_ISDIR(found.st_mode)) return errno = ENOTDIR, false;
+        } else if (errno != ENOENT || !make_directory(part)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Limits of a process: memory, core dumps, descriptors (setrlimit(2)).
+// Folder: os/posix/process. At start-up, before other threads.
+#ifndef WG_OS_POSIX_PROCESS_LIMITS_HPP
+#define WG_OS_POSIX_PROCESS_LIMITS_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the helpers that all files of the POSIX systems use. Folder: os/posix. Any thread; a
+// descriptor has one owner.
+#ifndef WG_OS_POSIX_FD_HPP
+#define WG_OS_POSIX_FD_HPP
+
+
+#include <cerrno>
+#include <fcntl.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Owns a file descriptor, and closes it in the end; -1: none.
+class unique_fd {
+public:
+    /// Owns none.
+    constexpr unique_fd() noexcept = default;
+    /// Owns `fd`.
+    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    /// Takes over the descriptor of `other`.
+    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    /// Closes its descriptor and takes over that of `other`.
+    unique_fd& operator=(unique_fd&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    unique_fd(unique_fd const&) = delete;
+    unique_fd& operator=(unique_fd const&) = delete;
+    ~unique_fd() { reset(); }
+
+    /// Whether it owns a descriptor.
+    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    /// The descriptor, or -1.
+    constexpr int get() const noexcept { return fd_; }
+    /// Gives up the descriptor without closing it. Returns: the descriptor, or -1.
+    constexpr int release() noexcept { return std::exchange(fd_, -1); }
+    /// Closes its descriptor, keeps errno, and owns `fd` from now on.
+    void reset(int fd = -1) noexcept {
+        int const kept = errno;
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: the descriptor is closed even then
+        errno = kept;
+        fd_ = fd;
+    }
+
+private:
+    int fd_ = -1;
+};
+
+/// Calls `call`, a system call, again as long as a signal handler interrupts it. Returns: what it returned last.
+template <class Call> auto without_interruption(Call call) noexcept {
+    for (;;) {
+        auto const answer = call();
+        if (answer >= 0 || errno != EINTR) return answer;
+    }
+}
+
+/// The status for an errno; `io_error` for those that have none of their own.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case EACCES:
+    case EPERM: return status::no_permission;
+    case EADDRINUSE:
+    case EBUSY:
+    case EEXIST: return status::address_in_use;
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
+    case EOPNOTSUPP:
+    case ENOPROTOOPT:
+    case ENOSYS: return status::not_supported;
+    case ENOMEM:
+    case ENOBUFS:
+    case EMFILE:
+    case ENFILE: return status::no_memory;
+    case EAGAIN: return status::would_block;
+    case EINVAL: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// Whether this process can open `count` more descriptors, 16 at most (`ulimit -n`).
+inline bool can_open(std::size_t count) noexcept {
+    unique_fd opened[16];
+    for (std::size_t i = 0; i < count && i < 16; ++i) {
+        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
+        if (!opened[i]) return false;
+    }
+    return true;
+}
+
+/// Makes a descriptor that another program opened non-blocking and closed on exec. Returns: false with errno.
+inline bool make_private(int fd) noexcept {
+    int const flags = ::fcntl(fd, F_GETFL);
+    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <algorithm>
+#include <sys/resource.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Keeps the kernel from writing core dumps of this process. Returns: whether it succeeded.
+inline bool forbid_core_dumps() noexcept {
+    rlimit const none{0, 0};
+    return ::setrlimit(RLIMIT_CORE, &none) == 0;
+}
+
+/// Limits the memory of this process: heap, buffers, stacks of threads (RLIMIT_DATA). Further allocations fail, which
+/// the whole library handles. Returns: false if the process had a lower limit.
+inline bool limit_memory(std::size_t bytes) noexcept {
+    rlimit const most{bytes, bytes};
+    return ::setrlimit(RLIMIT_DATA, &most) == 0;
+}
+
+/// The result of `make_descriptor_room`.
+struct descriptor_room {
+    std::size_t limit = 0; ///< numbers of descriptors that were examined, from 0 on
+    std::size_t used = 0;  ///< how many of them are in use
+    /// How many of them are free.
+    std::size_t left() const noexcept { return limit - used; }
+};
+/// Finds out whether `wanted` more descriptors can be opened, and raises the soft limit (`ulimit -Sn`) if necessary, as
+/// far as the hard limit allows. Returns: if fewer are free, `limit` is the process's limit.
+inline descriptor_room make_descriptor_room(std::size_t wanted) noexcept {
+    rlimit now{};
+    if (::getrlimit(RLIMIT_NOFILE, &now) != 0) return {wanted, 0};
+    descriptor_room room;
+    auto const look = [&] { // ends when enough are found, because the limit can be a million
+        room = {};
+        std::size_t const most = now.rlim_cur == RLIM_INFINITY ? SIZE_MAX : converted<std::size_t>(now.rlim_cur);
+        for (; room.limit < most && room.left() < wanted; ++room.limit)
+            room.used += ::fcntl(static_cast<int>(room.limit), F_GETFD) >= 0;
+    };
+    look();
+    if (room.left() >= wanted || now.rlim_cur == now.rlim_max) return room;
+    rlimit raised = now;
+    raised.rlim_cur =
+        now.rlim_max == RLIM_INFINITY ? room.used + wanted : std::min<rlim_t>(now.rlim_max, room.used + wanted);
+    if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) now = raised;
+    look();
+    return room;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// A lock that lets one process at a time serve an interface and its configuration socket (flock(2)).
+// Folder: os/posix/process. One thread at a time.
+//
+// The driver keeps two processes from creating the same interface (IFF_TUN_EXCL), but it lets several processes share
+// an interface with several queues. And a second process would mistake a configuration socket that is bound and does
+// not listen yet for one that was left behind. The lock prevents both. Its file can only be opened by the user of the
+// process, so no other user can hold the lock. The kernel releases the lock when the process ends in any way.
+#ifndef WG_OS_POSIX_PROCESS_NAME_LOCK_HPP
+#define WG_OS_POSIX_PROCESS_NAME_LOCK_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
+#ifndef WG_OS_ERROR_TEXT_HPP
+#define WG_OS_ERROR_TEXT_HPP
+
+
+#include <charconv>
+#include <concepts>
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// A text of at most 255 bytes; a longer one is cut. Empty until something fails.
+class error_text {
+public:
+    /// The text, which ends with a zero.
+    char const* c_str() const noexcept { return text_; }
+    /// The text.
+    std::string_view view() const noexcept { return {text_, size_}; }
+    /// Whether there is no text.
+    bool empty() const noexcept { return size_ == 0; }
+
+    /// Replaces the text by the pieces, texts and numbers, one after the other. (printf would take a tenth of a small
+    /// daemon.)
+    template <class... Piece> void set(Piece const&... pieces) noexcept {
+        piece const all[] = {piece(pieces)...};
+        set_all(all, sizeof...(pieces));
+    }
+
+private:
+    static constexpr std::size_t most = 255;
+
+    /// A text or a number. One function puts all sentences together, so each call of `set` takes little code.
+    struct piece {
+        enum class kind : unsigned char { text, c_string, negative, number };
+        kind is;
+        char const* text = nullptr;
+        std::uint64_t number = 0; ///< a number's absolute value; a text's length
+
+        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
+        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
+        explicit piece(std::signed_integral auto n) noexcept
+            : is(n < 0 ? kind::negative : kind::number),
+              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
+        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
+    };
+
+    void set_all(piece const* pieces, std::size_t count) noexcept {
+        size_ = 0;
+        for (piece const* p = pieces; p != pieces + count; ++p) {
+            if (p->is == piece::kind::negative) append("-");
+            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
+            else if (p->is == piece::kind::c_string) append(p->text);
+            else append_number(p->number);
+        }
+        text_[size_] = '\0';
+    }
+
+    void append(std::string_view more) noexcept {
+        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
+        std::memcpy(text_ + size_, more.data(), size);
+        size_ += size;
+    }
+    void append_number(std::uint64_t number) noexcept {
+        char digits[24];
+        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
+    }
+
+    char text_[most + 1] = {};
+    std::size_t size_ = 0;
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the helpers that all files of the POSIX systems use. Folder: os/posix. Any thread; a
+// descriptor has one owner.
+#ifndef WG_OS_POSIX_FD_HPP
+#define WG_OS_POSIX_FD_HPP
+
+
+#include <cerrno>
+#include <fcntl.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Owns a file descriptor, and closes it in the end; -1: none.
+class unique_fd {
+public:
+    /// Owns none.
+    constexpr unique_fd() noexcept = default;
+    /// Owns `fd`.
+    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    /// Takes over the descriptor of `other`.
+    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    /// Closes its descriptor and takes over that of `other`.
+    unique_fd& operator=(unique_fd&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    unique_fd(unique_fd const&) = delete;
+    unique_fd& operator=(unique_fd const&) = delete;
+    ~unique_fd() { reset(); }
+
+    /// Whether it owns a descriptor.
+    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    /// The descriptor, or -1.
+    constexpr int get() const noexcept { return fd_; }
+    /// Gives up the descriptor without closing it. Returns: the descriptor, or -1.
+    constexpr int release() noexcept { return std::exchange(fd_, -1); }
+    /// Closes its descriptor, keeps errno, and owns `fd` from now on.
+    void reset(int fd = -1) noexcept {
+        int const kept = errno;
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: the descriptor is closed even then
+        errno = kept;
+        fd_ = fd;
+    }
+
+private:
+    int fd_ = -1;
+};
+
+/// Calls `call`, a system call, again as long as a signal handler interrupts it. Returns: what it returned last.
+template <class Call> auto without_interruption(Call call) noexcept {
+    for (;;) {
+        auto const answer = call();
+        if (answer >= 0 || errno != EINTR) return answer;
+    }
+}
+
+/// The status for an errno; `io_error` for those that have none of their own.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case EACCES:
+    case EPERM: return status::no_permission;
+    case EADDRINUSE:
+    case EBUSY:
+    case EEXIST: return status::address_in_use;
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
+    case EOPNOTSUPP:
+    case ENOPROTOOPT:
+    case ENOSYS: return status::not_supported;
+    case ENOMEM:
+    case ENOBUFS:
+    case EMFILE:
+    case ENFILE: return status::no_memory;
+    case EAGAIN: return status::would_block;
+    case EINVAL: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// Whether this process can open `count` more descriptors, 16 at most (`ulimit -n`).
+inline bool can_open(std::size_t count) noexcept {
+    unique_fd opened[16];
+    for (std::size_t i = 0; i < count && i < 16; ++i) {
+        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
+        if (!opened[i]) return false;
+    }
+    return true;
+}
+
+/// Makes a descriptor that another program opened non-blocking and closed on exec. Returns: false with errno.
+inline bool make_private(int fd) noexcept {
+    int const flags = ::fcntl(fd, F_GETFL);
+    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Creates the directories of a daemon's files (mkdir(2)). Folder: os/posix/process. Any thread.
+#ifndef WG_OS_POSIX_PROCESS_DIRECTORY_HPP
+#define WG_OS_POSIX_PROCESS_DIRECTORY_HPP
+
+
+#include <cerrno>
+#include <climits>
+#include <cstring>
+#include <string_view>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// The longest path of a directory that `make_directories` takes, in bytes.
+inline constexpr std::size_t max_directory_bytes = 255;
+
+/// Creates one directory, mode 0755. If `path` is a symbolic link to a missing directory, creates the link's target.
+/// Returns: false with errno.
+inline bool make_directory(char const* path) noexcept {
+    char target[PATH_MAX + max_directory_bytes + 1];
+    std::size_t const folder = static_cast<std::size_t>(std::strrchr(path, '/') + 1 - path);
+    ssize_t const size = ::readlink(path, target + folder, PATH_MAX - 1);
+    if (size > 0) {
+        target[folder + static_cast<std::size_t>(size)] = '\0';
+        bool const absolute = target[folder] == '/';
+        std::memcpy(target, path, folder);
+        path = absolute ? target + folder : target;
+    }
+    if (::mkdir(path, 0755) != 0) return errno == EEXIST; // another process was faster
+    return ::chmod(path, 0755) == 0;
+}
+
+/// Creates the missing directories of an absolute path, as `mkdir -p`. Their mode is 0755 whatever the umask is,
+/// because other users must be able to enter them. If a part is a symbolic link to a missing directory (/var/run,
+/// before /run exists), the target is created. Returns: false with errno.
+inline bool make_directories(std::string_view path) noexcept {
+    if (!path.starts_with('/')) return errno = EINVAL, false;
+    char part[max_directory_bytes + 1] = {};
+    if (path.size() >= sizeof part) return errno = ENAMETOOLONG, false;
+    for (std::size_t end = 1; end <= path.size(); ++end) {
+        if (end != path.size() && path[end] != '/') continue;
+        std::memcpy(part, path.data(), end);
+        part[end] = '\0';
+        struct stat found {};
+        if (::stat(part, &found) == 0) {
+            if (!S_ISDIR(found.st_mode)) return errno = ENOTDIR, false;
+        } else if (errno != ENOENT || !make_directory(part)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <sys/file.h>
+#include <sys/stat.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Holds the lock of a name, until it is destroyed.
+class name_lock {
+public:
+    /// Holds nothing.
+    name_lock() noexcept = default;
+    /// Takes over the lock.
+    name_lock(name_lock&&) noexcept = default;
+    name_lock& operator=(name_lock&&) = delete;
+    /// Removes the file before the lock is released, so that no other process can lock a file that is removed.
+    ~name_lock() {
+        if (file_) ::unlink(path_.c_str());
+    }
+
+    /// Takes the lock `directory`/`name`.lock, and creates that file and the directory if they are missing.
+    /// Returns: `address_in_use` if another process holds the lock. If the file cannot be created, the object holds
+    /// nothing; so a process without the right to create files can still serve a socket that it was given.
+    static result<name_lock> take(std::string_view name, char const* directory, error_text& why) noexcept {
+        if (name.empty() || name.find('/') != name.npos) return name_lock(); // not the name of an interface
+        name_lock made;
+        made.path_.set(directory, "/", name, ".lock");
+        (void)make_directories(directory); // `uapi_listener` reports what is wrong with the directory
+        for (;;) {
+            unique_fd file(::open(made.path_.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+            if (!file) return name_lock();
+            if (without_interruption([&] { return ::flock(file.get(), LOCK_EX | LOCK_NB); }) != 0) {
+                if (errno != EWOULDBLOCK) return name_lock();
+                why.set("`", name, "` is in use: another process serves it and holds ", made.path_.view());
+                return status::address_in_use;
+            }
+            // The process that held the lock before may have removed the file between `open` and `flock`.
+            struct stat ours = {};
+            struct stat there = {};
+            if (::fstat(file.get(), &ours) != 0) return name_lock();
+            if (::lstat(made.path_.c_str(), &there) != 0 || ours.st_dev != there.st_dev || ours.st_ino != there.st_ino)
+                continue;
+            made.file_ = std::move(file);
+            return made;
+        }
+    }
+
+    /// Whether a file is locked.
+    explicit operator bool() const noexcept { return static_cast<bool>(file_); }
+
+private:
+    unique_fd file_{};
+    error_text path_{};
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// What the source of a program for several systems needs from this one: its properties, names and texts.
+// Folder: os/posix/process. Any thread.
+#ifndef WG_OS_POSIX_PROCESS_PROGRAM_HPP
+#define WG_OS_POSIX_PROCESS_PROGRAM_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
+#ifndef WG_OS_ERROR_TEXT_HPP
+#define WG_OS_ERROR_TEXT_HPP
+
+
+#include <charconv>
+#include <concepts>
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// A text of at most 255 bytes; a longer one is cut. Empty until something fails.
+class error_text {
+public:
+    /// The text, which ends with a zero.
+    char const* c_str() const noexcept { return text_; }
+    /// The text.
+    std::string_view view() const noexcept { return {text_, size_}; }
+    /// Whether there is no text.
+    bool empty() const noexcept { return size_ == 0; }
+
+    /// Replaces the text by the pieces, texts and numbers, one after the other. (printf would take a tenth of a small
+    /// daemon.)
+    template <class... Piece> void set(Piece const&... pieces) noexcept {
+        piece const all[] = {piece(pieces)...};
+        set_all(all, sizeof...(pieces));
+    }
+
+private:
+    static constexpr std::size_t most = 255;
+
+    /// A text or a number. One function puts all sentences together, so each call of `set` takes little code.
+    struct piece {
+        enum class kind : unsigned char { text, c_string, negative, number };
+        kind is;
+        char const* text = nullptr;
+        std::uint64_t number = 0; ///< a number's absolute value; a text's length
+
+        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
+        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
+        explicit piece(std::signed_integral auto n) noexcept
+            : is(n < 0 ? kind::negative : kind::number),
+              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
+        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
+    };
+
+    void set_all(piece const* pieces, std::size_t count) noexcept {
+        size_ = 0;
+        for (piece const* p = pieces; p != pieces + count; ++p) {
+            if (p->is == piece::kind::negative) append("-");
+            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
+            else if (p->is == piece::kind::c_string) append(p->text);
+            else append_number(p->number);
+        }
+        text_[size_] = '\0';
+    }
+
+    void append(std::string_view more) noexcept {
+        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
+        std::memcpy(text_ + size_, more.data(), size);
+        size_ += size;
+    }
+    void append_number(std::uint64_t number) noexcept {
+        char digits[24];
+        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
+    }
+
+    char text_[most + 1] = {};
+    std::size_t size_ = 0;
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the helpers that all files of the POSIX systems use. Folder: os/posix. Any thread; a
+// descriptor has one owner.
+#ifndef WG_OS_POSIX_FD_HPP
+#define WG_OS_POSIX_FD_HPP
+
+
+#include <cerrno>
+#include <fcntl.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Owns a file descriptor, and closes it in the end; -1: none.
+class unique_fd {
+public:
+    /// Owns none.
+    constexpr unique_fd() noexcept = default;
+    /// Owns `fd`.
+    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    /// Takes over the descriptor of `other`.
+    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    /// Closes its descriptor and takes over that of `other`.
+    unique_fd& operator=(unique_fd&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    unique_fd(unique_fd const&) = delete;
+    unique_fd& operator=(unique_fd const&) = delete;
+    ~unique_fd() { reset(); }
+
+    /// Whether it owns a descriptor.
+    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    /// The descriptor, or -1.
+    constexpr int get() const noexcept { return fd_; }
+    /// Gives up the descriptor without closing it. Returns: the descriptor, or -1.
+    constexpr int release() noexcept { return std::exchange(fd_, -1); }
+    /// Closes its descriptor, keeps errno, and owns `fd` from now on.
+    void reset(int fd = -1) noexcept {
+        int const kept = errno;
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: the descriptor is closed even then
+        errno = kept;
+        fd_ = fd;
+    }
+
+private:
+    int fd_ = -1;
+};
+
+/// Calls `call`, a system call, again as long as a signal handler interrupts it. Returns: what it returned last.
+template <class Call> auto without_interruption(Call call) noexcept {
+    for (;;) {
+        auto const answer = call();
+        if (answer >= 0 || errno != EINTR) return answer;
+    }
+}
+
+/// The status for an errno; `io_error` for those that have none of their own.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case EACCES:
+    case EPERM: return status::no_permission;
+    case EADDRINUSE:
+    case EBUSY:
+    case EEXIST: return status::address_in_use;
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
+    case EOPNOTSUPP:
+    case ENOPROTOOPT:
+    case ENOSYS: return status::not_supported;
+    case ENOMEM:
+    case ENOBUFS:
+    case EMFILE:
+    case ENFILE: return status::no_memory;
+    case EAGAIN: return status::would_block;
+    case EINVAL: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// Whether this process can open `count` more descriptors, 16 at most (`ulimit -n`).
+inline bool can_open(std::size_t count) noexcept {
+    unique_fd opened[16];
+    for (std::size_t i = 0; i < count && i < 16; ++i) {
+        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
+        if (!opened[i]) return false;
+    }
+    return true;
+}
+
+/// Makes a descriptor that another program opened non-blocking and closed on exec. Returns: false with errno.
+inline bool make_private(int fd) noexcept {
+    int const flags = ::fcntl(fd, F_GETFL);
+    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Includes <net/if.h>, or stands in for it if a program has included <linux/if.h> before. Folder: os/posix.
+//
+// Both headers define the same structures. The kernel's header may come second, the C library's may not.
+#ifndef WG_OS_POSIX_NET_IF_HPP
+#define WG_OS_POSIX_NET_IF_HPP
+
+#ifdef _LINUX_IF_H
+extern "C" unsigned if_nametoindex(char const* name) noexcept; // the one function that the kernel's header lacks
+#else
+#include <net/if.h>
+#endif
+
+#endif
+
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// The properties of this system that the options and messages of a daemon depend on.
+struct system_traits {
+    static constexpr bool has_descriptors = true;       ///< another program can hand over a device or a socket
+    static constexpr bool starts_in_foreground = false; ///< a daemon stays in the foreground by default
+    /// The directory of the configuration sockets in which wg(8) looks; null: configuration sockets are no files.
+    static constexpr char const* socket_directory = "/var/run/wireguard";
+    /// How to mend a lack of descriptors.
+    static constexpr char const* more_descriptors = "raise `ulimit -n`";
+    /// How to mend a lack of memory for keys.
+    static constexpr char const* more_key_memory = "raise `ulimit -v` or --memory";
+    /// The limit that keeps memory from being locked.
+    static constexpr char const* lock_limit = "`ulimit -l`";
+    /// The limit that keeps `limit_memory` from succeeding.
+    static constexpr char const* memory_limit = "`ulimit -d`";
+};
+
+/// Starts daemons as services of the system. This system has no such interface for programs.
+struct service_manager {
+    static constexpr bool exists = false; ///< whether `command` can succeed
+    /// Returns: `not_supported`.
+    static status command(std::string_view /*verb*/, char const* /*interface_name*/, error_text& why) noexcept {
+        why.set("this system has no service manager");
+        return status::not_supported;
+    }
+};
+
+inline constexpr int standard_output = STDOUT_FILENO; ///< for `print`
+inline constexpr int standard_error = STDERR_FILENO;  ///< for `print` and `log_writer`
+
+/// Writes `text` to `standard_output` or `standard_error`. Returns: false with errno if not all of it was written.
+inline bool print(int descriptor, std::string_view text) noexcept {
+    while (!text.empty()) {
+        ssize_t const size = without_interruption([&] { return ::write(descriptor, text.data(), text.size()); });
+        if (size <= 0) return false;
+        text.remove_prefix(static_cast<std::size_t>(size));
+    }
+    return true;
+}
+
+/// Whether this process has an open descriptor of this number.
+inline bool is_open_descriptor(int number) noexcept { return ::fcntl(number, F_GETFD) >= 0; }
+
+/// The longest name of an interface, in bytes.
+inline constexpr std::size_t max_interface_name_bytes = IFNAMSIZ - 1;
+
+/// The number of the interface `name` (if_nametoindex(3)). Returns: 0 if there is none.
+inline unsigned interface_index(char const* name) noexcept { return ::if_nametoindex(name); }
+
+/// The number of the error of the last call that failed in this thread, for `describe_error`.
+inline int last_error() noexcept { return errno; }
+
+/// The text for an error number of the system.
+inline error_text describe_error(int number) noexcept {
+    error_text text;
+    text.set(std::strerror(number));
+    return text;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Notifies the supervisor that has started this process (sd_notify(3)). Folder: os/posix/process. Any thread.
+#ifndef WG_OS_POSIX_PROCESS_SUPERVISOR_HPP
+#define WG_OS_POSIX_PROCESS_SUPERVISOR_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Sockets and pipes that do not block and that are closed on exec, also on systems that lack the flags for one call
+// (socket(2), accept(2), pipe(2)). Folder: os/posix. Any thread.
+#ifndef WG_OS_POSIX_SOCKETS_HPP
+#define WG_OS_POSIX_SOCKETS_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the helpers that all files of the POSIX systems use. Folder: os/posix. Any thread; a
+// descriptor has one owner.
+#ifndef WG_OS_POSIX_FD_HPP
+#define WG_OS_POSIX_FD_HPP
+
+
+#include <cerrno>
+#include <fcntl.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Owns a file descriptor, and closes it in the end; -1: none.
+class unique_fd {
+public:
+    /// Owns none.
+    constexpr unique_fd() noexcept = default;
+    /// Owns `fd`.
+    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    /// Takes over the descriptor of `other`.
+    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    /// Closes its descriptor and takes over that of `other`.
+    unique_fd& operator=(unique_fd&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    unique_fd(unique_fd const&) = delete;
+    unique_fd& operator=(unique_fd const&) = delete;
+    ~unique_fd() { reset(); }
+
+    /// Whether it owns a descriptor.
+    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    /// The descriptor, or -1.
+    constexpr int get() const noexcept { return fd_; }
+    /// Gives up the descriptor without closing it. Returns: the descriptor, or -1.
+    constexpr int release() noexcept { return std::exchange(fd_, -1); }
+    /// Closes its descriptor, keeps errno, and owns `fd` from now on.
+    void reset(int fd = -1) noexcept {
+        int const kept = errno;
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: the descriptor is closed even then
+        errno = kept;
+        fd_ = fd;
+    }
+
+private:
+    int fd_ = -1;
+};
+
+/// Calls `call`, a system call, again as long as a signal handler interrupts it. Returns: what it returned last.
+template <class Call> auto without_interruption(Call call) noexcept {
+    for (;;) {
+        auto const answer = call();
+        if (answer >= 0 || errno != EINTR) return answer;
+    }
+}
+
+/// The status for an errno; `io_error` for those that have none of their own.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case EACCES:
+    case EPERM: return status::no_permission;
+    case EADDRINUSE:
+    case EBUSY:
+    case EEXIST: return status::address_in_use;
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
+    case EOPNOTSUPP:
+    case ENOPROTOOPT:
+    case ENOSYS: return status::not_supported;
+    case ENOMEM:
+    case ENOBUFS:
+    case EMFILE:
+    case ENFILE: return status::no_memory;
+    case EAGAIN: return status::would_block;
+    case EINVAL: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// Whether this process can open `count` more descriptors, 16 at most (`ulimit -n`).
+inline bool can_open(std::size_t count) noexcept {
+    unique_fd opened[16];
+    for (std::size_t i = 0; i < count && i < 16; ++i) {
+        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
+        if (!opened[i]) return false;
+    }
+    return true;
+}
+
+/// Makes a descriptor that another program opened non-blocking and closed on exec. Returns: false with errno.
+inline bool make_private(int fd) noexcept {
+    int const flags = ::fcntl(fd, F_GETFL);
+    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <sys/socket.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+// A system that lacks SOCK_CLOEXEC lacks accept4 and pipe2 too. Between the two calls another thread may start a
+// program, which then inherits the descriptor. A daemon starts none.
+#ifdef SOCK_CLOEXEC
+
+/// A socket that does not block; -1 with errno.
+inline int open_socket(int domain, int type, int protocol = 0) noexcept {
+    return ::socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
+}
+/// A socket whose calls wait; -1 with errno.
+inline int open_blocking_socket(int domain, int type) noexcept { return ::socket(domain, type | SOCK_CLOEXEC, 0); }
+/// Accepts a connection of `listener` as a socket that does not block; -1 with errno.
+inline int accept_connection(int listener) noexcept {
+    return ::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+/// Makes a pipe: `ends` becomes its end to read from and its end to write to. Returns: false with errno.
+inline bool open_pipe(unique_fd (&ends)[2]) noexcept {
+    int numbers[2];
+    if (::pipe2(numbers, O_CLOEXEC) != 0) return false;
+    ends[0].reset(numbers[0]);
+    ends[1].reset(numbers[1]);
+    return true;
+}
+
+#else
+
+namespace sockets_detail {
+
+/// Makes a descriptor private, or closes it. Returns: the descriptor; -1 with errno.
+inline int kept_private(unique_fd fd) noexcept { return fd && make_private(fd.get()) ? fd.release() : -1; }
+inline int kept_from_programs(unique_fd fd) noexcept {
+    return fd && ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC) == 0 ? fd.release() : -1;
+}
+
+} // namespace sockets_detail
+
+/// A socket that does not block; -1 with errno.
+inline int open_socket(int domain, int type, int protocol = 0) noexcept {
+    return sockets_detail::kept_private(unique_fd(::socket(domain, type, protocol)));
+}
+/// A socket whose calls wait; -1 with errno.
+inline int open_blocking_socket(int domain, int type) noexcept {
+    return sockets_detail::kept_from_programs(unique_fd(::socket(domain, type, 0)));
+}
+/// Accepts a connection of `listener` as a socket that does not block; -1 with errno.
+inline int accept_connection(int listener) noexcept {
+    return sockets_detail::kept_private(unique_fd(::accept(listener, nullptr, nullptr)));
+}
+/// Makes a pipe: `ends` becomes its end to read from and its end to write to. Returns: false with errno.
+inline bool open_pipe(unique_fd (&ends)[2]) noexcept {
+    int numbers[2];
+    if (::pipe(numbers) != 0) return false;
+    ends[0].reset(numbers[0]);
+    ends[1].reset(numbers[1]);
+    return ::fcntl(ends[0].get(), F_SETFD, FD_CLOEXEC) == 0 && ::fcntl(ends[1].get(), F_SETFD, FD_CLOEXEC) == 0;
+}
+
+#endif
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <cstdlib>
+#include <cstring>
+#include <sys/un.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Sends `state`, such as "READY=1" or "STOPPING=1", to the supervisor that has started this process. `socket` is a
+/// path, or `@` and a name in the abstract namespace; null: there is no supervisor, and nothing is sent.
+/// Returns: false if it could not be sent.
+inline bool notify_supervisor(char const* state, char const* socket = std::getenv("NOTIFY_SOCKET")) noexcept {
+    if (socket == nullptr || *socket == '\0') return true;
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::size_t const length = std::strlen(socket);
+    if ((socket[0] != '/' && socket[0] != '@') || length >= sizeof address.sun_path) return false;
+    std::memcpy(address.sun_path, socket, length);
+    if (socket[0] == '@') address.sun_path[0] = '\0';
+    unique_fd const fd(open_blocking_socket(AF_UNIX, SOCK_DGRAM));
+    auto const size = converted<socklen_t>(offsetof(sockaddr_un, sun_path) + length);
+    return fd && without_interruption([&] {
+                     return ::sendto(fd.get(), state, std::strlen(state), MSG_NOSIGNAL,
+                                     reinterpret_cast<sockaddr const*>(&address), size);
+                 }) >= 0;
+}
 
 }}} // namespace wg::WG_ABI::os
 

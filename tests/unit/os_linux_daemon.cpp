@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 // Going to the background, signals, privacy of memory, notification of the supervisor.
-#include "wg/os/linux/process/background.hpp"
-#include "wg/os/linux/process/backoff.hpp"
-#include "wg/os/linux/process/limits.hpp"
-#include "wg/os/linux/process/program.hpp"
+#include "wg/os/posix/process/background.hpp"
+#include "wg/os/backoff.hpp"
+#include "wg/os/linux/process/privacy.hpp"
+#include "wg/os/posix/process/program.hpp"
 #include "wg/os/linux/process/stop_signals.hpp"
-#include "wg/os/linux/process/supervisor.hpp"
+#include "wg/os/posix/process/supervisor.hpp"
 
 #include <boost/test/unit_test.hpp>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // The lock that lets one process serve an interface.
-#include "wg/os/linux/process/name_lock.hpp"
+#include "wg/os/posix/process/name_lock.hpp"
 
 #include <boost/test/unit_test.hpp>
 

@@ -16,20 +16,15 @@
 #if defined(__linux__) && __STDC_HOSTED__
 
 #include "linux/clock.hpp"
+#include "backoff.hpp"
 #include "error_text.hpp"
 #include "linux/fd.hpp"
 #include "linux/netlink/link.hpp"
 #include "linux/netlink/network_monitor.hpp"
 #include "linux/netlink/routes.hpp"
-#include "linux/process/background.hpp"
-#include "linux/process/backoff.hpp"
-#include "linux/process/directory.hpp"
-#include "linux/process/limits.hpp"
+#include "linux/process/privacy.hpp"
 #include "linux/process/log.hpp"
-#include "linux/process/name_lock.hpp"
-#include "linux/process/program.hpp"
 #include "linux/process/stop_signals.hpp"
-#include "linux/process/supervisor.hpp"
 #include "linux/process/uapi_listener.hpp"
 #include "linux/random.hpp"
 #include "linux/secret_region.hpp"
@@ -38,6 +33,12 @@
 #include "linux/udp/udp.hpp"
 #include "linux/udp/udp_control.hpp"
 #include "linux/waiter.hpp"
+#include "posix/process/background.hpp"
+#include "posix/process/directory.hpp"
+#include "posix/process/limits.hpp"
+#include "posix/process/name_lock.hpp"
+#include "posix/process/program.hpp"
+#include "posix/process/supervisor.hpp"
 
 namespace wg { inline namespace WG_ABI { namespace os {
 

@@ -11,7 +11,7 @@
 
 #include "../../../base/status.hpp"
 #include "../fd.hpp"
-#include "../net_if.hpp"
+#include "../../posix/net_if.hpp"
 #include "namespaces.hpp"
 
 #include <algorithm>

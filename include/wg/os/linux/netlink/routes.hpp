@@ -6,7 +6,7 @@
 #define WG_OS_LINUX_NETLINK_ROUTES_HPP
 
 #include "../../network_changes.hpp"
-#include "../net_if.hpp"
+#include "../../posix/net_if.hpp"
 #include "link.hpp"
 
 #ifndef SOL_NETLINK

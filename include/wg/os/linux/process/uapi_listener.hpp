@@ -1,329 +1,76 @@
 // SPDX-License-Identifier: BSL-1.0
-// The socket through which wg(8) configures an interface: listening, connections, replies that wait to be sent. A
-// session of the program's reads requests and makes replies. Source: https://www.wireguard.com/xplatform/.
+// The configuration socket on Linux: what waits for its events (epoll(7), inotify(7), timerfd_create(2)).
 // Folder: os/linux/process. One thread at a time.
 #ifndef WG_OS_LINUX_PROCESS_UAPI_LISTENER_HPP
 #define WG_OS_LINUX_PROCESS_UAPI_LISTENER_HPP
 
-#include "../../../base/secret.hpp"
-#include "../../error_text.hpp"
+#include "../../posix/process/uapi_listener.hpp"
 #include "../fd.hpp"
-#include "directory.hpp"
 
-#include <optional>
-#include <string_view>
 #include <sys/inotify.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/timerfd.h>
-#include <sys/un.h>
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// Serves `MaxConnections` connections at most. Each one has a `Session`, made by its default constructor, and a
-/// `Reply`, the buffer of the reply: `view() -> bytes_view`, `empty()`, and `release()`, which wipes. Nothing blocks:
-/// while a client does not read its reply, no further request of that client is read.
-template <class Session, class Reply, std::size_t MaxConnections = 16> class uapi_listener {
+/// Waits for the events of a configuration socket: of its descriptors, and of its file.
+class linux_poller {
 public:
-    static constexpr char const* default_directory = "/var/run/wireguard"; ///< the only one in which wg(8) looks
+    static constexpr std::uint64_t removal_number = 1; ///< the number of events of the file
 
-    /// Does not listen yet.
-    uapi_listener() noexcept
-        : epoll_(::epoll_create1(EPOLL_CLOEXEC)), spare_(::open("/dev/null", O_RDONLY | O_CLOEXEC)) {}
-    uapi_listener(uapi_listener const&) = delete;
-    uapi_listener& operator=(uapi_listener const&) = delete;
-    /// Closes all connections, and removes the socket's file unless another process has replaced it.
-    ~uapi_listener() {
-        for (connection& c : connections_) end(c);
-        if (listener_ && is_ours()) ::unlink(path_.sun_path);
-    }
+    /// Watches nothing yet.
+    linux_poller() noexcept : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {}
 
-    /// Listens at `directory`/`name`.sock, to which only this process's user can connect. The directory and its parents
-    /// are created (mode 0755) if they are missing. The socket of a process that has ended is replaced.
-    /// Returns: `address_in_use` if another process listens there; `invalid` if the path is too long or `name` has a
-    /// slash; else the status of errno. `why` then says how to mend it.
-    status open(std::string_view name, error_text& why, char const* directory = default_directory) noexcept {
-        status const named = set_path(name, directory, why);
-        if (named != status::ok) return named;
-        if (!make_directories(directory)) return failed("create the directory", directory, why);
-        unique_fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-        if (!fd) return failed("open a socket for", path_.sun_path, why);
-        if (!bind_private(fd.get())) {
-            if (errno != EADDRINUSE) return failed("bind", path_.sun_path, why);
-            status const cleared = clear_stale(why);
-            if (cleared != status::ok) return cleared;
-            if (!bind_private(fd.get())) return failed("bind", path_.sun_path, why);
-        }
-        if (::listen(fd.get(), SOMAXCONN) == 0) return begin(std::move(fd), why);
-        status const why_not = failed("listen on", path_.sun_path, why);
-        ::unlink(path_.sun_path);
-        return why_not;
-    }
-
-    /// Takes over the descriptor of a socket that listens at `directory`/`name`.sock already (WG_UAPI_FD).
-    /// Returns: `invalid` if it is not a socket that listens; else as `open`.
-    status adopt(int number, std::string_view name, error_text& why,
-                 char const* directory = default_directory) noexcept {
-        status const named = set_path(name, directory, why);
-        if (named != status::ok) return named;
-        int listens = 0;
-        socklen_t size = sizeof listens;
-        if (::getsockopt(number, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 || listens == 0 ||
-            !make_private(number)) {
-            why.set("descriptor ", number, " is no socket that listens");
-            return status::invalid;
-        }
-        return begin(unique_fd(number), why);
-    }
-
-    /// A descriptor that polls readable when `serve` has something to do. It stays the same for the object's life.
+    /// A descriptor that polls readable when `each` has something to report; -1 if no descriptors were left.
     int fd() const noexcept { return epoll_.get(); }
-    /// The socket's path.
-    char const* path() const noexcept { return path_.sun_path; }
-    /// The number of open connections.
-    std::size_t connections() const noexcept {
-        std::size_t count = 0;
-        for (connection const& c : connections_) count += static_cast<bool>(c.fd);
-        return count;
+
+    /// Reports under `number` when `fd` can be written, if `writes`, or else read. Replaces an earlier watch of `fd`,
+    /// which ends when `fd` is closed. Returns: false with errno.
+    bool watch(int fd, bool writes, std::uint64_t number) noexcept {
+        return os::watch(epoll_.get(), fd, writes ? EPOLLOUT : EPOLLIN, number);
     }
 
-    /// Accepts connections, reads requests and sends replies, as far as possible without waiting. Input goes to
-    /// `feed(Session&, bytes_view, Reply&) -> status`, one line or a part of a line at a time. If `feed` returns
-    /// another status than ok, the connection is closed when its reply is sent.
-    /// Returns: `gone` if the socket's file was removed, which is a request to end the daemon.
-    template <class Feed> status serve(Feed&& feed) noexcept {
-        epoll_event events[MaxConnections + 2];
-        int const count = ::epoll_wait(epoll_.get(), events, static_cast<int>(MaxConnections + 2), 0);
-        bool removed = false;
-        for (int i = 0; i < count; ++i) {
-            std::uint64_t const number = events[i].data.u64;
-            if (number == listener_number) accept_all();
-            else if (number == removal_number) removed = was_removed();
-            else serve_connection(connections_[number - first_connection], feed);
+    /// Reports under `removal_number` when the file at `path` may have been removed: by inotify, or by a timer where
+    /// the kernel lacks inotify or the user's instances and watches are used up. The timer expires each
+    /// `look_interval_s`. Returns: false with errno.
+    bool watch_removal(char const* path) noexcept {
+        removal_.reset(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
+        constexpr std::uint32_t events = IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF;
+        if (!removal_ || ::inotify_add_watch(removal_.get(), path, events) < 0) {
+            removal_.reset();
+            if (errno == ENOENT) return false; // removed already
+            removal_.reset(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
+            itimerspec every{};
+            every.it_value.tv_sec = every.it_interval.tv_sec = look_interval_s;
+            if (removal_ && ::timerfd_settime(removal_.get(), 0, &every, nullptr) != 0) removal_.reset();
         }
-        return removed ? status::gone : status::ok;
+        return removal_ && watch(removal_.get(), false, removal_number);
+    }
+
+    /// Calls `take(number)` for each event that has come, `Most` at most. Never waits.
+    template <std::size_t Most, class Take> void each(Take&& take) noexcept {
+        epoll_event events[Most];
+        int const count = ::epoll_wait(epoll_.get(), events, static_cast<int>(Most), 0);
+        for (int i = 0; i < count; ++i) {
+            if (events[i].data.u64 == removal_number) empty_removal();
+            take(events[i].data.u64);
+        }
     }
 
 private:
-    static constexpr std::uint64_t listener_number = 0, removal_number = 1, first_connection = 2;
-    static constexpr std::size_t input_bytes = 4096;
     static constexpr time_t look_interval_s = 1;
-    static constexpr int most_reads = 16; ///< from one connection in one `serve`
 
-    struct connection {
-        unique_fd fd{};
-        std::optional<Session> session{};
-        Reply reply{};
-        std::size_t sent = 0;           ///< of the reply
-        std::size_t begin = 0, end = 0; ///< the part of `input` that was not fed yet
-        std::uint64_t last_active = 0;  ///< `time_` when it was served last
-        bool waits_for_room = false;    ///< to send the rest of its reply
-        bool ending = false;            ///< it is closed when its reply is sent
-        byte input[input_bytes];
-    };
-
-    status set_path(std::string_view name, char const* directory, error_text& why) noexcept {
-        path_ = {};
-        path_.sun_family = AF_UNIX;
-        error_text path;
-        path.set(directory, "/", name, ".sock");
-        if (!name.empty() && name.find('/') == name.npos && path.view().size() < sizeof path_.sun_path) {
-            std::memcpy(path_.sun_path, path.c_str(), path.view().size() + 1);
-            return status::ok;
-        }
-        why.set("`", path.view(), "` cannot be the path of a socket");
-        return status::invalid;
-    }
-
-    static status failed(char const* doing, char const* what, error_text& why) noexcept {
-        status const s = status_of(errno);
-        why.set("cannot ", doing, " ", what, ": ", std::strerror(errno),
-                s == status::no_permission ? " (run as root)" : "");
-        return s;
-    }
-
-    sockaddr const* address() const noexcept { return reinterpret_cast<sockaddr const*>(&path_); }
-
-    bool bind_private(int fd) noexcept {
-        mode_t const before = ::umask(0077);
-        bool const bound = ::bind(fd, address(), sizeof path_) == 0;
-        ::umask(before);
-        return bound;
-    }
-
-    /// Removes the socket's file if it is a socket on which no process listens. Returns: `address_in_use` if it is
-    /// another kind of file or a process listens.
-    status clear_stale(error_text& why) noexcept {
-        struct stat found {};
-        if (::lstat(path_.sun_path, &found) == 0 && !S_ISSOCK(found.st_mode)) {
-            why.set(path_.sun_path, " is in the way and no socket: remove it");
-            return status::address_in_use;
-        }
-        unique_fd const client(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-        if (!client) return failed("open a socket for", path_.sun_path, why);
-        if (::connect(client.get(), address(), sizeof path_) == 0 || errno == EAGAIN) { // EAGAIN: its backlog is full
-            why.set("unix socket in use: somebody listens on ", path_.sun_path);
-            return status::address_in_use;
-        }
-        if (::unlink(path_.sun_path) != 0 && errno != ENOENT) return failed("remove the old", path_.sun_path, why);
-        return status::ok;
-    }
-
-    /// Watches the listening socket and its file.
-    status begin(unique_fd fd, error_text& why) noexcept {
-        struct stat file {};
-        unique_fd removal = watch_removal();
-        bool const watched = epoll_ && removal && ::lstat(path_.sun_path, &file) == 0 &&
-                             watch(epoll_.get(), fd.get(), EPOLLIN, listener_number) &&
-                             watch(epoll_.get(), removal.get(), EPOLLIN, removal_number);
-        if (!watched) return failed("watch", path_.sun_path, why);
-        listener_ = std::move(fd);
-        removal_ = std::move(removal);
-        device_ = file.st_dev;
-        inode_ = file.st_ino;
-        return status::ok;
-    }
-
-    /// A descriptor that polls readable when the socket's file may have been removed: of inotify, or of a timer where
-    /// the kernel lacks inotify or the user's instances and watches are used up. The timer expires each
-    /// `look_interval_s`.
-    unique_fd watch_removal() const noexcept {
-        unique_fd removal(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
-        constexpr std::uint32_t events = IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF;
-        if (removal && ::inotify_add_watch(removal.get(), path_.sun_path, events) >= 0) return removal;
-        if (errno == ENOENT) return unique_fd(); // removed already
-        removal.reset(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
-        itimerspec every{};
-        every.it_value.tv_sec = every.it_interval.tv_sec = look_interval_s;
-        if (removal && ::timerfd_settime(removal.get(), 0, &every, nullptr) != 0) removal.reset();
-        return removal;
-    }
-
-    /// Whether the file at the path is still the socket of this object.
-    bool is_ours() const noexcept {
-        struct stat now {};
-        return ::lstat(path_.sun_path, &now) == 0 && now.st_dev == device_ && now.st_ino == inode_;
-    }
-
-    /// Empties the descriptor of inotify or the timer, and checks whether the file was removed. Its event can also be a
-    /// change of permissions.
-    bool was_removed() noexcept {
+    void empty_removal() noexcept {
         alignas(inotify_event) byte told[4096];
         while (::read(removal_.get(), told, sizeof told) > 0) {}
-        return !is_ours();
-    }
-
-    void accept_all() noexcept {
-        for (std::size_t i = 0; i < MaxConnections; ++i) {
-            unique_fd fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-            if (!fd && (errno == EMFILE || errno == ENFILE)) {
-                // A connection that is not accepted would keep the listener readable. The spare descriptor is closed
-                // to accept the connection and close it.
-                spare_.reset();
-                fd.reset(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-                fd.reset();
-                spare_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-                return;
-            }
-            if (!fd) return;
-            connection& c = free_connection();
-            if (!watch(epoll_.get(), fd.get(), EPOLLIN, number_of(c))) continue;
-            c.fd = std::move(fd);
-            c.session.emplace();
-            c.last_active = ++time_;
-        }
-    }
-
-    /// A free place; if there is none, the connection that has been inactive longest is closed.
-    connection& free_connection() noexcept {
-        connection* oldest = &connections_[0];
-        for (connection& c : connections_) {
-            if (!c.fd) return c;
-            if (c.last_active < oldest->last_active) oldest = &c;
-        }
-        end(*oldest);
-        return *oldest;
-    }
-
-    void end(connection& c) noexcept {
-        c.fd.reset();
-        c.session.reset();
-        c.reply.release();
-        wipe(c.input, sizeof c.input);
-        c.sent = c.begin = c.end = 0;
-        c.waits_for_room = c.ending = false;
-    }
-
-    template <class Feed> void serve_connection(connection& c, Feed& feed) noexcept {
-        if (!c.fd) return; // `free_connection` has closed it since the call of epoll_wait
-        c.last_active = ++time_;
-        for (int reads = 0;;) {
-            if (!send_reply(c)) return end(c);
-            if (!c.reply.empty()) return wait_for_room(c, true);
-            if (c.ending) return end(c);
-            wait_for_room(c, false);
-            if (c.begin < c.end) {
-                feed_line(c, feed);
-                continue;
-            }
-            if (reads++ == most_reads) return;
-            ssize_t const size = without_interruption([&] { return ::recv(c.fd.get(), c.input, sizeof c.input, 0); });
-            if (size < 0 && errno == EAGAIN) return;
-            if (size <= 0) return end(c);
-            c.begin = 0;
-            c.end = static_cast<std::size_t>(size);
-        }
-    }
-
-    /// Feeds one line to the session, so that the replies to many requests are never in memory together.
-    template <class Feed> void feed_line(connection& c, Feed& feed) noexcept {
-        WG_ASSERT(c.session.has_value()); // `accept_all` has made it
-        byte* const from = c.input + c.begin;
-        std::size_t const left = c.end - c.begin;
-        auto const* const newline = static_cast<byte const*>(std::memchr(from, '\n', left));
-        std::size_t const size = newline != nullptr ? static_cast<std::size_t>(newline - from) + 1 : left;
-        c.ending = feed(*c.session, bytes_view(from, size), c.reply) != status::ok;
-        std::size_t const used = c.ending ? left : size;
-        wipe(from, used);
-        c.begin += used;
-    }
-
-    /// Sends as much of the reply as the client takes. Returns: false if the connection is broken.
-    bool send_reply(connection& c) noexcept {
-        while (!c.reply.empty()) {
-            bytes_view const rest = c.reply.view().subspan(c.sent);
-            ssize_t const size =
-                without_interruption([&] { return ::send(c.fd.get(), rest.data(), rest.size(), MSG_NOSIGNAL); });
-            if (size < 0) return errno == EAGAIN;
-            c.sent += static_cast<std::size_t>(size);
-            if (c.sent < c.reply.view().size()) continue;
-            c.reply.release();
-            c.sent = 0;
-        }
-        return true;
-    }
-
-    /// Waits for room to send if `wait`, else for input.
-    void wait_for_room(connection& c, bool wait) noexcept {
-        if (c.waits_for_room == wait) return;
-        c.waits_for_room = wait;
-        watch(epoll_.get(), c.fd.get(), wait ? EPOLLOUT : EPOLLIN, number_of(c));
-    }
-
-    std::uint64_t number_of(connection const& c) const noexcept {
-        return first_connection + static_cast<std::uint64_t>(&c - connections_);
     }
 
     unique_fd epoll_;
-    unique_fd spare_;
-    unique_fd listener_{};
     unique_fd removal_{};
-    sockaddr_un path_{};
-    dev_t device_ = 0;
-    ino_t inode_ = 0;
-    std::uint64_t time_ = 0; ///< counts calls of `serve_connection`
-    connection connections_[MaxConnections];
 };
+
+/// The configuration socket of a Linux host.
+template <class Session, class Reply, std::size_t MaxConnections = 16>
+using uapi_listener = basic_uapi_listener<Session, Reply, MaxConnections, linux_poller>;
 
 }}} // namespace wg::WG_ABI::os
 

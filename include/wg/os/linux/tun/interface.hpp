@@ -5,7 +5,7 @@
 #define WG_OS_LINUX_TUN_INTERFACE_HPP
 
 #include "../../error_text.hpp"
-#include "../net_if.hpp"
+#include "../../posix/net_if.hpp"
 #include "../netlink/link.hpp"
 #include "../../offloads.hpp"
 #include "virtio.hpp"

@@ -5,7 +5,7 @@
 #define WG_OS_LINUX_UDP_SOCKETS_HPP
 
 #include "../fd.hpp"
-#include "../net_if.hpp"
+#include "../../posix/net_if.hpp"
 #include "calls.hpp"
 #include "udp_control.hpp"
 

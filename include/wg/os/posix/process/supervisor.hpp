@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
-// Notifies the supervisor that has started this process (sd_notify(3)). Folder: os/linux/process. Any thread.
-#ifndef WG_OS_LINUX_PROCESS_SUPERVISOR_HPP
-#define WG_OS_LINUX_PROCESS_SUPERVISOR_HPP
+// Notifies the supervisor that has started this process (sd_notify(3)). Folder: os/posix/process. Any thread.
+#ifndef WG_OS_POSIX_PROCESS_SUPERVISOR_HPP
+#define WG_OS_POSIX_PROCESS_SUPERVISOR_HPP
 
 #include "../../../base/bytes.hpp"
-#include "../fd.hpp"
+#include "../sockets.hpp"
 
 #include <cstdlib>
 #include <cstring>
-#include <sys/socket.h>
 #include <sys/un.h>
 
 namespace wg { inline namespace WG_ABI { namespace os {
@@ -24,7 +23,7 @@ inline bool notify_supervisor(char const* state, char const* socket = std::geten
     if ((socket[0] != '/' && socket[0] != '@') || length >= sizeof address.sun_path) return false;
     std::memcpy(address.sun_path, socket, length);
     if (socket[0] == '@') address.sun_path[0] = '\0';
-    unique_fd const fd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    unique_fd const fd(open_blocking_socket(AF_UNIX, SOCK_DGRAM));
     auto const size = converted<socklen_t>(offsetof(sockaddr_un, sun_path) + length);
     return fd && without_interruption([&] {
                      return ::sendto(fd.get(), state, std::strlen(state), MSG_NOSIGNAL,

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
 // A lock that lets one process at a time serve an interface and its configuration socket (flock(2)).
-// Folder: os/linux/process. One thread at a time.
+// Folder: os/posix/process. One thread at a time.
 //
 // The driver keeps two processes from creating the same interface (IFF_TUN_EXCL), but it lets several processes share
 // an interface with several queues. And a second process would mistake a configuration socket that is bound and does
 // not listen yet for one that was left behind. The lock prevents both. Its file can only be opened by the user of the
 // process, so no other user can hold the lock. The kernel releases the lock when the process ends in any way.
-#ifndef WG_OS_LINUX_PROCESS_NAME_LOCK_HPP
-#define WG_OS_LINUX_PROCESS_NAME_LOCK_HPP
+#ifndef WG_OS_POSIX_PROCESS_NAME_LOCK_HPP
+#define WG_OS_POSIX_PROCESS_NAME_LOCK_HPP
 
 #include "../../error_text.hpp"
 #include "../fd.hpp"

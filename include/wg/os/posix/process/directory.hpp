@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Creates the directories of a daemon's files (mkdir(2)). Folder: os/linux/process. Any thread.
-#ifndef WG_OS_LINUX_PROCESS_DIRECTORY_HPP
-#define WG_OS_LINUX_PROCESS_DIRECTORY_HPP
+// Creates the directories of a daemon's files (mkdir(2)). Folder: os/posix/process. Any thread.
+#ifndef WG_OS_POSIX_PROCESS_DIRECTORY_HPP
+#define WG_OS_POSIX_PROCESS_DIRECTORY_HPP
 
 #include "../../../base/abi.hpp"
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
-// Includes <net/if.h>, or stands in for it if a program has included <linux/if.h> before. Folder: os/linux.
+// Includes <net/if.h>, or stands in for it if a program has included <linux/if.h> before. Folder: os/posix.
 //
 // Both headers define the same structures. The kernel's header may come second, the C library's may not.
-#ifndef WG_OS_LINUX_NET_IF_HPP
-#define WG_OS_LINUX_NET_IF_HPP
+#ifndef WG_OS_POSIX_NET_IF_HPP
+#define WG_OS_POSIX_NET_IF_HPP
 
 #ifdef _LINUX_IF_H
 extern "C" unsigned if_nametoindex(char const* name) noexcept; // the one function that the kernel's header lacks

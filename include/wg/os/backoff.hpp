@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
-// When to repeat attempts that fail. Folder: os/linux/process. One thread at a time.
-#ifndef WG_OS_LINUX_PROCESS_BACKOFF_HPP
-#define WG_OS_LINUX_PROCESS_BACKOFF_HPP
+// When to repeat attempts that fail. Folder: os. One thread at a time.
+#ifndef WG_OS_BACKOFF_HPP
+#define WG_OS_BACKOFF_HPP
 
-#include "../../../base/time.hpp"
+#include "../base/time.hpp"
 
 namespace wg { inline namespace WG_ABI { namespace os {
 

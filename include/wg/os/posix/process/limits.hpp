@@ -1,24 +1,21 @@
 // SPDX-License-Identifier: BSL-1.0
-// Limits of a process: privacy of its memory, memory, descriptors (setrlimit(2), prctl(2)).
-// Folder: os/linux/process. At start-up, before other threads.
-#ifndef WG_OS_LINUX_PROCESS_LIMITS_HPP
-#define WG_OS_LINUX_PROCESS_LIMITS_HPP
+// Limits of a process: memory, core dumps, descriptors (setrlimit(2)).
+// Folder: os/posix/process. At start-up, before other threads.
+#ifndef WG_OS_POSIX_PROCESS_LIMITS_HPP
+#define WG_OS_POSIX_PROCESS_LIMITS_HPP
 
 #include "../../../base/bytes.hpp"
 #include "../fd.hpp"
 
 #include <algorithm>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// Keeps other processes of the same user from reading or tracing this one, and the kernel from writing core dumps.
-/// Returns: whether both succeeded.
-inline bool keep_memory_private() noexcept {
+/// Keeps the kernel from writing core dumps of this process. Returns: whether it succeeded.
+inline bool forbid_core_dumps() noexcept {
     rlimit const none{0, 0};
-    bool const no_core = ::setrlimit(RLIMIT_CORE, &none) == 0;
-    return ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 && no_core;
+    return ::setrlimit(RLIMIT_CORE, &none) == 0;
 }
 
 /// Limits the memory of this process: heap, buffers, stacks of threads (RLIMIT_DATA). Further allocations fail, which

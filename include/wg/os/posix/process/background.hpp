@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 // Moves a daemon to the background, and opens standard descriptors that are closed (daemon(7)).
-// Folder: os/linux/process. At start-up, before other threads.
-#ifndef WG_OS_LINUX_PROCESS_BACKGROUND_HPP
-#define WG_OS_LINUX_PROCESS_BACKGROUND_HPP
+// Folder: os/posix/process. At start-up, before other threads.
+#ifndef WG_OS_POSIX_PROCESS_BACKGROUND_HPP
+#define WG_OS_POSIX_PROCESS_BACKGROUND_HPP
 
 #include "../../../base/status.hpp"
-#include "../fd.hpp"
+#include "../sockets.hpp"
 
 #include <cstdio>
 #include <cstdlib>
@@ -45,9 +45,9 @@ public:
     /// called before there are threads, and before there are secrets, because the parent would keep a copy of them.
     /// Returns: the status of errno.
     static result<background> enter() noexcept {
-        int ends[2];
-        if (::pipe2(ends, O_CLOEXEC) != 0) return status_of(errno);
-        unique_fd from(ends[0]), to(ends[1]);
+        unique_fd ends[2];
+        if (!open_pipe(ends)) return status_of(errno);
+        unique_fd &from = ends[0], &to = ends[1];
         (void)std::fflush(nullptr); // else both processes would write the buffered text
         pid_t const child = ::fork();
         if (child < 0) return status_of(errno);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 // What the source of a program for several systems needs from this one: its properties, names and texts.
-// Folder: os/linux/process. Any thread.
-#ifndef WG_OS_LINUX_PROCESS_PROGRAM_HPP
-#define WG_OS_LINUX_PROCESS_PROGRAM_HPP
+// Folder: os/posix/process. Any thread.
+#ifndef WG_OS_POSIX_PROCESS_PROGRAM_HPP
+#define WG_OS_POSIX_PROCESS_PROGRAM_HPP
 
 #include "../../error_text.hpp"
 #include "../fd.hpp"
