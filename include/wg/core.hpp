@@ -17,6 +17,7 @@
 #include "backends/observers.hpp"
 #include "backends/one_thread.hpp"
 #include "backends/storage.hpp"
+#include "device/core.hpp"
 #include "device/device.hpp"
 
 namespace wg { inline namespace WG_ABI {
