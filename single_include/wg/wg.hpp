@@ -32044,13 +32044,28 @@ inline constexpr int error_end_of_file = 38; // ERROR_HANDLE_EOF
 inline constexpr int error_not_supported = 50;
 inline constexpr int error_invalid_parameter = 87;
 inline constexpr int error_buffer_overflow = 111;
+inline constexpr int error_broken_pipe = 109;
 inline constexpr int error_call_not_implemented = 120;
 inline constexpr int error_module_not_found = 126;
 inline constexpr int error_procedure_not_found = 127;
 inline constexpr int error_already_exists = 183;
 inline constexpr int error_bad_image = 193; // ERROR_BAD_EXE_FORMAT
+inline constexpr int error_pipe_busy = 231;
+inline constexpr int error_no_data = 232; // a client of a pipe has connected and left
 inline constexpr int error_no_more_items = 259;
+inline constexpr int error_pipe_connected = 535;
+inline constexpr int error_io_incomplete = 996;
+inline constexpr int error_io_pending = 997;
+inline constexpr int error_service_running = 1056; // ERROR_SERVICE_ALREADY_RUNNING
+inline constexpr int error_service_disabled = 1058;
+inline constexpr int error_no_service = 1060; // ERROR_SERVICE_DOES_NOT_EXIST
+inline constexpr int error_service_not_active = 1062;
+inline constexpr int error_no_controller = 1063; // ERROR_FAILED_SERVICE_CONTROLLER_CONNECT
+inline constexpr int error_service_specific = 1066;
+inline constexpr int error_service_is_removed = 1072; // ERROR_SERVICE_MARKED_FOR_DELETE
+inline constexpr int error_service_exists = 1073;
 inline constexpr int error_not_found = 1168;
+inline constexpr int error_invalid_owner = 1307;
 inline constexpr int error_privilege_not_held = 1314;
 inline constexpr int error_no_system_resources = 1450;
 inline constexpr int error_working_set_quota = 1453;
@@ -32211,6 +32226,105 @@ inline constexpr std::uint32_t wait_failed = 0xffffffff;
 inline constexpr std::uint32_t wait_forever = 0xffffffff;
 inline constexpr std::size_t max_wait_objects = 64;
 
+// Pipes and files. An operation that is `overlapped` goes on after the call.
+struct overlapped { // OVERLAPPED
+    std::uintptr_t status;
+    std::uintptr_t size;
+    std::uint64_t offset;
+    handle event;
+};
+struct security_attributes { // SECURITY_ATTRIBUTES
+    std::uint32_t size;
+    void* descriptor;
+    int inherited;
+};
+inline constexpr std::uint32_t pipe_both_ways = 3;              // PIPE_ACCESS_DUPLEX
+inline constexpr std::uint32_t pipe_is_first = 0x00080000;      // FILE_FLAG_FIRST_PIPE_INSTANCE
+inline constexpr std::uint32_t file_overlapped = 0x40000000;    // FILE_FLAG_OVERLAPPED
+inline constexpr std::uint32_t pipe_rejects_remote_clients = 8; // PIPE_REJECT_REMOTE_CLIENTS, of bytes, waiting
+inline constexpr std::uint32_t pipe_does_not_wait = 1;          // NMPWAIT_NOWAIT
+inline constexpr std::uint32_t security_text_revision = 1;      // SDDL_REVISION_1
+
+// Rights of the process.
+struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
+    std::uint32_t count;
+    std::uint32_t id[2];
+    std::uint32_t attributes;
+};
+inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
+
+// Memory of the process.
+struct job_limits { // JOBOBJECT_EXTENDED_LIMIT_INFORMATION, without the members that are not used
+    std::uint64_t unused[2];
+    std::uint32_t flags;
+    byte unused_middle[92];
+    std::size_t process_memory;
+    std::size_t unused_end[3];
+};
+inline constexpr int extended_job_limits = 9;                       // JobObjectExtendedLimitInformation
+inline constexpr std::uint32_t job_limits_process_memory = 0x100;   // JOB_OBJECT_LIMIT_PROCESS_MEMORY
+inline constexpr std::uint32_t no_error_dialogs = 0x0001 | 0x0002;  // SEM_FAILCRITICALERRORS, SEM_NOGPFAULTERRORBOX
+inline constexpr std::uint32_t crash_reports_without_heap = 0x0001; // WER_FAULT_REPORTING_FLAG_NOHEAP
+
+// The console and the event log.
+using console_handler = int (*)(std::uint32_t event) noexcept; // PHANDLER_ROUTINE
+inline constexpr std::uint32_t console_ctrl_c = 0;
+inline constexpr std::uint32_t console_ctrl_break = 1;
+inline constexpr std::uint32_t console_close = 2;
+inline constexpr std::uint32_t console_logoff = 5;
+inline constexpr std::uint32_t console_shutdown = 6;
+inline constexpr std::uint32_t std_input_handle = static_cast<std::uint32_t>(-10);
+inline constexpr std::uint32_t std_output_handle = static_cast<std::uint32_t>(-11);
+inline constexpr std::uint32_t std_error_handle = static_cast<std::uint32_t>(-12);
+inline constexpr std::uint32_t code_page_utf8 = 65001;
+inline constexpr std::uint16_t event_log_error = 1; // EVENTLOG_ERROR_TYPE
+
+// Services.
+using service_handle = void*;        // SC_HANDLE
+using service_status_handle = void*; // SERVICE_STATUS_HANDLE
+struct service_status {              // SERVICE_STATUS
+    std::uint32_t type;
+    std::uint32_t state;
+    std::uint32_t accepted;
+    std::uint32_t exit_code;
+    std::uint32_t specific_exit_code;
+    std::uint32_t check_point;
+    std::uint32_t wait_hint_ms;
+};
+using service_main = void (*)(std::uint32_t count, wide** arguments) noexcept; // LPSERVICE_MAIN_FUNCTIONW
+using service_handler = std::uint32_t (*)(std::uint32_t control, std::uint32_t event, void* data,
+                                          void* context) noexcept; // LPHANDLER_FUNCTION_EX
+struct service_entry {                                             // SERVICE_TABLE_ENTRYW
+    wide const* name;
+    service_main main;
+};
+inline constexpr std::uint32_t service_own_process = 0x10;
+inline constexpr std::uint32_t service_auto_start = 2;
+inline constexpr std::uint32_t service_error_normal = 1;
+inline constexpr std::uint32_t service_stopped = 1;
+inline constexpr std::uint32_t service_start_pending = 2;
+inline constexpr std::uint32_t service_stop_pending = 3;
+inline constexpr std::uint32_t service_running = 4;
+inline constexpr std::uint32_t service_accepts_stop = 1;
+inline constexpr std::uint32_t service_accepts_shutdown = 4;
+inline constexpr std::uint32_t service_control_stop = 1;
+inline constexpr std::uint32_t service_control_interrogate = 4;
+inline constexpr std::uint32_t service_control_shutdown = 5;
+inline constexpr std::uint32_t manager_connect = 1;        // SC_MANAGER_CONNECT
+inline constexpr std::uint32_t manager_create_service = 2; // SC_MANAGER_CREATE_SERVICE
+inline constexpr std::uint32_t service_query_status = 0x4;
+inline constexpr std::uint32_t service_start_right = 0x10;
+inline constexpr std::uint32_t service_stop_right = 0x20;
+inline constexpr std::uint32_t service_delete_right = 0x10000; // DELETE
+inline constexpr std::uint32_t service_change_config = 0x2;
+inline constexpr std::uint32_t service_description = 1; // SERVICE_CONFIG_DESCRIPTION
+
+// Changes of the network.
+using interface_callback = void (*)(void* context, interface_row* row, int kind) noexcept; // MIB_DELETE_INSTANCE: 2
+using row_callback = void (*)(void* context, void* row, int kind) noexcept;
+inline constexpr int row_is_deleted = 2; // MibDeleteInstance
+
 inline constexpr std::uint32_t preferred_random_source = 2;    // BCRYPT_USE_SYSTEM_PREFERRED_RNG
 inline constexpr std::uint16_t all_processor_groups = 0xffff;  // ALL_PROCESSOR_GROUPS
 inline constexpr std::uint32_t message_from_system = 0x1200;   // FORMAT_MESSAGE_FROM_SYSTEM, ..._IGNORE_INSERTS
@@ -32273,6 +32387,83 @@ std::uint32_t get_interface(interface_row* row) noexcept __asm__("GetIpInterface
 std::uint32_t set_interface(interface_row* row) noexcept __asm__("SetIpInterfaceEntry");
 std::uint32_t get_routes(std::uint16_t family, route_table** table) noexcept __asm__("GetIpForwardTable2");
 void free_table(void* table) noexcept __asm__("FreeMibTable");
+std::uint32_t watch_interfaces(std::uint16_t family, interface_callback told, void* context, byte initial,
+                               handle* watch) noexcept __asm__("NotifyIpInterfaceChange");
+std::uint32_t watch_routes(std::uint16_t family, row_callback told, void* context, byte initial, handle* watch) noexcept
+    __asm__("NotifyRouteChange2");
+std::uint32_t watch_addresses(std::uint16_t family, row_callback told, void* context, byte initial,
+                              handle* watch) noexcept __asm__("NotifyUnicastIpAddressChange");
+std::uint32_t stop_watch(handle watch) noexcept __asm__("CancelMibChangeNotify2");
+std::uint32_t interface_of_alias(wide const* alias, std::uint64_t* luid) noexcept
+    __asm__("ConvertInterfaceAliasToLuid");
+std::uint32_t index_of_interface(std::uint64_t const* luid, std::uint32_t* index) noexcept
+    __asm__("ConvertInterfaceLuidToIndex");
+handle create_timer(void* security, int manual_reset, wide const* name) noexcept __asm__("CreateWaitableTimerW");
+int set_timer(handle timer, std::int64_t const* due, std::int32_t period_ms, void* completion, void* context,
+              int resumes) noexcept __asm__("SetWaitableTimer");
+handle create_pipe(wide const* name, std::uint32_t open_mode, std::uint32_t pipe_mode, std::uint32_t max_instances,
+                   std::uint32_t out_bytes, std::uint32_t in_bytes, std::uint32_t timeout_ms,
+                   security_attributes const* security) noexcept __asm__("CreateNamedPipeW");
+int connect_pipe(handle pipe, overlapped* operation) noexcept __asm__("ConnectNamedPipe");
+int disconnect_pipe(handle pipe) noexcept __asm__("DisconnectNamedPipe");
+int wait_for_pipe(wide const* name, std::uint32_t timeout_ms) noexcept __asm__("WaitNamedPipeW");
+int read_file(handle file, void* to, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("ReadFile");
+int write_file(handle file, void const* from, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("WriteFile");
+int overlapped_result(handle file, overlapped* operation, std::uint32_t* done, int wait) noexcept
+    __asm__("GetOverlappedResult");
+int cancel_operation(handle file, overlapped* operation) noexcept __asm__("CancelIoEx");
+int security_descriptor_of(wide const* text, std::uint32_t revision, void** descriptor, std::uint32_t* size) noexcept
+    __asm__("ConvertStringSecurityDescriptorToSecurityDescriptorW");
+void* free_local(void* memory) noexcept __asm__("LocalFree");
+int open_token(handle process, std::uint32_t access, handle* token) noexcept __asm__("OpenProcessToken");
+int find_privilege(wide const* system, wide const* name, std::uint32_t* id) noexcept __asm__("LookupPrivilegeValueW");
+int adjust_privileges(handle token, int disable_all, privilege const* wanted, std::uint32_t size, void* before,
+                      std::uint32_t* needed) noexcept __asm__("AdjustTokenPrivileges");
+handle create_job(void* security, wide const* name) noexcept __asm__("CreateJobObjectW");
+int limit_job(handle job, int kind, void const* limits, std::uint32_t size) noexcept
+    __asm__("SetInformationJobObject");
+int join_job(handle job, handle process) noexcept __asm__("AssignProcessToJobObject");
+std::uint32_t set_error_mode(std::uint32_t mode) noexcept __asm__("SetErrorMode");
+handle standard_handle(std::uint32_t which) noexcept __asm__("GetStdHandle");
+int console_mode(handle console, std::uint32_t* mode) noexcept __asm__("GetConsoleMode");
+int write_console(handle console, wide const* text, std::uint32_t size, std::uint32_t* done, void* reserved) noexcept
+    __asm__("WriteConsoleW");
+std::uint32_t console_code_page() noexcept __asm__("GetConsoleCP");
+int handle_console_events(console_handler handler, int add) noexcept __asm__("SetConsoleCtrlHandler");
+int to_wide(std::uint32_t code_page, std::uint32_t flags, char const* from, int size, wide* to, int room) noexcept
+    __asm__("MultiByteToWideChar");
+int from_wide(std::uint32_t code_page, std::uint32_t flags, wide const* from, int size, char* to, int room,
+              char const* unknown, int* used_unknown) noexcept __asm__("WideCharToMultiByte");
+handle open_event_log(wide const* server, wide const* source) noexcept __asm__("RegisterEventSourceW");
+int close_event_log(handle log) noexcept __asm__("DeregisterEventSource");
+int report_event(handle log, std::uint16_t type, std::uint16_t category, std::uint32_t id, void* user,
+                 std::uint16_t text_count, std::uint32_t data_bytes, wide const** texts, void* data) noexcept
+    __asm__("ReportEventW");
+std::uint32_t module_path(handle module, wide* path, std::uint32_t room) noexcept __asm__("GetModuleFileNameW");
+void sleep(std::uint32_t milliseconds) noexcept __asm__("Sleep");
+int dispatch_service(service_entry const* services) noexcept __asm__("StartServiceCtrlDispatcherW");
+service_status_handle register_service(wide const* name, service_handler handler, void* context) noexcept
+    __asm__("RegisterServiceCtrlHandlerExW");
+int set_service_status(service_status_handle service, service_status* status) noexcept __asm__("SetServiceStatus");
+service_handle open_manager(wide const* machine, wide const* database, std::uint32_t access) noexcept
+    __asm__("OpenSCManagerW");
+service_handle create_service(service_handle manager, wide const* name, wide const* shown, std::uint32_t access,
+                              std::uint32_t type, std::uint32_t start, std::uint32_t error_control, wide const* command,
+                              wide const* group, std::uint32_t* tag, wide const* needs, wide const* account,
+                              wide const* password) noexcept __asm__("CreateServiceW");
+service_handle open_service(service_handle manager, wide const* name, std::uint32_t access) noexcept
+    __asm__("OpenServiceW");
+int close_service(service_handle object) noexcept __asm__("CloseServiceHandle");
+int delete_service(service_handle service) noexcept __asm__("DeleteService");
+int start_service(service_handle service, std::uint32_t count, wide const** arguments) noexcept
+    __asm__("StartServiceW");
+int control_service(service_handle service, std::uint32_t control, service_status* status) noexcept
+    __asm__("ControlService");
+int query_service(service_handle service, service_status* status) noexcept __asm__("QueryServiceStatus");
+int configure_service(service_handle service, std::uint32_t what, void const* value) noexcept
+    __asm__("ChangeServiceConfig2W");
 // clang-format on
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
@@ -32387,13 +32578,28 @@ inline constexpr int error_end_of_file = 38; // ERROR_HANDLE_EOF
 inline constexpr int error_not_supported = 50;
 inline constexpr int error_invalid_parameter = 87;
 inline constexpr int error_buffer_overflow = 111;
+inline constexpr int error_broken_pipe = 109;
 inline constexpr int error_call_not_implemented = 120;
 inline constexpr int error_module_not_found = 126;
 inline constexpr int error_procedure_not_found = 127;
 inline constexpr int error_already_exists = 183;
 inline constexpr int error_bad_image = 193; // ERROR_BAD_EXE_FORMAT
+inline constexpr int error_pipe_busy = 231;
+inline constexpr int error_no_data = 232; // a client of a pipe has connected and left
 inline constexpr int error_no_more_items = 259;
+inline constexpr int error_pipe_connected = 535;
+inline constexpr int error_io_incomplete = 996;
+inline constexpr int error_io_pending = 997;
+inline constexpr int error_service_running = 1056; // ERROR_SERVICE_ALREADY_RUNNING
+inline constexpr int error_service_disabled = 1058;
+inline constexpr int error_no_service = 1060; // ERROR_SERVICE_DOES_NOT_EXIST
+inline constexpr int error_service_not_active = 1062;
+inline constexpr int error_no_controller = 1063; // ERROR_FAILED_SERVICE_CONTROLLER_CONNECT
+inline constexpr int error_service_specific = 1066;
+inline constexpr int error_service_is_removed = 1072; // ERROR_SERVICE_MARKED_FOR_DELETE
+inline constexpr int error_service_exists = 1073;
 inline constexpr int error_not_found = 1168;
+inline constexpr int error_invalid_owner = 1307;
 inline constexpr int error_privilege_not_held = 1314;
 inline constexpr int error_no_system_resources = 1450;
 inline constexpr int error_working_set_quota = 1453;
@@ -32554,6 +32760,105 @@ inline constexpr std::uint32_t wait_failed = 0xffffffff;
 inline constexpr std::uint32_t wait_forever = 0xffffffff;
 inline constexpr std::size_t max_wait_objects = 64;
 
+// Pipes and files. An operation that is `overlapped` goes on after the call.
+struct overlapped { // OVERLAPPED
+    std::uintptr_t status;
+    std::uintptr_t size;
+    std::uint64_t offset;
+    handle event;
+};
+struct security_attributes { // SECURITY_ATTRIBUTES
+    std::uint32_t size;
+    void* descriptor;
+    int inherited;
+};
+inline constexpr std::uint32_t pipe_both_ways = 3;              // PIPE_ACCESS_DUPLEX
+inline constexpr std::uint32_t pipe_is_first = 0x00080000;      // FILE_FLAG_FIRST_PIPE_INSTANCE
+inline constexpr std::uint32_t file_overlapped = 0x40000000;    // FILE_FLAG_OVERLAPPED
+inline constexpr std::uint32_t pipe_rejects_remote_clients = 8; // PIPE_REJECT_REMOTE_CLIENTS, of bytes, waiting
+inline constexpr std::uint32_t pipe_does_not_wait = 1;          // NMPWAIT_NOWAIT
+inline constexpr std::uint32_t security_text_revision = 1;      // SDDL_REVISION_1
+
+// Rights of the process.
+struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
+    std::uint32_t count;
+    std::uint32_t id[2];
+    std::uint32_t attributes;
+};
+inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
+
+// Memory of the process.
+struct job_limits { // JOBOBJECT_EXTENDED_LIMIT_INFORMATION, without the members that are not used
+    std::uint64_t unused[2];
+    std::uint32_t flags;
+    byte unused_middle[92];
+    std::size_t process_memory;
+    std::size_t unused_end[3];
+};
+inline constexpr int extended_job_limits = 9;                       // JobObjectExtendedLimitInformation
+inline constexpr std::uint32_t job_limits_process_memory = 0x100;   // JOB_OBJECT_LIMIT_PROCESS_MEMORY
+inline constexpr std::uint32_t no_error_dialogs = 0x0001 | 0x0002;  // SEM_FAILCRITICALERRORS, SEM_NOGPFAULTERRORBOX
+inline constexpr std::uint32_t crash_reports_without_heap = 0x0001; // WER_FAULT_REPORTING_FLAG_NOHEAP
+
+// The console and the event log.
+using console_handler = int (*)(std::uint32_t event) noexcept; // PHANDLER_ROUTINE
+inline constexpr std::uint32_t console_ctrl_c = 0;
+inline constexpr std::uint32_t console_ctrl_break = 1;
+inline constexpr std::uint32_t console_close = 2;
+inline constexpr std::uint32_t console_logoff = 5;
+inline constexpr std::uint32_t console_shutdown = 6;
+inline constexpr std::uint32_t std_input_handle = static_cast<std::uint32_t>(-10);
+inline constexpr std::uint32_t std_output_handle = static_cast<std::uint32_t>(-11);
+inline constexpr std::uint32_t std_error_handle = static_cast<std::uint32_t>(-12);
+inline constexpr std::uint32_t code_page_utf8 = 65001;
+inline constexpr std::uint16_t event_log_error = 1; // EVENTLOG_ERROR_TYPE
+
+// Services.
+using service_handle = void*;        // SC_HANDLE
+using service_status_handle = void*; // SERVICE_STATUS_HANDLE
+struct service_status {              // SERVICE_STATUS
+    std::uint32_t type;
+    std::uint32_t state;
+    std::uint32_t accepted;
+    std::uint32_t exit_code;
+    std::uint32_t specific_exit_code;
+    std::uint32_t check_point;
+    std::uint32_t wait_hint_ms;
+};
+using service_main = void (*)(std::uint32_t count, wide** arguments) noexcept; // LPSERVICE_MAIN_FUNCTIONW
+using service_handler = std::uint32_t (*)(std::uint32_t control, std::uint32_t event, void* data,
+                                          void* context) noexcept; // LPHANDLER_FUNCTION_EX
+struct service_entry {                                             // SERVICE_TABLE_ENTRYW
+    wide const* name;
+    service_main main;
+};
+inline constexpr std::uint32_t service_own_process = 0x10;
+inline constexpr std::uint32_t service_auto_start = 2;
+inline constexpr std::uint32_t service_error_normal = 1;
+inline constexpr std::uint32_t service_stopped = 1;
+inline constexpr std::uint32_t service_start_pending = 2;
+inline constexpr std::uint32_t service_stop_pending = 3;
+inline constexpr std::uint32_t service_running = 4;
+inline constexpr std::uint32_t service_accepts_stop = 1;
+inline constexpr std::uint32_t service_accepts_shutdown = 4;
+inline constexpr std::uint32_t service_control_stop = 1;
+inline constexpr std::uint32_t service_control_interrogate = 4;
+inline constexpr std::uint32_t service_control_shutdown = 5;
+inline constexpr std::uint32_t manager_connect = 1;        // SC_MANAGER_CONNECT
+inline constexpr std::uint32_t manager_create_service = 2; // SC_MANAGER_CREATE_SERVICE
+inline constexpr std::uint32_t service_query_status = 0x4;
+inline constexpr std::uint32_t service_start_right = 0x10;
+inline constexpr std::uint32_t service_stop_right = 0x20;
+inline constexpr std::uint32_t service_delete_right = 0x10000; // DELETE
+inline constexpr std::uint32_t service_change_config = 0x2;
+inline constexpr std::uint32_t service_description = 1; // SERVICE_CONFIG_DESCRIPTION
+
+// Changes of the network.
+using interface_callback = void (*)(void* context, interface_row* row, int kind) noexcept; // MIB_DELETE_INSTANCE: 2
+using row_callback = void (*)(void* context, void* row, int kind) noexcept;
+inline constexpr int row_is_deleted = 2; // MibDeleteInstance
+
 inline constexpr std::uint32_t preferred_random_source = 2;    // BCRYPT_USE_SYSTEM_PREFERRED_RNG
 inline constexpr std::uint16_t all_processor_groups = 0xffff;  // ALL_PROCESSOR_GROUPS
 inline constexpr std::uint32_t message_from_system = 0x1200;   // FORMAT_MESSAGE_FROM_SYSTEM, ..._IGNORE_INSERTS
@@ -32616,6 +32921,83 @@ std::uint32_t get_interface(interface_row* row) noexcept __asm__("GetIpInterface
 std::uint32_t set_interface(interface_row* row) noexcept __asm__("SetIpInterfaceEntry");
 std::uint32_t get_routes(std::uint16_t family, route_table** table) noexcept __asm__("GetIpForwardTable2");
 void free_table(void* table) noexcept __asm__("FreeMibTable");
+std::uint32_t watch_interfaces(std::uint16_t family, interface_callback told, void* context, byte initial,
+                               handle* watch) noexcept __asm__("NotifyIpInterfaceChange");
+std::uint32_t watch_routes(std::uint16_t family, row_callback told, void* context, byte initial, handle* watch) noexcept
+    __asm__("NotifyRouteChange2");
+std::uint32_t watch_addresses(std::uint16_t family, row_callback told, void* context, byte initial,
+                              handle* watch) noexcept __asm__("NotifyUnicastIpAddressChange");
+std::uint32_t stop_watch(handle watch) noexcept __asm__("CancelMibChangeNotify2");
+std::uint32_t interface_of_alias(wide const* alias, std::uint64_t* luid) noexcept
+    __asm__("ConvertInterfaceAliasToLuid");
+std::uint32_t index_of_interface(std::uint64_t const* luid, std::uint32_t* index) noexcept
+    __asm__("ConvertInterfaceLuidToIndex");
+handle create_timer(void* security, int manual_reset, wide const* name) noexcept __asm__("CreateWaitableTimerW");
+int set_timer(handle timer, std::int64_t const* due, std::int32_t period_ms, void* completion, void* context,
+              int resumes) noexcept __asm__("SetWaitableTimer");
+handle create_pipe(wide const* name, std::uint32_t open_mode, std::uint32_t pipe_mode, std::uint32_t max_instances,
+                   std::uint32_t out_bytes, std::uint32_t in_bytes, std::uint32_t timeout_ms,
+                   security_attributes const* security) noexcept __asm__("CreateNamedPipeW");
+int connect_pipe(handle pipe, overlapped* operation) noexcept __asm__("ConnectNamedPipe");
+int disconnect_pipe(handle pipe) noexcept __asm__("DisconnectNamedPipe");
+int wait_for_pipe(wide const* name, std::uint32_t timeout_ms) noexcept __asm__("WaitNamedPipeW");
+int read_file(handle file, void* to, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("ReadFile");
+int write_file(handle file, void const* from, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("WriteFile");
+int overlapped_result(handle file, overlapped* operation, std::uint32_t* done, int wait) noexcept
+    __asm__("GetOverlappedResult");
+int cancel_operation(handle file, overlapped* operation) noexcept __asm__("CancelIoEx");
+int security_descriptor_of(wide const* text, std::uint32_t revision, void** descriptor, std::uint32_t* size) noexcept
+    __asm__("ConvertStringSecurityDescriptorToSecurityDescriptorW");
+void* free_local(void* memory) noexcept __asm__("LocalFree");
+int open_token(handle process, std::uint32_t access, handle* token) noexcept __asm__("OpenProcessToken");
+int find_privilege(wide const* system, wide const* name, std::uint32_t* id) noexcept __asm__("LookupPrivilegeValueW");
+int adjust_privileges(handle token, int disable_all, privilege const* wanted, std::uint32_t size, void* before,
+                      std::uint32_t* needed) noexcept __asm__("AdjustTokenPrivileges");
+handle create_job(void* security, wide const* name) noexcept __asm__("CreateJobObjectW");
+int limit_job(handle job, int kind, void const* limits, std::uint32_t size) noexcept
+    __asm__("SetInformationJobObject");
+int join_job(handle job, handle process) noexcept __asm__("AssignProcessToJobObject");
+std::uint32_t set_error_mode(std::uint32_t mode) noexcept __asm__("SetErrorMode");
+handle standard_handle(std::uint32_t which) noexcept __asm__("GetStdHandle");
+int console_mode(handle console, std::uint32_t* mode) noexcept __asm__("GetConsoleMode");
+int write_console(handle console, wide const* text, std::uint32_t size, std::uint32_t* done, void* reserved) noexcept
+    __asm__("WriteConsoleW");
+std::uint32_t console_code_page() noexcept __asm__("GetConsoleCP");
+int handle_console_events(console_handler handler, int add) noexcept __asm__("SetConsoleCtrlHandler");
+int to_wide(std::uint32_t code_page, std::uint32_t flags, char const* from, int size, wide* to, int room) noexcept
+    __asm__("MultiByteToWideChar");
+int from_wide(std::uint32_t code_page, std::uint32_t flags, wide const* from, int size, char* to, int room,
+              char const* unknown, int* used_unknown) noexcept __asm__("WideCharToMultiByte");
+handle open_event_log(wide const* server, wide const* source) noexcept __asm__("RegisterEventSourceW");
+int close_event_log(handle log) noexcept __asm__("DeregisterEventSource");
+int report_event(handle log, std::uint16_t type, std::uint16_t category, std::uint32_t id, void* user,
+                 std::uint16_t text_count, std::uint32_t data_bytes, wide const** texts, void* data) noexcept
+    __asm__("ReportEventW");
+std::uint32_t module_path(handle module, wide* path, std::uint32_t room) noexcept __asm__("GetModuleFileNameW");
+void sleep(std::uint32_t milliseconds) noexcept __asm__("Sleep");
+int dispatch_service(service_entry const* services) noexcept __asm__("StartServiceCtrlDispatcherW");
+service_status_handle register_service(wide const* name, service_handler handler, void* context) noexcept
+    __asm__("RegisterServiceCtrlHandlerExW");
+int set_service_status(service_status_handle service, service_status* status) noexcept __asm__("SetServiceStatus");
+service_handle open_manager(wide const* machine, wide const* database, std::uint32_t access) noexcept
+    __asm__("OpenSCManagerW");
+service_handle create_service(service_handle manager, wide const* name, wide const* shown, std::uint32_t access,
+                              std::uint32_t type, std::uint32_t start, std::uint32_t error_control, wide const* command,
+                              wide const* group, std::uint32_t* tag, wide const* needs, wide const* account,
+                              wide const* password) noexcept __asm__("CreateServiceW");
+service_handle open_service(service_handle manager, wide const* name, std::uint32_t access) noexcept
+    __asm__("OpenServiceW");
+int close_service(service_handle object) noexcept __asm__("CloseServiceHandle");
+int delete_service(service_handle service) noexcept __asm__("DeleteService");
+int start_service(service_handle service, std::uint32_t count, wide const** arguments) noexcept
+    __asm__("StartServiceW");
+int control_service(service_handle service, std::uint32_t control, service_status* status) noexcept
+    __asm__("ControlService");
+int query_service(service_handle service, service_status* status) noexcept __asm__("QueryServiceStatus");
+int configure_service(service_handle service, std::uint32_t what, void const* value) noexcept
+    __asm__("ChangeServiceConfig2W");
 // clang-format on
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
@@ -32738,13 +33120,28 @@ inline constexpr int error_end_of_file = 38; // ERROR_HANDLE_EOF
 inline constexpr int error_not_supported = 50;
 inline constexpr int error_invalid_parameter = 87;
 inline constexpr int error_buffer_overflow = 111;
+inline constexpr int error_broken_pipe = 109;
 inline constexpr int error_call_not_implemented = 120;
 inline constexpr int error_module_not_found = 126;
 inline constexpr int error_procedure_not_found = 127;
 inline constexpr int error_already_exists = 183;
 inline constexpr int error_bad_image = 193; // ERROR_BAD_EXE_FORMAT
+inline constexpr int error_pipe_busy = 231;
+inline constexpr int error_no_data = 232; // a client of a pipe has connected and left
 inline constexpr int error_no_more_items = 259;
+inline constexpr int error_pipe_connected = 535;
+inline constexpr int error_io_incomplete = 996;
+inline constexpr int error_io_pending = 997;
+inline constexpr int error_service_running = 1056; // ERROR_SERVICE_ALREADY_RUNNING
+inline constexpr int error_service_disabled = 1058;
+inline constexpr int error_no_service = 1060; // ERROR_SERVICE_DOES_NOT_EXIST
+inline constexpr int error_service_not_active = 1062;
+inline constexpr int error_no_controller = 1063; // ERROR_FAILED_SERVICE_CONTROLLER_CONNECT
+inline constexpr int error_service_specific = 1066;
+inline constexpr int error_service_is_removed = 1072; // ERROR_SERVICE_MARKED_FOR_DELETE
+inline constexpr int error_service_exists = 1073;
 inline constexpr int error_not_found = 1168;
+inline constexpr int error_invalid_owner = 1307;
 inline constexpr int error_privilege_not_held = 1314;
 inline constexpr int error_no_system_resources = 1450;
 inline constexpr int error_working_set_quota = 1453;
@@ -32905,6 +33302,105 @@ inline constexpr std::uint32_t wait_failed = 0xffffffff;
 inline constexpr std::uint32_t wait_forever = 0xffffffff;
 inline constexpr std::size_t max_wait_objects = 64;
 
+// Pipes and files. An operation that is `overlapped` goes on after the call.
+struct overlapped { // OVERLAPPED
+    std::uintptr_t status;
+    std::uintptr_t size;
+    std::uint64_t offset;
+    handle event;
+};
+struct security_attributes { // SECURITY_ATTRIBUTES
+    std::uint32_t size;
+    void* descriptor;
+    int inherited;
+};
+inline constexpr std::uint32_t pipe_both_ways = 3;              // PIPE_ACCESS_DUPLEX
+inline constexpr std::uint32_t pipe_is_first = 0x00080000;      // FILE_FLAG_FIRST_PIPE_INSTANCE
+inline constexpr std::uint32_t file_overlapped = 0x40000000;    // FILE_FLAG_OVERLAPPED
+inline constexpr std::uint32_t pipe_rejects_remote_clients = 8; // PIPE_REJECT_REMOTE_CLIENTS, of bytes, waiting
+inline constexpr std::uint32_t pipe_does_not_wait = 1;          // NMPWAIT_NOWAIT
+inline constexpr std::uint32_t security_text_revision = 1;      // SDDL_REVISION_1
+
+// Rights of the process.
+struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
+    std::uint32_t count;
+    std::uint32_t id[2];
+    std::uint32_t attributes;
+};
+inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
+
+// Memory of the process.
+struct job_limits { // JOBOBJECT_EXTENDED_LIMIT_INFORMATION, without the members that are not used
+    std::uint64_t unused[2];
+    std::uint32_t flags;
+    byte unused_middle[92];
+    std::size_t process_memory;
+    std::size_t unused_end[3];
+};
+inline constexpr int extended_job_limits = 9;                       // JobObjectExtendedLimitInformation
+inline constexpr std::uint32_t job_limits_process_memory = 0x100;   // JOB_OBJECT_LIMIT_PROCESS_MEMORY
+inline constexpr std::uint32_t no_error_dialogs = 0x0001 | 0x0002;  // SEM_FAILCRITICALERRORS, SEM_NOGPFAULTERRORBOX
+inline constexpr std::uint32_t crash_reports_without_heap = 0x0001; // WER_FAULT_REPORTING_FLAG_NOHEAP
+
+// The console and the event log.
+using console_handler = int (*)(std::uint32_t event) noexcept; // PHANDLER_ROUTINE
+inline constexpr std::uint32_t console_ctrl_c = 0;
+inline constexpr std::uint32_t console_ctrl_break = 1;
+inline constexpr std::uint32_t console_close = 2;
+inline constexpr std::uint32_t console_logoff = 5;
+inline constexpr std::uint32_t console_shutdown = 6;
+inline constexpr std::uint32_t std_input_handle = static_cast<std::uint32_t>(-10);
+inline constexpr std::uint32_t std_output_handle = static_cast<std::uint32_t>(-11);
+inline constexpr std::uint32_t std_error_handle = static_cast<std::uint32_t>(-12);
+inline constexpr std::uint32_t code_page_utf8 = 65001;
+inline constexpr std::uint16_t event_log_error = 1; // EVENTLOG_ERROR_TYPE
+
+// Services.
+using service_handle = void*;        // SC_HANDLE
+using service_status_handle = void*; // SERVICE_STATUS_HANDLE
+struct service_status {              // SERVICE_STATUS
+    std::uint32_t type;
+    std::uint32_t state;
+    std::uint32_t accepted;
+    std::uint32_t exit_code;
+    std::uint32_t specific_exit_code;
+    std::uint32_t check_point;
+    std::uint32_t wait_hint_ms;
+};
+using service_main = void (*)(std::uint32_t count, wide** arguments) noexcept; // LPSERVICE_MAIN_FUNCTIONW
+using service_handler = std::uint32_t (*)(std::uint32_t control, std::uint32_t event, void* data,
+                                          void* context) noexcept; // LPHANDLER_FUNCTION_EX
+struct service_entry {                                             // SERVICE_TABLE_ENTRYW
+    wide const* name;
+    service_main main;
+};
+inline constexpr std::uint32_t service_own_process = 0x10;
+inline constexpr std::uint32_t service_auto_start = 2;
+inline constexpr std::uint32_t service_error_normal = 1;
+inline constexpr std::uint32_t service_stopped = 1;
+inline constexpr std::uint32_t service_start_pending = 2;
+inline constexpr std::uint32_t service_stop_pending = 3;
+inline constexpr std::uint32_t service_running = 4;
+inline constexpr std::uint32_t service_accepts_stop = 1;
+inline constexpr std::uint32_t service_accepts_shutdown = 4;
+inline constexpr std::uint32_t service_control_stop = 1;
+inline constexpr std::uint32_t service_control_interrogate = 4;
+inline constexpr std::uint32_t service_control_shutdown = 5;
+inline constexpr std::uint32_t manager_connect = 1;        // SC_MANAGER_CONNECT
+inline constexpr std::uint32_t manager_create_service = 2; // SC_MANAGER_CREATE_SERVICE
+inline constexpr std::uint32_t service_query_status = 0x4;
+inline constexpr std::uint32_t service_start_right = 0x10;
+inline constexpr std::uint32_t service_stop_right = 0x20;
+inline constexpr std::uint32_t service_delete_right = 0x10000; // DELETE
+inline constexpr std::uint32_t service_change_config = 0x2;
+inline constexpr std::uint32_t service_description = 1; // SERVICE_CONFIG_DESCRIPTION
+
+// Changes of the network.
+using interface_callback = void (*)(void* context, interface_row* row, int kind) noexcept; // MIB_DELETE_INSTANCE: 2
+using row_callback = void (*)(void* context, void* row, int kind) noexcept;
+inline constexpr int row_is_deleted = 2; // MibDeleteInstance
+
 inline constexpr std::uint32_t preferred_random_source = 2;    // BCRYPT_USE_SYSTEM_PREFERRED_RNG
 inline constexpr std::uint16_t all_processor_groups = 0xffff;  // ALL_PROCESSOR_GROUPS
 inline constexpr std::uint32_t message_from_system = 0x1200;   // FORMAT_MESSAGE_FROM_SYSTEM, ..._IGNORE_INSERTS
@@ -32967,6 +33463,83 @@ std::uint32_t get_interface(interface_row* row) noexcept __asm__("GetIpInterface
 std::uint32_t set_interface(interface_row* row) noexcept __asm__("SetIpInterfaceEntry");
 std::uint32_t get_routes(std::uint16_t family, route_table** table) noexcept __asm__("GetIpForwardTable2");
 void free_table(void* table) noexcept __asm__("FreeMibTable");
+std::uint32_t watch_interfaces(std::uint16_t family, interface_callback told, void* context, byte initial,
+                               handle* watch) noexcept __asm__("NotifyIpInterfaceChange");
+std::uint32_t watch_routes(std::uint16_t family, row_callback told, void* context, byte initial, handle* watch) noexcept
+    __asm__("NotifyRouteChange2");
+std::uint32_t watch_addresses(std::uint16_t family, row_callback told, void* context, byte initial,
+                              handle* watch) noexcept __asm__("NotifyUnicastIpAddressChange");
+std::uint32_t stop_watch(handle watch) noexcept __asm__("CancelMibChangeNotify2");
+std::uint32_t interface_of_alias(wide const* alias, std::uint64_t* luid) noexcept
+    __asm__("ConvertInterfaceAliasToLuid");
+std::uint32_t index_of_interface(std::uint64_t const* luid, std::uint32_t* index) noexcept
+    __asm__("ConvertInterfaceLuidToIndex");
+handle create_timer(void* security, int manual_reset, wide const* name) noexcept __asm__("CreateWaitableTimerW");
+int set_timer(handle timer, std::int64_t const* due, std::int32_t period_ms, void* completion, void* context,
+              int resumes) noexcept __asm__("SetWaitableTimer");
+handle create_pipe(wide const* name, std::uint32_t open_mode, std::uint32_t pipe_mode, std::uint32_t max_instances,
+                   std::uint32_t out_bytes, std::uint32_t in_bytes, std::uint32_t timeout_ms,
+                   security_attributes const* security) noexcept __asm__("CreateNamedPipeW");
+int connect_pipe(handle pipe, overlapped* operation) noexcept __asm__("ConnectNamedPipe");
+int disconnect_pipe(handle pipe) noexcept __asm__("DisconnectNamedPipe");
+int wait_for_pipe(wide const* name, std::uint32_t timeout_ms) noexcept __asm__("WaitNamedPipeW");
+int read_file(handle file, void* to, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("ReadFile");
+int write_file(handle file, void const* from, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("WriteFile");
+int overlapped_result(handle file, overlapped* operation, std::uint32_t* done, int wait) noexcept
+    __asm__("GetOverlappedResult");
+int cancel_operation(handle file, overlapped* operation) noexcept __asm__("CancelIoEx");
+int security_descriptor_of(wide const* text, std::uint32_t revision, void** descriptor, std::uint32_t* size) noexcept
+    __asm__("ConvertStringSecurityDescriptorToSecurityDescriptorW");
+void* free_local(void* memory) noexcept __asm__("LocalFree");
+int open_token(handle process, std::uint32_t access, handle* token) noexcept __asm__("OpenProcessToken");
+int find_privilege(wide const* system, wide const* name, std::uint32_t* id) noexcept __asm__("LookupPrivilegeValueW");
+int adjust_privileges(handle token, int disable_all, privilege const* wanted, std::uint32_t size, void* before,
+                      std::uint32_t* needed) noexcept __asm__("AdjustTokenPrivileges");
+handle create_job(void* security, wide const* name) noexcept __asm__("CreateJobObjectW");
+int limit_job(handle job, int kind, void const* limits, std::uint32_t size) noexcept
+    __asm__("SetInformationJobObject");
+int join_job(handle job, handle process) noexcept __asm__("AssignProcessToJobObject");
+std::uint32_t set_error_mode(std::uint32_t mode) noexcept __asm__("SetErrorMode");
+handle standard_handle(std::uint32_t which) noexcept __asm__("GetStdHandle");
+int console_mode(handle console, std::uint32_t* mode) noexcept __asm__("GetConsoleMode");
+int write_console(handle console, wide const* text, std::uint32_t size, std::uint32_t* done, void* reserved) noexcept
+    __asm__("WriteConsoleW");
+std::uint32_t console_code_page() noexcept __asm__("GetConsoleCP");
+int handle_console_events(console_handler handler, int add) noexcept __asm__("SetConsoleCtrlHandler");
+int to_wide(std::uint32_t code_page, std::uint32_t flags, char const* from, int size, wide* to, int room) noexcept
+    __asm__("MultiByteToWideChar");
+int from_wide(std::uint32_t code_page, std::uint32_t flags, wide const* from, int size, char* to, int room,
+              char const* unknown, int* used_unknown) noexcept __asm__("WideCharToMultiByte");
+handle open_event_log(wide const* server, wide const* source) noexcept __asm__("RegisterEventSourceW");
+int close_event_log(handle log) noexcept __asm__("DeregisterEventSource");
+int report_event(handle log, std::uint16_t type, std::uint16_t category, std::uint32_t id, void* user,
+                 std::uint16_t text_count, std::uint32_t data_bytes, wide const** texts, void* data) noexcept
+    __asm__("ReportEventW");
+std::uint32_t module_path(handle module, wide* path, std::uint32_t room) noexcept __asm__("GetModuleFileNameW");
+void sleep(std::uint32_t milliseconds) noexcept __asm__("Sleep");
+int dispatch_service(service_entry const* services) noexcept __asm__("StartServiceCtrlDispatcherW");
+service_status_handle register_service(wide const* name, service_handler handler, void* context) noexcept
+    __asm__("RegisterServiceCtrlHandlerExW");
+int set_service_status(service_status_handle service, service_status* status) noexcept __asm__("SetServiceStatus");
+service_handle open_manager(wide const* machine, wide const* database, std::uint32_t access) noexcept
+    __asm__("OpenSCManagerW");
+service_handle create_service(service_handle manager, wide const* name, wide const* shown, std::uint32_t access,
+                              std::uint32_t type, std::uint32_t start, std::uint32_t error_control, wide const* command,
+                              wide const* group, std::uint32_t* tag, wide const* needs, wide const* account,
+                              wide const* password) noexcept __asm__("CreateServiceW");
+service_handle open_service(service_handle manager, wide const* name, std::uint32_t access) noexcept
+    __asm__("OpenServiceW");
+int close_service(service_handle object) noexcept __asm__("CloseServiceHandle");
+int delete_service(service_handle service) noexcept __asm__("DeleteService");
+int start_service(service_handle service, std::uint32_t count, wide const** arguments) noexcept
+    __asm__("StartServiceW");
+int control_service(service_handle service, std::uint32_t control, service_status* status) noexcept
+    __asm__("ControlService");
+int query_service(service_handle service, service_status* status) noexcept __asm__("QueryServiceStatus");
+int configure_service(service_handle service, std::uint32_t what, void const* value) noexcept
+    __asm__("ChangeServiceConfig2W");
 // clang-format on
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
@@ -33078,13 +33651,28 @@ inline constexpr int error_end_of_file = 38; // ERROR_HANDLE_EOF
 inline constexpr int error_not_supported = 50;
 inline constexpr int error_invalid_parameter = 87;
 inline constexpr int error_buffer_overflow = 111;
+inline constexpr int error_broken_pipe = 109;
 inline constexpr int error_call_not_implemented = 120;
 inline constexpr int error_module_not_found = 126;
 inline constexpr int error_procedure_not_found = 127;
 inline constexpr int error_already_exists = 183;
 inline constexpr int error_bad_image = 193; // ERROR_BAD_EXE_FORMAT
+inline constexpr int error_pipe_busy = 231;
+inline constexpr int error_no_data = 232; // a client of a pipe has connected and left
 inline constexpr int error_no_more_items = 259;
+inline constexpr int error_pipe_connected = 535;
+inline constexpr int error_io_incomplete = 996;
+inline constexpr int error_io_pending = 997;
+inline constexpr int error_service_running = 1056; // ERROR_SERVICE_ALREADY_RUNNING
+inline constexpr int error_service_disabled = 1058;
+inline constexpr int error_no_service = 1060; // ERROR_SERVICE_DOES_NOT_EXIST
+inline constexpr int error_service_not_active = 1062;
+inline constexpr int error_no_controller = 1063; // ERROR_FAILED_SERVICE_CONTROLLER_CONNECT
+inline constexpr int error_service_specific = 1066;
+inline constexpr int error_service_is_removed = 1072; // ERROR_SERVICE_MARKED_FOR_DELETE
+inline constexpr int error_service_exists = 1073;
 inline constexpr int error_not_found = 1168;
+inline constexpr int error_invalid_owner = 1307;
 inline constexpr int error_privilege_not_held = 1314;
 inline constexpr int error_no_system_resources = 1450;
 inline constexpr int error_working_set_quota = 1453;
@@ -33245,6 +33833,105 @@ inline constexpr std::uint32_t wait_failed = 0xffffffff;
 inline constexpr std::uint32_t wait_forever = 0xffffffff;
 inline constexpr std::size_t max_wait_objects = 64;
 
+// Pipes and files. An operation that is `overlapped` goes on after the call.
+struct overlapped { // OVERLAPPED
+    std::uintptr_t status;
+    std::uintptr_t size;
+    std::uint64_t offset;
+    handle event;
+};
+struct security_attributes { // SECURITY_ATTRIBUTES
+    std::uint32_t size;
+    void* descriptor;
+    int inherited;
+};
+inline constexpr std::uint32_t pipe_both_ways = 3;              // PIPE_ACCESS_DUPLEX
+inline constexpr std::uint32_t pipe_is_first = 0x00080000;      // FILE_FLAG_FIRST_PIPE_INSTANCE
+inline constexpr std::uint32_t file_overlapped = 0x40000000;    // FILE_FLAG_OVERLAPPED
+inline constexpr std::uint32_t pipe_rejects_remote_clients = 8; // PIPE_REJECT_REMOTE_CLIENTS, of bytes, waiting
+inline constexpr std::uint32_t pipe_does_not_wait = 1;          // NMPWAIT_NOWAIT
+inline constexpr std::uint32_t security_text_revision = 1;      // SDDL_REVISION_1
+
+// Rights of the process.
+struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
+    std::uint32_t count;
+    std::uint32_t id[2];
+    std::uint32_t attributes;
+};
+inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
+
+// Memory of the process.
+struct job_limits { // JOBOBJECT_EXTENDED_LIMIT_INFORMATION, without the members that are not used
+    std::uint64_t unused[2];
+    std::uint32_t flags;
+    byte unused_middle[92];
+    std::size_t process_memory;
+    std::size_t unused_end[3];
+};
+inline constexpr int extended_job_limits = 9;                       // JobObjectExtendedLimitInformation
+inline constexpr std::uint32_t job_limits_process_memory = 0x100;   // JOB_OBJECT_LIMIT_PROCESS_MEMORY
+inline constexpr std::uint32_t no_error_dialogs = 0x0001 | 0x0002;  // SEM_FAILCRITICALERRORS, SEM_NOGPFAULTERRORBOX
+inline constexpr std::uint32_t crash_reports_without_heap = 0x0001; // WER_FAULT_REPORTING_FLAG_NOHEAP
+
+// The console and the event log.
+using console_handler = int (*)(std::uint32_t event) noexcept; // PHANDLER_ROUTINE
+inline constexpr std::uint32_t console_ctrl_c = 0;
+inline constexpr std::uint32_t console_ctrl_break = 1;
+inline constexpr std::uint32_t console_close = 2;
+inline constexpr std::uint32_t console_logoff = 5;
+inline constexpr std::uint32_t console_shutdown = 6;
+inline constexpr std::uint32_t std_input_handle = static_cast<std::uint32_t>(-10);
+inline constexpr std::uint32_t std_output_handle = static_cast<std::uint32_t>(-11);
+inline constexpr std::uint32_t std_error_handle = static_cast<std::uint32_t>(-12);
+inline constexpr std::uint32_t code_page_utf8 = 65001;
+inline constexpr std::uint16_t event_log_error = 1; // EVENTLOG_ERROR_TYPE
+
+// Services.
+using service_handle = void*;        // SC_HANDLE
+using service_status_handle = void*; // SERVICE_STATUS_HANDLE
+struct service_status {              // SERVICE_STATUS
+    std::uint32_t type;
+    std::uint32_t state;
+    std::uint32_t accepted;
+    std::uint32_t exit_code;
+    std::uint32_t specific_exit_code;
+    std::uint32_t check_point;
+    std::uint32_t wait_hint_ms;
+};
+using service_main = void (*)(std::uint32_t count, wide** arguments) noexcept; // LPSERVICE_MAIN_FUNCTIONW
+using service_handler = std::uint32_t (*)(std::uint32_t control, std::uint32_t event, void* data,
+                                          void* context) noexcept; // LPHANDLER_FUNCTION_EX
+struct service_entry {                                             // SERVICE_TABLE_ENTRYW
+    wide const* name;
+    service_main main;
+};
+inline constexpr std::uint32_t service_own_process = 0x10;
+inline constexpr std::uint32_t service_auto_start = 2;
+inline constexpr std::uint32_t service_error_normal = 1;
+inline constexpr std::uint32_t service_stopped = 1;
+inline constexpr std::uint32_t service_start_pending = 2;
+inline constexpr std::uint32_t service_stop_pending = 3;
+inline constexpr std::uint32_t service_running = 4;
+inline constexpr std::uint32_t service_accepts_stop = 1;
+inline constexpr std::uint32_t service_accepts_shutdown = 4;
+inline constexpr std::uint32_t service_control_stop = 1;
+inline constexpr std::uint32_t service_control_interrogate = 4;
+inline constexpr std::uint32_t service_control_shutdown = 5;
+inline constexpr std::uint32_t manager_connect = 1;        // SC_MANAGER_CONNECT
+inline constexpr std::uint32_t manager_create_service = 2; // SC_MANAGER_CREATE_SERVICE
+inline constexpr std::uint32_t service_query_status = 0x4;
+inline constexpr std::uint32_t service_start_right = 0x10;
+inline constexpr std::uint32_t service_stop_right = 0x20;
+inline constexpr std::uint32_t service_delete_right = 0x10000; // DELETE
+inline constexpr std::uint32_t service_change_config = 0x2;
+inline constexpr std::uint32_t service_description = 1; // SERVICE_CONFIG_DESCRIPTION
+
+// Changes of the network.
+using interface_callback = void (*)(void* context, interface_row* row, int kind) noexcept; // MIB_DELETE_INSTANCE: 2
+using row_callback = void (*)(void* context, void* row, int kind) noexcept;
+inline constexpr int row_is_deleted = 2; // MibDeleteInstance
+
 inline constexpr std::uint32_t preferred_random_source = 2;    // BCRYPT_USE_SYSTEM_PREFERRED_RNG
 inline constexpr std::uint16_t all_processor_groups = 0xffff;  // ALL_PROCESSOR_GROUPS
 inline constexpr std::uint32_t message_from_system = 0x1200;   // FORMAT_MESSAGE_FROM_SYSTEM, ..._IGNORE_INSERTS
@@ -33307,6 +33994,83 @@ std::uint32_t get_interface(interface_row* row) noexcept __asm__("GetIpInterface
 std::uint32_t set_interface(interface_row* row) noexcept __asm__("SetIpInterfaceEntry");
 std::uint32_t get_routes(std::uint16_t family, route_table** table) noexcept __asm__("GetIpForwardTable2");
 void free_table(void* table) noexcept __asm__("FreeMibTable");
+std::uint32_t watch_interfaces(std::uint16_t family, interface_callback told, void* context, byte initial,
+                               handle* watch) noexcept __asm__("NotifyIpInterfaceChange");
+std::uint32_t watch_routes(std::uint16_t family, row_callback told, void* context, byte initial, handle* watch) noexcept
+    __asm__("NotifyRouteChange2");
+std::uint32_t watch_addresses(std::uint16_t family, row_callback told, void* context, byte initial,
+                              handle* watch) noexcept __asm__("NotifyUnicastIpAddressChange");
+std::uint32_t stop_watch(handle watch) noexcept __asm__("CancelMibChangeNotify2");
+std::uint32_t interface_of_alias(wide const* alias, std::uint64_t* luid) noexcept
+    __asm__("ConvertInterfaceAliasToLuid");
+std::uint32_t index_of_interface(std::uint64_t const* luid, std::uint32_t* index) noexcept
+    __asm__("ConvertInterfaceLuidToIndex");
+handle create_timer(void* security, int manual_reset, wide const* name) noexcept __asm__("CreateWaitableTimerW");
+int set_timer(handle timer, std::int64_t const* due, std::int32_t period_ms, void* completion, void* context,
+              int resumes) noexcept __asm__("SetWaitableTimer");
+handle create_pipe(wide const* name, std::uint32_t open_mode, std::uint32_t pipe_mode, std::uint32_t max_instances,
+                   std::uint32_t out_bytes, std::uint32_t in_bytes, std::uint32_t timeout_ms,
+                   security_attributes const* security) noexcept __asm__("CreateNamedPipeW");
+int connect_pipe(handle pipe, overlapped* operation) noexcept __asm__("ConnectNamedPipe");
+int disconnect_pipe(handle pipe) noexcept __asm__("DisconnectNamedPipe");
+int wait_for_pipe(wide const* name, std::uint32_t timeout_ms) noexcept __asm__("WaitNamedPipeW");
+int read_file(handle file, void* to, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("ReadFile");
+int write_file(handle file, void const* from, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("WriteFile");
+int overlapped_result(handle file, overlapped* operation, std::uint32_t* done, int wait) noexcept
+    __asm__("GetOverlappedResult");
+int cancel_operation(handle file, overlapped* operation) noexcept __asm__("CancelIoEx");
+int security_descriptor_of(wide const* text, std::uint32_t revision, void** descriptor, std::uint32_t* size) noexcept
+    __asm__("ConvertStringSecurityDescriptorToSecurityDescriptorW");
+void* free_local(void* memory) noexcept __asm__("LocalFree");
+int open_token(handle process, std::uint32_t access, handle* token) noexcept __asm__("OpenProcessToken");
+int find_privilege(wide const* system, wide const* name, std::uint32_t* id) noexcept __asm__("LookupPrivilegeValueW");
+int adjust_privileges(handle token, int disable_all, privilege const* wanted, std::uint32_t size, void* before,
+                      std::uint32_t* needed) noexcept __asm__("AdjustTokenPrivileges");
+handle create_job(void* security, wide const* name) noexcept __asm__("CreateJobObjectW");
+int limit_job(handle job, int kind, void const* limits, std::uint32_t size) noexcept
+    __asm__("SetInformationJobObject");
+int join_job(handle job, handle process) noexcept __asm__("AssignProcessToJobObject");
+std::uint32_t set_error_mode(std::uint32_t mode) noexcept __asm__("SetErrorMode");
+handle standard_handle(std::uint32_t which) noexcept __asm__("GetStdHandle");
+int console_mode(handle console, std::uint32_t* mode) noexcept __asm__("GetConsoleMode");
+int write_console(handle console, wide const* text, std::uint32_t size, std::uint32_t* done, void* reserved) noexcept
+    __asm__("WriteConsoleW");
+std::uint32_t console_code_page() noexcept __asm__("GetConsoleCP");
+int handle_console_events(console_handler handler, int add) noexcept __asm__("SetConsoleCtrlHandler");
+int to_wide(std::uint32_t code_page, std::uint32_t flags, char const* from, int size, wide* to, int room) noexcept
+    __asm__("MultiByteToWideChar");
+int from_wide(std::uint32_t code_page, std::uint32_t flags, wide const* from, int size, char* to, int room,
+              char const* unknown, int* used_unknown) noexcept __asm__("WideCharToMultiByte");
+handle open_event_log(wide const* server, wide const* source) noexcept __asm__("RegisterEventSourceW");
+int close_event_log(handle log) noexcept __asm__("DeregisterEventSource");
+int report_event(handle log, std::uint16_t type, std::uint16_t category, std::uint32_t id, void* user,
+                 std::uint16_t text_count, std::uint32_t data_bytes, wide const** texts, void* data) noexcept
+    __asm__("ReportEventW");
+std::uint32_t module_path(handle module, wide* path, std::uint32_t room) noexcept __asm__("GetModuleFileNameW");
+void sleep(std::uint32_t milliseconds) noexcept __asm__("Sleep");
+int dispatch_service(service_entry const* services) noexcept __asm__("StartServiceCtrlDispatcherW");
+service_status_handle register_service(wide const* name, service_handler handler, void* context) noexcept
+    __asm__("RegisterServiceCtrlHandlerExW");
+int set_service_status(service_status_handle service, service_status* status) noexcept __asm__("SetServiceStatus");
+service_handle open_manager(wide const* machine, wide const* database, std::uint32_t access) noexcept
+    __asm__("OpenSCManagerW");
+service_handle create_service(service_handle manager, wide const* name, wide const* shown, std::uint32_t access,
+                              std::uint32_t type, std::uint32_t start, std::uint32_t error_control, wide const* command,
+                              wide const* group, std::uint32_t* tag, wide const* needs, wide const* account,
+                              wide const* password) noexcept __asm__("CreateServiceW");
+service_handle open_service(service_handle manager, wide const* name, std::uint32_t access) noexcept
+    __asm__("OpenServiceW");
+int close_service(service_handle object) noexcept __asm__("CloseServiceHandle");
+int delete_service(service_handle service) noexcept __asm__("DeleteService");
+int start_service(service_handle service, std::uint32_t count, wide const** arguments) noexcept
+    __asm__("StartServiceW");
+int control_service(service_handle service, std::uint32_t control, service_status* status) noexcept
+    __asm__("ControlService");
+int query_service(service_handle service, service_status* status) noexcept __asm__("QueryServiceStatus");
+int configure_service(service_handle service, std::uint32_t what, void const* value) noexcept
+    __asm__("ChangeServiceConfig2W");
 // clang-format on
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
@@ -33426,13 +34190,28 @@ inline constexpr int error_end_of_file = 38; // ERROR_HANDLE_EOF
 inline constexpr int error_not_supported = 50;
 inline constexpr int error_invalid_parameter = 87;
 inline constexpr int error_buffer_overflow = 111;
+inline constexpr int error_broken_pipe = 109;
 inline constexpr int error_call_not_implemented = 120;
 inline constexpr int error_module_not_found = 126;
 inline constexpr int error_procedure_not_found = 127;
 inline constexpr int error_already_exists = 183;
 inline constexpr int error_bad_image = 193; // ERROR_BAD_EXE_FORMAT
+inline constexpr int error_pipe_busy = 231;
+inline constexpr int error_no_data = 232; // a client of a pipe has connected and left
 inline constexpr int error_no_more_items = 259;
+inline constexpr int error_pipe_connected = 535;
+inline constexpr int error_io_incomplete = 996;
+inline constexpr int error_io_pending = 997;
+inline constexpr int error_service_running = 1056; // ERROR_SERVICE_ALREADY_RUNNING
+inline constexpr int error_service_disabled = 1058;
+inline constexpr int error_no_service = 1060; // ERROR_SERVICE_DOES_NOT_EXIST
+inline constexpr int error_service_not_active = 1062;
+inline constexpr int error_no_controller = 1063; // ERROR_FAILED_SERVICE_CONTROLLER_CONNECT
+inline constexpr int error_service_specific = 1066;
+inline constexpr int error_service_is_removed = 1072; // ERROR_SERVICE_MARKED_FOR_DELETE
+inline constexpr int error_service_exists = 1073;
 inline constexpr int error_not_found = 1168;
+inline constexpr int error_invalid_owner = 1307;
 inline constexpr int error_privilege_not_held = 1314;
 inline constexpr int error_no_system_resources = 1450;
 inline constexpr int error_working_set_quota = 1453;
@@ -33593,6 +34372,105 @@ inline constexpr std::uint32_t wait_failed = 0xffffffff;
 inline constexpr std::uint32_t wait_forever = 0xffffffff;
 inline constexpr std::size_t max_wait_objects = 64;
 
+// Pipes and files. An operation that is `overlapped` goes on after the call.
+struct overlapped { // OVERLAPPED
+    std::uintptr_t status;
+    std::uintptr_t size;
+    std::uint64_t offset;
+    handle event;
+};
+struct security_attributes { // SECURITY_ATTRIBUTES
+    std::uint32_t size;
+    void* descriptor;
+    int inherited;
+};
+inline constexpr std::uint32_t pipe_both_ways = 3;              // PIPE_ACCESS_DUPLEX
+inline constexpr std::uint32_t pipe_is_first = 0x00080000;      // FILE_FLAG_FIRST_PIPE_INSTANCE
+inline constexpr std::uint32_t file_overlapped = 0x40000000;    // FILE_FLAG_OVERLAPPED
+inline constexpr std::uint32_t pipe_rejects_remote_clients = 8; // PIPE_REJECT_REMOTE_CLIENTS, of bytes, waiting
+inline constexpr std::uint32_t pipe_does_not_wait = 1;          // NMPWAIT_NOWAIT
+inline constexpr std::uint32_t security_text_revision = 1;      // SDDL_REVISION_1
+
+// Rights of the process.
+struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
+    std::uint32_t count;
+    std::uint32_t id[2];
+    std::uint32_t attributes;
+};
+inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
+
+// Memory of the process.
+struct job_limits { // JOBOBJECT_EXTENDED_LIMIT_INFORMATION, without the members that are not used
+    std::uint64_t unused[2];
+    std::uint32_t flags;
+    byte unused_middle[92];
+    std::size_t process_memory;
+    std::size_t unused_end[3];
+};
+inline constexpr int extended_job_limits = 9;                       // JobObjectExtendedLimitInformation
+inline constexpr std::uint32_t job_limits_process_memory = 0x100;   // JOB_OBJECT_LIMIT_PROCESS_MEMORY
+inline constexpr std::uint32_t no_error_dialogs = 0x0001 | 0x0002;  // SEM_FAILCRITICALERRORS, SEM_NOGPFAULTERRORBOX
+inline constexpr std::uint32_t crash_reports_without_heap = 0x0001; // WER_FAULT_REPORTING_FLAG_NOHEAP
+
+// The console and the event log.
+using console_handler = int (*)(std::uint32_t event) noexcept; // PHANDLER_ROUTINE
+inline constexpr std::uint32_t console_ctrl_c = 0;
+inline constexpr std::uint32_t console_ctrl_break = 1;
+inline constexpr std::uint32_t console_close = 2;
+inline constexpr std::uint32_t console_logoff = 5;
+inline constexpr std::uint32_t console_shutdown = 6;
+inline constexpr std::uint32_t std_input_handle = static_cast<std::uint32_t>(-10);
+inline constexpr std::uint32_t std_output_handle = static_cast<std::uint32_t>(-11);
+inline constexpr std::uint32_t std_error_handle = static_cast<std::uint32_t>(-12);
+inline constexpr std::uint32_t code_page_utf8 = 65001;
+inline constexpr std::uint16_t event_log_error = 1; // EVENTLOG_ERROR_TYPE
+
+// Services.
+using service_handle = void*;        // SC_HANDLE
+using service_status_handle = void*; // SERVICE_STATUS_HANDLE
+struct service_status {              // SERVICE_STATUS
+    std::uint32_t type;
+    std::uint32_t state;
+    std::uint32_t accepted;
+    std::uint32_t exit_code;
+    std::uint32_t specific_exit_code;
+    std::uint32_t check_point;
+    std::uint32_t wait_hint_ms;
+};
+using service_main = void (*)(std::uint32_t count, wide** arguments) noexcept; // LPSERVICE_MAIN_FUNCTIONW
+using service_handler = std::uint32_t (*)(std::uint32_t control, std::uint32_t event, void* data,
+                                          void* context) noexcept; // LPHANDLER_FUNCTION_EX
+struct service_entry {                                             // SERVICE_TABLE_ENTRYW
+    wide const* name;
+    service_main main;
+};
+inline constexpr std::uint32_t service_own_process = 0x10;
+inline constexpr std::uint32_t service_auto_start = 2;
+inline constexpr std::uint32_t service_error_normal = 1;
+inline constexpr std::uint32_t service_stopped = 1;
+inline constexpr std::uint32_t service_start_pending = 2;
+inline constexpr std::uint32_t service_stop_pending = 3;
+inline constexpr std::uint32_t service_running = 4;
+inline constexpr std::uint32_t service_accepts_stop = 1;
+inline constexpr std::uint32_t service_accepts_shutdown = 4;
+inline constexpr std::uint32_t service_control_stop = 1;
+inline constexpr std::uint32_t service_control_interrogate = 4;
+inline constexpr std::uint32_t service_control_shutdown = 5;
+inline constexpr std::uint32_t manager_connect = 1;        // SC_MANAGER_CONNECT
+inline constexpr std::uint32_t manager_create_service = 2; // SC_MANAGER_CREATE_SERVICE
+inline constexpr std::uint32_t service_query_status = 0x4;
+inline constexpr std::uint32_t service_start_right = 0x10;
+inline constexpr std::uint32_t service_stop_right = 0x20;
+inline constexpr std::uint32_t service_delete_right = 0x10000; // DELETE
+inline constexpr std::uint32_t service_change_config = 0x2;
+inline constexpr std::uint32_t service_description = 1; // SERVICE_CONFIG_DESCRIPTION
+
+// Changes of the network.
+using interface_callback = void (*)(void* context, interface_row* row, int kind) noexcept; // MIB_DELETE_INSTANCE: 2
+using row_callback = void (*)(void* context, void* row, int kind) noexcept;
+inline constexpr int row_is_deleted = 2; // MibDeleteInstance
+
 inline constexpr std::uint32_t preferred_random_source = 2;    // BCRYPT_USE_SYSTEM_PREFERRED_RNG
 inline constexpr std::uint16_t all_processor_groups = 0xffff;  // ALL_PROCESSOR_GROUPS
 inline constexpr std::uint32_t message_from_system = 0x1200;   // FORMAT_MESSAGE_FROM_SYSTEM, ..._IGNORE_INSERTS
@@ -33655,6 +34533,83 @@ std::uint32_t get_interface(interface_row* row) noexcept __asm__("GetIpInterface
 std::uint32_t set_interface(interface_row* row) noexcept __asm__("SetIpInterfaceEntry");
 std::uint32_t get_routes(std::uint16_t family, route_table** table) noexcept __asm__("GetIpForwardTable2");
 void free_table(void* table) noexcept __asm__("FreeMibTable");
+std::uint32_t watch_interfaces(std::uint16_t family, interface_callback told, void* context, byte initial,
+                               handle* watch) noexcept __asm__("NotifyIpInterfaceChange");
+std::uint32_t watch_routes(std::uint16_t family, row_callback told, void* context, byte initial, handle* watch) noexcept
+    __asm__("NotifyRouteChange2");
+std::uint32_t watch_addresses(std::uint16_t family, row_callback told, void* context, byte initial,
+                              handle* watch) noexcept __asm__("NotifyUnicastIpAddressChange");
+std::uint32_t stop_watch(handle watch) noexcept __asm__("CancelMibChangeNotify2");
+std::uint32_t interface_of_alias(wide const* alias, std::uint64_t* luid) noexcept
+    __asm__("ConvertInterfaceAliasToLuid");
+std::uint32_t index_of_interface(std::uint64_t const* luid, std::uint32_t* index) noexcept
+    __asm__("ConvertInterfaceLuidToIndex");
+handle create_timer(void* security, int manual_reset, wide const* name) noexcept __asm__("CreateWaitableTimerW");
+int set_timer(handle timer, std::int64_t const* due, std::int32_t period_ms, void* completion, void* context,
+              int resumes) noexcept __asm__("SetWaitableTimer");
+handle create_pipe(wide const* name, std::uint32_t open_mode, std::uint32_t pipe_mode, std::uint32_t max_instances,
+                   std::uint32_t out_bytes, std::uint32_t in_bytes, std::uint32_t timeout_ms,
+                   security_attributes const* security) noexcept __asm__("CreateNamedPipeW");
+int connect_pipe(handle pipe, overlapped* operation) noexcept __asm__("ConnectNamedPipe");
+int disconnect_pipe(handle pipe) noexcept __asm__("DisconnectNamedPipe");
+int wait_for_pipe(wide const* name, std::uint32_t timeout_ms) noexcept __asm__("WaitNamedPipeW");
+int read_file(handle file, void* to, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("ReadFile");
+int write_file(handle file, void const* from, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("WriteFile");
+int overlapped_result(handle file, overlapped* operation, std::uint32_t* done, int wait) noexcept
+    __asm__("GetOverlappedResult");
+int cancel_operation(handle file, overlapped* operation) noexcept __asm__("CancelIoEx");
+int security_descriptor_of(wide const* text, std::uint32_t revision, void** descriptor, std::uint32_t* size) noexcept
+    __asm__("ConvertStringSecurityDescriptorToSecurityDescriptorW");
+void* free_local(void* memory) noexcept __asm__("LocalFree");
+int open_token(handle process, std::uint32_t access, handle* token) noexcept __asm__("OpenProcessToken");
+int find_privilege(wide const* system, wide const* name, std::uint32_t* id) noexcept __asm__("LookupPrivilegeValueW");
+int adjust_privileges(handle token, int disable_all, privilege const* wanted, std::uint32_t size, void* before,
+                      std::uint32_t* needed) noexcept __asm__("AdjustTokenPrivileges");
+handle create_job(void* security, wide const* name) noexcept __asm__("CreateJobObjectW");
+int limit_job(handle job, int kind, void const* limits, std::uint32_t size) noexcept
+    __asm__("SetInformationJobObject");
+int join_job(handle job, handle process) noexcept __asm__("AssignProcessToJobObject");
+std::uint32_t set_error_mode(std::uint32_t mode) noexcept __asm__("SetErrorMode");
+handle standard_handle(std::uint32_t which) noexcept __asm__("GetStdHandle");
+int console_mode(handle console, std::uint32_t* mode) noexcept __asm__("GetConsoleMode");
+int write_console(handle console, wide const* text, std::uint32_t size, std::uint32_t* done, void* reserved) noexcept
+    __asm__("WriteConsoleW");
+std::uint32_t console_code_page() noexcept __asm__("GetConsoleCP");
+int handle_console_events(console_handler handler, int add) noexcept __asm__("SetConsoleCtrlHandler");
+int to_wide(std::uint32_t code_page, std::uint32_t flags, char const* from, int size, wide* to, int room) noexcept
+    __asm__("MultiByteToWideChar");
+int from_wide(std::uint32_t code_page, std::uint32_t flags, wide const* from, int size, char* to, int room,
+              char const* unknown, int* used_unknown) noexcept __asm__("WideCharToMultiByte");
+handle open_event_log(wide const* server, wide const* source) noexcept __asm__("RegisterEventSourceW");
+int close_event_log(handle log) noexcept __asm__("DeregisterEventSource");
+int report_event(handle log, std::uint16_t type, std::uint16_t category, std::uint32_t id, void* user,
+                 std::uint16_t text_count, std::uint32_t data_bytes, wide const** texts, void* data) noexcept
+    __asm__("ReportEventW");
+std::uint32_t module_path(handle module, wide* path, std::uint32_t room) noexcept __asm__("GetModuleFileNameW");
+void sleep(std::uint32_t milliseconds) noexcept __asm__("Sleep");
+int dispatch_service(service_entry const* services) noexcept __asm__("StartServiceCtrlDispatcherW");
+service_status_handle register_service(wide const* name, service_handler handler, void* context) noexcept
+    __asm__("RegisterServiceCtrlHandlerExW");
+int set_service_status(service_status_handle service, service_status* status) noexcept __asm__("SetServiceStatus");
+service_handle open_manager(wide const* machine, wide const* database, std::uint32_t access) noexcept
+    __asm__("OpenSCManagerW");
+service_handle create_service(service_handle manager, wide const* name, wide const* shown, std::uint32_t access,
+                              std::uint32_t type, std::uint32_t start, std::uint32_t error_control, wide const* command,
+                              wide const* group, std::uint32_t* tag, wide const* needs, wide const* account,
+                              wide const* password) noexcept __asm__("CreateServiceW");
+service_handle open_service(service_handle manager, wide const* name, std::uint32_t access) noexcept
+    __asm__("OpenServiceW");
+int close_service(service_handle object) noexcept __asm__("CloseServiceHandle");
+int delete_service(service_handle service) noexcept __asm__("DeleteService");
+int start_service(service_handle service, std::uint32_t count, wide const** arguments) noexcept
+    __asm__("StartServiceW");
+int control_service(service_handle service, std::uint32_t control, service_status* status) noexcept
+    __asm__("ControlService");
+int query_service(service_handle service, service_status* status) noexcept __asm__("QueryServiceStatus");
+int configure_service(service_handle service, std::uint32_t what, void const* value) noexcept
+    __asm__("ChangeServiceConfig2W");
 // clang-format on
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
@@ -33686,6 +34641,1129 @@ private:
         return api_detail::find_in<char const*() noexcept>(u"ntdll.dll", "wine_get_version") != nullptr;
     }
 };
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The named pipe through which wg.exe configures an interface: instances, connections, replies that wait to be sent. A
+// session of the program's reads requests and makes replies. Source: https://www.wireguard.com/xplatform/ and
+// CreateNamedPipeW. Folder: os/windows/process. One thread at a time. Link: advapi32.
+#ifndef WG_OS_WINDOWS_PROCESS_UAPI_LISTENER_HPP
+#define WG_OS_WINDOWS_PROCESS_UAPI_LISTENER_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
+#ifndef WG_OS_ERROR_TEXT_HPP
+#define WG_OS_ERROR_TEXT_HPP
+
+
+#include <charconv>
+#include <concepts>
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// A text of at most 255 bytes; a longer one is cut. Empty until something fails.
+class error_text {
+public:
+    /// The text, which ends with a zero.
+    char const* c_str() const noexcept { return text_; }
+    /// The text.
+    std::string_view view() const noexcept { return {text_, size_}; }
+    /// Whether there is no text.
+    bool empty() const noexcept { return size_ == 0; }
+
+    /// Replaces the text by the pieces, texts and numbers, one after the other. (printf would take a tenth of a small
+    /// daemon.)
+    template <class... Piece> void set(Piece const&... pieces) noexcept {
+        piece const all[] = {piece(pieces)...};
+        set_all(all, sizeof...(pieces));
+    }
+
+private:
+    static constexpr std::size_t most = 255;
+
+    /// A text or a number. One function puts all sentences together, so each call of `set` takes little code.
+    struct piece {
+        enum class kind : unsigned char { text, c_string, negative, number };
+        kind is;
+        char const* text = nullptr;
+        std::uint64_t number = 0; ///< a number's absolute value; a text's length
+
+        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
+        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
+        explicit piece(std::signed_integral auto n) noexcept
+            : is(n < 0 ? kind::negative : kind::number),
+              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
+        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
+    };
+
+    void set_all(piece const* pieces, std::size_t count) noexcept {
+        size_ = 0;
+        for (piece const* p = pieces; p != pieces + count; ++p) {
+            if (p->is == piece::kind::negative) append("-");
+            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
+            else if (p->is == piece::kind::c_string) append(p->text);
+            else append_number(p->number);
+        }
+        text_[size_] = '\0';
+    }
+
+    void append(std::string_view more) noexcept {
+        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
+        std::memcpy(text_ + size_, more.data(), size);
+        size_ += size;
+    }
+    void append_number(std::uint64_t number) noexcept {
+        char digits[24];
+        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
+    }
+
+    char text_[most + 1] = {};
+    std::size_t size_ = 0;
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// One client of a configuration socket or pipe: the bytes that it sent, its session, and the reply that waits to be
+// sent. Folder: os. One thread at a time.
+#ifndef WG_OS_UAPI_CONVERSATION_HPP
+#define WG_OS_UAPI_CONVERSATION_HPP
+
+
+#include <cstring>
+#include <optional>
+#include <span>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Feeds the received bytes to a `Session`, made by its default constructor, one line at a time. So the replies to many
+/// requests are never in memory together. `Reply` is the buffer of the reply: `view() -> bytes_view`, `empty()`, and
+/// `release()`, which wipes. The owner does three things in turn: it sends `unsent`; it feeds a line if `has_input`;
+/// it receives into `input`.
+template <class Session, class Reply> class uapi_conversation {
+public:
+    static constexpr std::size_t input_bytes = 4096; ///< received at once, at most
+
+    /// Makes a session for a new client.
+    void begin() noexcept { session_.emplace(); }
+    /// Ends the session. Wipes the reply and the input.
+    void end() noexcept {
+        session_.reset();
+        reply_.release();
+        wipe(input_, sizeof input_);
+        sent_ = begin_ = end_ = 0;
+        ending_ = false;
+    }
+    /// Whether there is a session.
+    bool is_open() const noexcept { return session_.has_value(); }
+    /// Whether the session wants the connection closed once the reply is sent.
+    bool ending() const noexcept { return ending_; }
+
+    /// The room for the next bytes of the client. To be used only without `has_input`.
+    std::span<byte, input_bytes> input() noexcept { return std::span<byte, input_bytes>(input_); }
+    /// Notes that `input` begins with `size` new bytes.
+    void received(std::size_t size) noexcept {
+        begin_ = 0;
+        end_ = size;
+    }
+    /// Whether there are bytes that were not fed yet.
+    bool has_input() const noexcept { return begin_ < end_; }
+
+    /// Feeds one line, or the last part of one, by `feed(Session&, bytes_view, Reply&) -> status`, and wipes it. With
+    /// another answer than ok the rest of the input is wiped too, and the conversation is `ending`.
+    template <class Feed> void feed_line(Feed& feed) noexcept {
+        WG_ASSERT(session_.has_value() && has_input());
+        byte* const from = input_ + begin_;
+        std::size_t const left = end_ - begin_;
+        auto const* const newline = static_cast<byte const*>(std::memchr(from, '\n', left));
+        std::size_t const size = newline != nullptr ? static_cast<std::size_t>(newline - from) + 1 : left;
+        ending_ = feed(*session_, bytes_view(from, size), reply_) != status::ok;
+        std::size_t const used = ending_ ? left : size;
+        wipe(from, used);
+        begin_ += used;
+    }
+
+    /// The part of the reply that was not sent yet.
+    bytes_view unsent() const noexcept { return reply_.view().subspan(sent_); }
+    /// Notes that `size` bytes of `unsent` were sent. A reply that was sent completely is wiped.
+    void sent(std::size_t size) noexcept {
+        sent_ += size;
+        if (sent_ < reply_.view().size()) return;
+        reply_.release();
+        sent_ = 0;
+    }
+
+private:
+    std::optional<Session> session_{};
+    Reply reply_{};
+    std::size_t sent_ = 0;            ///< of the reply
+    std::size_t begin_ = 0, end_ = 0; ///< the part of the input that was not fed yet
+    bool ending_ = false;
+    byte input_[input_bytes];
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The names of adapters, as WireGuard for Windows allows them. Folder: os/windows. Pure; any thread.
+#ifndef WG_OS_WINDOWS_ADAPTER_NAME_HPP
+#define WG_OS_WINDOWS_ADAPTER_NAME_HPP
+
+
+#include <cstddef>
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The longest name of an adapter, in bytes.
+inline constexpr std::size_t max_adapter_name_bytes = 32;
+
+/// Whether `name` can name an adapter: 1 to 32 letters, digits and `_=+.-`, as in WireGuard for Windows.
+constexpr bool is_adapter_name(std::string_view name) noexcept {
+    if (name.empty() || name.size() > max_adapter_name_bytes) return false;
+    for (char const c : name) {
+        bool const letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        if (!letter && !(c >= '0' && c <= '9') && std::string_view("_=+.-").find(c) == std::string_view::npos)
+            return false;
+    }
+    return true;
+}
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The calls of Windows for the server's end of named pipes, to which only administrators can connect. Folder:
+// os/windows/process. Any thread. Link: advapi32.
+#ifndef WG_OS_WINDOWS_PROCESS_PIPE_CALLS_HPP
+#define WG_OS_WINDOWS_PROCESS_PIPE_CALLS_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Errors of Windows as a status and as a text. Folder: os/windows. Any thread.
+#ifndef WG_OS_WINDOWS_ERROR_HPP
+#define WG_OS_WINDOWS_ERROR_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The functions, structures and numbers of Windows that os/windows uses, declared here. <windows.h> would bring
+// thousands of macros into each program, and what a program defines before it would change these headers. Folder:
+// os/windows. Thread rules are those of Windows.
+//
+// Each function has a name of its own in C++ and the name of Windows for the linker, so a program may include the
+// headers of Windows before or after these. The declarations are for 64-bit Windows, where all functions have the same
+// calling convention. They also compile on Linux, where tests replace the calls. tests/windows/layout.cpp compares them
+// with the headers of Windows.
+#ifndef WG_OS_WINDOWS_API_HPP
+#define WG_OS_WINDOWS_API_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows { namespace api_detail {
+
+using handle = void*;                 // HANDLE
+using socket_handle = std::uintptr_t; // SOCKET
+using wide = char16_t;                // WCHAR
+using function = void (*)() noexcept; // FARPROC
+using thread_start = std::uint32_t (*)(void* context) noexcept;
+
+inline constexpr socket_handle no_socket = ~socket_handle{0}; // INVALID_SOCKET
+inline constexpr std::size_t page_bytes = 4096;               // of x64 and arm64
+
+// Error numbers.
+inline constexpr int error_file_not_found = 2;
+inline constexpr int error_path_not_found = 3;
+inline constexpr int error_access_denied = 5;
+inline constexpr int error_not_enough_memory = 8;
+inline constexpr int error_invalid_data = 13;
+inline constexpr int error_out_of_memory = 14;
+inline constexpr int error_end_of_file = 38; // ERROR_HANDLE_EOF
+inline constexpr int error_not_supported = 50;
+inline constexpr int error_invalid_parameter = 87;
+inline constexpr int error_buffer_overflow = 111;
+inline constexpr int error_broken_pipe = 109;
+inline constexpr int error_call_not_implemented = 120;
+inline constexpr int error_module_not_found = 126;
+inline constexpr int error_procedure_not_found = 127;
+inline constexpr int error_already_exists = 183;
+inline constexpr int error_bad_image = 193; // ERROR_BAD_EXE_FORMAT
+inline constexpr int error_pipe_busy = 231;
+inline constexpr int error_no_data = 232; // a client of a pipe has connected and left
+inline constexpr int error_no_more_items = 259;
+inline constexpr int error_pipe_connected = 535;
+inline constexpr int error_io_incomplete = 996;
+inline constexpr int error_io_pending = 997;
+inline constexpr int error_service_running = 1056; // ERROR_SERVICE_ALREADY_RUNNING
+inline constexpr int error_service_disabled = 1058;
+inline constexpr int error_no_service = 1060; // ERROR_SERVICE_DOES_NOT_EXIST
+inline constexpr int error_service_not_active = 1062;
+inline constexpr int error_no_controller = 1063; // ERROR_FAILED_SERVICE_CONTROLLER_CONNECT
+inline constexpr int error_service_specific = 1066;
+inline constexpr int error_service_is_removed = 1072; // ERROR_SERVICE_MARKED_FOR_DELETE
+inline constexpr int error_service_exists = 1073;
+inline constexpr int error_not_found = 1168;
+inline constexpr int error_invalid_owner = 1307;
+inline constexpr int error_privilege_not_held = 1314;
+inline constexpr int error_no_system_resources = 1450;
+inline constexpr int error_working_set_quota = 1453;
+inline constexpr int error_object_already_exists = 5010;
+inline constexpr int wsa_bad_handle = 10009;
+inline constexpr int wsa_access = 10013;
+inline constexpr int wsa_fault = 10014;
+inline constexpr int wsa_invalid = 10022;
+inline constexpr int wsa_too_many_files = 10024;
+inline constexpr int wsa_would_block = 10035;
+inline constexpr int wsa_not_socket = 10038;
+inline constexpr int wsa_message_size = 10040;
+inline constexpr int wsa_no_protocol_option = 10042;
+inline constexpr int wsa_protocol_not_supported = 10043;
+inline constexpr int wsa_operation_not_supported = 10045;
+inline constexpr int wsa_family_not_supported = 10047;
+inline constexpr int wsa_address_in_use = 10048;
+inline constexpr int wsa_address_not_available = 10049;
+inline constexpr int wsa_network_unreachable = 10051;
+inline constexpr int wsa_network_reset = 10052;
+inline constexpr int wsa_connection_reset = 10054;
+inline constexpr int wsa_no_buffers = 10055;
+inline constexpr int wsa_host_unreachable = 10065;
+
+// Memory.
+inline constexpr std::uint32_t mem_commit = 0x1000;
+inline constexpr std::uint32_t mem_reserve = 0x2000;
+inline constexpr std::uint32_t mem_release = 0x8000;
+inline constexpr std::uint32_t page_no_access = 0x01;
+inline constexpr std::uint32_t page_read_write = 0x04;
+
+// Sockets.
+inline constexpr int family_v4 = 2;  // AF_INET
+inline constexpr int family_v6 = 23; // AF_INET6
+inline constexpr int level_socket = 0xffff;
+inline constexpr int level_v4 = 0;          // IPPROTO_IP
+inline constexpr int level_v6 = 41;         // IPPROTO_IPV6
+inline constexpr int level_udp = 17;        // IPPROTO_UDP
+inline constexpr int option_exclusive = -5; // SO_EXCLUSIVEADDRUSE
+inline constexpr int option_send_buffer = 0x1001;
+inline constexpr int option_receive_buffer = 0x1002;
+inline constexpr int option_v6_only = 27;
+// These have the same number for IPv4 and for IPv6.
+inline constexpr int option_packet_info = 19; // IP_PKTINFO, IPV6_PKTINFO: option and control message
+inline constexpr int option_unicast_if = 31;  // IP_UNICAST_IF, IPV6_UNICAST_IF
+inline constexpr int option_receive_tos = 40; // IP_RECVTOS, IPV6_RECVTCLASS
+inline constexpr int option_ecn = 50;         // IP_ECN, IPV6_ECN: option and control message
+inline constexpr int control_tos_v4 = 3;      // IP_TOS
+inline constexpr int control_tos_v6 = 39;     // IPV6_TCLASS
+inline constexpr int option_segment = 2;      // UDP_SEND_MSG_SIZE: option and control message
+inline constexpr int option_coalesce = 3;     // UDP_RECV_MAX_COALESCED_SIZE; as a control message UDP_COALESCED_INFO
+inline constexpr std::uint32_t message_is_cut = 0x0100;            // MSG_TRUNC
+inline constexpr std::uint32_t control_non_blocking = 0x8004667e;  // FIONBIO
+inline constexpr std::uint32_t control_reset = 0x9800000c;         // SIO_UDP_CONNRESET
+inline constexpr std::uint32_t control_net_reset = 0x9800000f;     // SIO_UDP_NETRESET
+inline constexpr std::uint32_t control_find_function = 0xc8000006; // SIO_GET_EXTENSION_FUNCTION_POINTER
+inline constexpr int event_read = 1;                               // FD_READ
+inline constexpr short poll_write = 0x10;                          // POLLWRNORM
+
+// The first members of each structure have its name in Windows.
+struct address_v4 { // SOCKADDR_IN
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    alignas(4) byte address[4];
+    byte zero[8];
+};
+struct address_v6 { // SOCKADDR_IN6
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    std::uint32_t flow;
+    byte address[16];
+    std::uint32_t scope;
+};
+union socket_address { // SOCKADDR_INET
+    std::uint16_t family;
+    address_v4 v4;
+    address_v6 v6;
+};
+struct piece { // WSABUF
+    std::uint32_t size;
+    byte* data;
+};
+struct message { // WSAMSG
+    socket_address* name;
+    std::int32_t name_bytes;
+    piece* pieces;
+    std::uint32_t piece_count;
+    piece control;
+    std::uint32_t flags;
+};
+struct control_header { // WSACMSGHDR
+    std::size_t size;   // of this header and the value
+    std::int32_t level;
+    std::int32_t type;
+};
+struct packet_info_v4 { // IN_PKTINFO
+    byte address[4];
+    std::uint32_t interface_index;
+};
+struct packet_info_v6 { // IN6_PKTINFO
+    byte address[16];
+    std::uint32_t interface_index;
+};
+struct guid { // GUID
+    std::uint32_t a;
+    std::uint16_t b, c;
+    byte d[8];
+};
+struct poll_entry { // WSAPOLLFD
+    socket_handle socket;
+    short wanted;
+    short found;
+};
+using send_function = int (*)(socket_handle, message*, std::uint32_t flags, std::uint32_t* sent, void* overlapped,
+                              void* completion) noexcept; // LPFN_WSASENDMSG
+using receive_function = int (*)(socket_handle, message*, std::uint32_t* received, void* overlapped,
+                                 void* completion) noexcept; // LPFN_WSARECVMSG
+inline constexpr guid send_function_id = {0xa441e712, 0x754f, 0x43ca, {0x84, 0xa7, 0x0d, 0xee, 0x44, 0xcf, 0x60, 0x6d}};
+inline constexpr guid receive_function_id = {
+    0xf689d7c8, 0x6f1f, 0x436b, {0x8a, 0x53, 0xe5, 0x4f, 0xe3, 0x51, 0xc3, 0x22}};
+
+// Interfaces and routes.
+struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not used
+    std::uint16_t family;
+    std::uint64_t luid;
+    std::uint32_t index;
+    byte unused[124];
+    std::uint32_t site_prefix_bits;
+    std::uint32_t metric;
+    std::uint32_t mtu;
+    byte unused_end[12];
+};
+struct prefix { // IP_ADDRESS_PREFIX
+    socket_address address;
+    byte bits;
+};
+struct route_row { // MIB_IPFORWARD_ROW2, without the members that are not used
+    std::uint64_t luid;
+    std::uint32_t index;
+    prefix destination;
+    socket_address next_hop;
+    byte unused[12];
+    std::uint32_t metric;
+    byte unused_end[16];
+};
+struct route_table { // MIB_IPFORWARD_TABLE2
+    std::uint32_t count;
+    route_row first;
+};
+
+// Where LoadLibraryExW looks: in the program's directory, and in that of Windows. Others could be written to by others.
+inline constexpr std::uint32_t load_from_safe_places = 0x200 | 0x800;
+
+// Waiting.
+inline constexpr std::uint32_t wait_object_0 = 0;
+inline constexpr std::uint32_t wait_timeout = 258;
+inline constexpr std::uint32_t wait_failed = 0xffffffff;
+inline constexpr std::uint32_t wait_forever = 0xffffffff;
+inline constexpr std::size_t max_wait_objects = 64;
+
+// Pipes and files. An operation that is `overlapped` goes on after the call.
+struct overlapped { // OVERLAPPED
+    std::uintptr_t status;
+    std::uintptr_t size;
+    std::uint64_t offset;
+    handle event;
+};
+struct security_attributes { // SECURITY_ATTRIBUTES
+    std::uint32_t size;
+    void* descriptor;
+    int inherited;
+};
+inline constexpr std::uint32_t pipe_both_ways = 3;              // PIPE_ACCESS_DUPLEX
+inline constexpr std::uint32_t pipe_is_first = 0x00080000;      // FILE_FLAG_FIRST_PIPE_INSTANCE
+inline constexpr std::uint32_t file_overlapped = 0x40000000;    // FILE_FLAG_OVERLAPPED
+inline constexpr std::uint32_t pipe_rejects_remote_clients = 8; // PIPE_REJECT_REMOTE_CLIENTS, of bytes, waiting
+inline constexpr std::uint32_t pipe_does_not_wait = 1;          // NMPWAIT_NOWAIT
+inline constexpr std::uint32_t security_text_revision = 1;      // SDDL_REVISION_1
+
+// Rights of the process.
+struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
+    std::uint32_t count;
+    std::uint32_t id[2];
+    std::uint32_t attributes;
+};
+inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
+
+// Memory of the process.
+struct job_limits { // JOBOBJECT_EXTENDED_LIMIT_INFORMATION, without the members that are not used
+    std::uint64_t unused[2];
+    std::uint32_t flags;
+    byte unused_middle[92];
+    std::size_t process_memory;
+    std::size_t unused_end[3];
+};
+inline constexpr int extended_job_limits = 9;                       // JobObjectExtendedLimitInformation
+inline constexpr std::uint32_t job_limits_process_memory = 0x100;   // JOB_OBJECT_LIMIT_PROCESS_MEMORY
+inline constexpr std::uint32_t no_error_dialogs = 0x0001 | 0x0002;  // SEM_FAILCRITICALERRORS, SEM_NOGPFAULTERRORBOX
+inline constexpr std::uint32_t crash_reports_without_heap = 0x0001; // WER_FAULT_REPORTING_FLAG_NOHEAP
+
+// The console and the event log.
+using console_handler = int (*)(std::uint32_t event) noexcept; // PHANDLER_ROUTINE
+inline constexpr std::uint32_t console_ctrl_c = 0;
+inline constexpr std::uint32_t console_ctrl_break = 1;
+inline constexpr std::uint32_t console_close = 2;
+inline constexpr std::uint32_t console_logoff = 5;
+inline constexpr std::uint32_t console_shutdown = 6;
+inline constexpr std::uint32_t std_input_handle = static_cast<std::uint32_t>(-10);
+inline constexpr std::uint32_t std_output_handle = static_cast<std::uint32_t>(-11);
+inline constexpr std::uint32_t std_error_handle = static_cast<std::uint32_t>(-12);
+inline constexpr std::uint32_t code_page_utf8 = 65001;
+inline constexpr std::uint16_t event_log_error = 1; // EVENTLOG_ERROR_TYPE
+
+// Services.
+using service_handle = void*;        // SC_HANDLE
+using service_status_handle = void*; // SERVICE_STATUS_HANDLE
+struct service_status {              // SERVICE_STATUS
+    std::uint32_t type;
+    std::uint32_t state;
+    std::uint32_t accepted;
+    std::uint32_t exit_code;
+    std::uint32_t specific_exit_code;
+    std::uint32_t check_point;
+    std::uint32_t wait_hint_ms;
+};
+using service_main = void (*)(std::uint32_t count, wide** arguments) noexcept; // LPSERVICE_MAIN_FUNCTIONW
+using service_handler = std::uint32_t (*)(std::uint32_t control, std::uint32_t event, void* data,
+                                          void* context) noexcept; // LPHANDLER_FUNCTION_EX
+struct service_entry {                                             // SERVICE_TABLE_ENTRYW
+    wide const* name;
+    service_main main;
+};
+inline constexpr std::uint32_t service_own_process = 0x10;
+inline constexpr std::uint32_t service_auto_start = 2;
+inline constexpr std::uint32_t service_error_normal = 1;
+inline constexpr std::uint32_t service_stopped = 1;
+inline constexpr std::uint32_t service_start_pending = 2;
+inline constexpr std::uint32_t service_stop_pending = 3;
+inline constexpr std::uint32_t service_running = 4;
+inline constexpr std::uint32_t service_accepts_stop = 1;
+inline constexpr std::uint32_t service_accepts_shutdown = 4;
+inline constexpr std::uint32_t service_control_stop = 1;
+inline constexpr std::uint32_t service_control_interrogate = 4;
+inline constexpr std::uint32_t service_control_shutdown = 5;
+inline constexpr std::uint32_t manager_connect = 1;        // SC_MANAGER_CONNECT
+inline constexpr std::uint32_t manager_create_service = 2; // SC_MANAGER_CREATE_SERVICE
+inline constexpr std::uint32_t service_query_status = 0x4;
+inline constexpr std::uint32_t service_start_right = 0x10;
+inline constexpr std::uint32_t service_stop_right = 0x20;
+inline constexpr std::uint32_t service_delete_right = 0x10000; // DELETE
+inline constexpr std::uint32_t service_change_config = 0x2;
+inline constexpr std::uint32_t service_description = 1; // SERVICE_CONFIG_DESCRIPTION
+
+// Changes of the network.
+using interface_callback = void (*)(void* context, interface_row* row, int kind) noexcept; // MIB_DELETE_INSTANCE: 2
+using row_callback = void (*)(void* context, void* row, int kind) noexcept;
+inline constexpr int row_is_deleted = 2; // MibDeleteInstance
+
+inline constexpr std::uint32_t preferred_random_source = 2;    // BCRYPT_USE_SYSTEM_PREFERRED_RNG
+inline constexpr std::uint16_t all_processor_groups = 0xffff;  // ALL_PROCESSOR_GROUPS
+inline constexpr std::uint32_t message_from_system = 0x1200;   // FORMAT_MESSAGE_FROM_SYSTEM, ..._IGNORE_INSERTS
+inline constexpr std::uint32_t stack_is_reservation = 0x10000; // STACK_SIZE_PARAM_IS_A_RESERVATION
+
+// clang-format off
+handle create_event(void* security, int manual_reset, int set, wide const* name) noexcept __asm__("CreateEventW");
+int set_event(handle event) noexcept __asm__("SetEvent");
+int reset_event(handle event) noexcept __asm__("ResetEvent");
+int close_handle(handle object) noexcept __asm__("CloseHandle");
+std::uint32_t wait_for_one(handle object, std::uint32_t milliseconds) noexcept __asm__("WaitForSingleObject");
+std::uint32_t wait_for_many(std::uint32_t count, handle const* objects, int all, std::uint32_t milliseconds) noexcept
+    __asm__("WaitForMultipleObjects");
+std::uint32_t last_error() noexcept __asm__("GetLastError");
+handle loaded_module(wide const* name) noexcept __asm__("GetModuleHandleW");
+function find_function(handle module, char const* name) noexcept __asm__("GetProcAddress");
+std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
+                             char* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageA");
+std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
+std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
+    __asm__("BCryptGenRandom");
+void* allocate_pages(void* at, std::size_t size, std::uint32_t kind, std::uint32_t protection) noexcept
+    __asm__("VirtualAlloc");
+int free_pages(void* at, std::size_t size, std::uint32_t kind) noexcept __asm__("VirtualFree");
+int lock_pages(void* at, std::size_t size) noexcept __asm__("VirtualLock");
+handle current_process() noexcept __asm__("GetCurrentProcess");
+int get_working_set(handle process, std::size_t* least, std::size_t* most) noexcept
+    __asm__("GetProcessWorkingSetSize");
+int set_working_set(handle process, std::size_t least, std::size_t most) noexcept __asm__("SetProcessWorkingSetSize");
+void lock_exclusive(void** lock) noexcept __asm__("AcquireSRWLockExclusive");
+void unlock_exclusive(void** lock) noexcept __asm__("ReleaseSRWLockExclusive");
+int wait_on_address(void volatile const* at, void const* old, std::size_t size, std::uint32_t milliseconds) noexcept
+    __asm__("WaitOnAddress");
+void wake_all(void const* at) noexcept __asm__("WakeByAddressAll");
+handle create_thread(void* security, std::size_t stack_bytes, thread_start start, void* context, std::uint32_t flags,
+                     std::uint32_t* id) noexcept __asm__("CreateThread");
+int switch_to_thread() noexcept __asm__("SwitchToThread");
+std::uint32_t processor_count(std::uint16_t group) noexcept __asm__("GetActiveProcessorCount");
+int start_sockets(std::uint16_t version, void* data) noexcept __asm__("WSAStartup");
+int stop_sockets() noexcept __asm__("WSACleanup");
+int last_socket_error() noexcept __asm__("WSAGetLastError");
+socket_handle open_socket(int family, int type, int protocol, void* information, std::uint32_t group,
+                          std::uint32_t flags) noexcept __asm__("WSASocketW");
+int close_socket(socket_handle socket) noexcept __asm__("closesocket");
+int bind_socket(socket_handle socket, socket_address const* where, int size) noexcept __asm__("bind");
+int socket_name(socket_handle socket, socket_address* where, int* size) noexcept __asm__("getsockname");
+int set_socket_option(socket_handle socket, int level, int name, void const* value, int size) noexcept
+    __asm__("setsockopt");
+int get_socket_option(socket_handle socket, int level, int name, void* value, int* size) noexcept
+    __asm__("getsockopt");
+int control_socket(socket_handle socket, std::uint32_t code, void const* in, std::uint32_t in_bytes, void* out,
+                   std::uint32_t out_bytes, std::uint32_t* returned, void* overlapped, void* completion) noexcept
+    __asm__("WSAIoctl");
+int select_events(socket_handle socket, handle event, std::int32_t which) noexcept __asm__("WSAEventSelect");
+int poll_sockets(poll_entry* entries, std::uint32_t count, int milliseconds) noexcept __asm__("WSAPoll");
+handle load_library(wide const* name, handle reserved, std::uint32_t flags) noexcept __asm__("LoadLibraryExW");
+int free_library(handle library) noexcept __asm__("FreeLibrary");
+std::uint32_t get_interface(interface_row* row) noexcept __asm__("GetIpInterfaceEntry");
+std::uint32_t set_interface(interface_row* row) noexcept __asm__("SetIpInterfaceEntry");
+std::uint32_t get_routes(std::uint16_t family, route_table** table) noexcept __asm__("GetIpForwardTable2");
+void free_table(void* table) noexcept __asm__("FreeMibTable");
+std::uint32_t watch_interfaces(std::uint16_t family, interface_callback told, void* context, byte initial,
+                               handle* watch) noexcept __asm__("NotifyIpInterfaceChange");
+std::uint32_t watch_routes(std::uint16_t family, row_callback told, void* context, byte initial, handle* watch) noexcept
+    __asm__("NotifyRouteChange2");
+std::uint32_t watch_addresses(std::uint16_t family, row_callback told, void* context, byte initial,
+                              handle* watch) noexcept __asm__("NotifyUnicastIpAddressChange");
+std::uint32_t stop_watch(handle watch) noexcept __asm__("CancelMibChangeNotify2");
+std::uint32_t interface_of_alias(wide const* alias, std::uint64_t* luid) noexcept
+    __asm__("ConvertInterfaceAliasToLuid");
+std::uint32_t index_of_interface(std::uint64_t const* luid, std::uint32_t* index) noexcept
+    __asm__("ConvertInterfaceLuidToIndex");
+handle create_timer(void* security, int manual_reset, wide const* name) noexcept __asm__("CreateWaitableTimerW");
+int set_timer(handle timer, std::int64_t const* due, std::int32_t period_ms, void* completion, void* context,
+              int resumes) noexcept __asm__("SetWaitableTimer");
+handle create_pipe(wide const* name, std::uint32_t open_mode, std::uint32_t pipe_mode, std::uint32_t max_instances,
+                   std::uint32_t out_bytes, std::uint32_t in_bytes, std::uint32_t timeout_ms,
+                   security_attributes const* security) noexcept __asm__("CreateNamedPipeW");
+int connect_pipe(handle pipe, overlapped* operation) noexcept __asm__("ConnectNamedPipe");
+int disconnect_pipe(handle pipe) noexcept __asm__("DisconnectNamedPipe");
+int wait_for_pipe(wide const* name, std::uint32_t timeout_ms) noexcept __asm__("WaitNamedPipeW");
+int read_file(handle file, void* to, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("ReadFile");
+int write_file(handle file, void const* from, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("WriteFile");
+int overlapped_result(handle file, overlapped* operation, std::uint32_t* done, int wait) noexcept
+    __asm__("GetOverlappedResult");
+int cancel_operation(handle file, overlapped* operation) noexcept __asm__("CancelIoEx");
+int security_descriptor_of(wide const* text, std::uint32_t revision, void** descriptor, std::uint32_t* size) noexcept
+    __asm__("ConvertStringSecurityDescriptorToSecurityDescriptorW");
+void* free_local(void* memory) noexcept __asm__("LocalFree");
+int open_token(handle process, std::uint32_t access, handle* token) noexcept __asm__("OpenProcessToken");
+int find_privilege(wide const* system, wide const* name, std::uint32_t* id) noexcept __asm__("LookupPrivilegeValueW");
+int adjust_privileges(handle token, int disable_all, privilege const* wanted, std::uint32_t size, void* before,
+                      std::uint32_t* needed) noexcept __asm__("AdjustTokenPrivileges");
+handle create_job(void* security, wide const* name) noexcept __asm__("CreateJobObjectW");
+int limit_job(handle job, int kind, void const* limits, std::uint32_t size) noexcept
+    __asm__("SetInformationJobObject");
+int join_job(handle job, handle process) noexcept __asm__("AssignProcessToJobObject");
+std::uint32_t set_error_mode(std::uint32_t mode) noexcept __asm__("SetErrorMode");
+handle standard_handle(std::uint32_t which) noexcept __asm__("GetStdHandle");
+int console_mode(handle console, std::uint32_t* mode) noexcept __asm__("GetConsoleMode");
+int write_console(handle console, wide const* text, std::uint32_t size, std::uint32_t* done, void* reserved) noexcept
+    __asm__("WriteConsoleW");
+std::uint32_t console_code_page() noexcept __asm__("GetConsoleCP");
+int handle_console_events(console_handler handler, int add) noexcept __asm__("SetConsoleCtrlHandler");
+int to_wide(std::uint32_t code_page, std::uint32_t flags, char const* from, int size, wide* to, int room) noexcept
+    __asm__("MultiByteToWideChar");
+int from_wide(std::uint32_t code_page, std::uint32_t flags, wide const* from, int size, char* to, int room,
+              char const* unknown, int* used_unknown) noexcept __asm__("WideCharToMultiByte");
+handle open_event_log(wide const* server, wide const* source) noexcept __asm__("RegisterEventSourceW");
+int close_event_log(handle log) noexcept __asm__("DeregisterEventSource");
+int report_event(handle log, std::uint16_t type, std::uint16_t category, std::uint32_t id, void* user,
+                 std::uint16_t text_count, std::uint32_t data_bytes, wide const** texts, void* data) noexcept
+    __asm__("ReportEventW");
+std::uint32_t module_path(handle module, wide* path, std::uint32_t room) noexcept __asm__("GetModuleFileNameW");
+void sleep(std::uint32_t milliseconds) noexcept __asm__("Sleep");
+int dispatch_service(service_entry const* services) noexcept __asm__("StartServiceCtrlDispatcherW");
+service_status_handle register_service(wide const* name, service_handler handler, void* context) noexcept
+    __asm__("RegisterServiceCtrlHandlerExW");
+int set_service_status(service_status_handle service, service_status* status) noexcept __asm__("SetServiceStatus");
+service_handle open_manager(wide const* machine, wide const* database, std::uint32_t access) noexcept
+    __asm__("OpenSCManagerW");
+service_handle create_service(service_handle manager, wide const* name, wide const* shown, std::uint32_t access,
+                              std::uint32_t type, std::uint32_t start, std::uint32_t error_control, wide const* command,
+                              wide const* group, std::uint32_t* tag, wide const* needs, wide const* account,
+                              wide const* password) noexcept __asm__("CreateServiceW");
+service_handle open_service(service_handle manager, wide const* name, std::uint32_t access) noexcept
+    __asm__("OpenServiceW");
+int close_service(service_handle object) noexcept __asm__("CloseServiceHandle");
+int delete_service(service_handle service) noexcept __asm__("DeleteService");
+int start_service(service_handle service, std::uint32_t count, wide const** arguments) noexcept
+    __asm__("StartServiceW");
+int control_service(service_handle service, std::uint32_t control, service_status* status) noexcept
+    __asm__("ControlService");
+int query_service(service_handle service, service_status* status) noexcept __asm__("QueryServiceStatus");
+int configure_service(service_handle service, std::uint32_t what, void const* value) noexcept
+    __asm__("ChangeServiceConfig2W");
+// clang-format on
+
+/// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
+template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
+    handle const found = loaded_module(module);
+    return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
+}
+
+}}}}} // namespace wg::WG_ABI::os::windows::api_detail
+
+#endif
+
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The status for an error number of GetLastError or WSAGetLastError; `io_error` for those that have none of their own.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case api_detail::error_access_denied:
+    case api_detail::error_privilege_not_held:
+    case api_detail::wsa_access: return status::no_permission;
+    case api_detail::error_already_exists:
+    case api_detail::error_object_already_exists:
+    case api_detail::wsa_address_in_use: return status::address_in_use;
+    case api_detail::error_not_supported:
+    case api_detail::error_call_not_implemented:
+    case api_detail::error_procedure_not_found:
+    case api_detail::wsa_no_protocol_option:
+    case api_detail::wsa_protocol_not_supported:
+    case api_detail::wsa_operation_not_supported:
+    case api_detail::wsa_family_not_supported: return status::not_supported;
+    case api_detail::error_not_enough_memory:
+    case api_detail::error_out_of_memory:
+    case api_detail::error_no_system_resources:
+    case api_detail::wsa_too_many_files:
+    case api_detail::wsa_no_buffers: return status::no_memory;
+    case api_detail::wsa_would_block: return status::would_block;
+    case api_detail::error_invalid_parameter:
+    case api_detail::wsa_invalid: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// The call of `basic_system_text`.
+struct message_calls {
+    /// FormatMessageA for an error number. Returns: the bytes of the text; 0: there is none.
+    static std::uint32_t message(int error, char* text, std::uint32_t size) noexcept {
+        return api_detail::format_message(api_detail::message_from_system, nullptr, static_cast<std::uint32_t>(error),
+                                          0, text, size, nullptr);
+    }
+};
+
+/// The text of Windows for an error number, in the language of the user, without the full stop and the line break at
+/// its end. At most 255 bytes. A test replaces `Calls`.
+template <class Calls = message_calls> class basic_system_text {
+public:
+    /// Looks up the text of `error`.
+    explicit basic_system_text(int error) noexcept {
+        std::uint32_t const size = Calls::message(error, text_, sizeof text_);
+        size_ = size < sizeof text_ ? size : 0;
+        while (size_ != 0 && is_end(text_[size_ - 1])) --size_;
+    }
+    /// The text; "unknown error" if Windows has none.
+    std::string_view view() const noexcept {
+        return size_ != 0 ? std::string_view{text_, size_} : std::string_view{"unknown error"};
+    }
+
+private:
+    static bool is_end(char c) noexcept { return c == '\r' || c == '\n' || c == ' ' || c == '.'; }
+
+    char text_[256];
+    std::size_t size_;
+};
+
+/// The text of Windows for an error number.
+using system_text = basic_system_text<>;
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// An owned handle of Windows. Folder: os/windows. Any thread; a handle has one owner.
+#ifndef WG_OS_WINDOWS_HANDLE_HPP
+#define WG_OS_WINDOWS_HANDLE_HPP
+
+
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The call of `basic_handle`.
+struct handle_calls {
+    /// CloseHandle
+    static void close(void* handle) noexcept { api_detail::close_handle(handle); }
+};
+
+/// Owns a handle, and closes it in the end. Null and INVALID_HANDLE_VALUE (-1) are no handles. A test replaces `Calls`.
+template <class Calls = handle_calls> class basic_handle {
+public:
+    /// Owns none.
+    constexpr basic_handle() noexcept = default;
+    /// Owns `handle`.
+    explicit basic_handle(void* handle) noexcept : handle_(is_handle(handle) ? handle : nullptr) {}
+    /// Takes over the handle of `other`.
+    constexpr basic_handle(basic_handle&& other) noexcept : handle_(other.release()) {}
+    /// Closes its handle and takes over that of `other`.
+    basic_handle& operator=(basic_handle&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    basic_handle(basic_handle const&) = delete;
+    basic_handle& operator=(basic_handle const&) = delete;
+    ~basic_handle() { reset(); }
+
+    /// Whether it owns a handle.
+    constexpr explicit operator bool() const noexcept { return handle_ != nullptr; }
+    /// The handle, or null.
+    constexpr void* get() const noexcept { return handle_; }
+    /// Gives up the handle without closing it. Returns: the handle, or null.
+    constexpr void* release() noexcept { return std::exchange(handle_, nullptr); }
+    /// Closes its handle and owns `handle` from now on.
+    void reset(void* handle = nullptr) noexcept {
+        if (handle_ != nullptr) Calls::close(handle_);
+        handle_ = is_handle(handle) ? handle : nullptr;
+    }
+
+private:
+    static bool is_handle(void* handle) noexcept { return reinterpret_cast<std::uintptr_t>(handle) + 1 > 1; }
+
+    void* handle_ = nullptr;
+};
+
+/// Owns a handle of Windows.
+using unique_handle = basic_handle<>;
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The calls of `basic_uapi_listener` and `basic_name_lock`. Those that return an int return 0 or the error number.
+struct pipe_calls : handle_calls {
+    using operation = api_detail::overlapped; ///< an operation of a pipe that goes on after its call
+
+    /// CreateEventW: an event that a wait resets. Returns: null if there is no memory left.
+    static void* create_event() noexcept { return api_detail::create_event(nullptr, 0, 0, nullptr); }
+    /// SetEvent
+    static void set_event(void* event) noexcept { api_detail::set_event(event); }
+    /// GetLastError
+    static int error() noexcept { return static_cast<int>(api_detail::last_error()); }
+    /// The text of Windows for an error number.
+    static system_text text_of(int error) noexcept { return system_text(error); }
+
+    /// The security descriptor that `text` describes (SDDL). Returns: null with `error`.
+    static void* descriptor_of(char16_t const* text) noexcept {
+        void* made = nullptr;
+        return api_detail::security_descriptor_of(text, api_detail::security_text_revision, &made, nullptr) != 0
+                   ? made
+                   : nullptr;
+    }
+    /// LocalFree
+    static void free_descriptor(void* descriptor) noexcept { api_detail::free_local(descriptor); }
+
+    /// Allows this process to give its objects another owner, which administrators may (SeRestorePrivilege). Without
+    /// this right, only LocalSystem can create a pipe that LocalSystem owns.
+    static void allow_other_owners() noexcept {
+        void* opened = nullptr;
+        if (api_detail::open_token(api_detail::current_process(), api_detail::token_adjust_privileges, &opened) == 0)
+            return;
+        unique_handle const token(opened);
+        api_detail::privilege wanted{1, {}, api_detail::privilege_enabled};
+        if (api_detail::find_privilege(nullptr, u"SeRestorePrivilege", wanted.id) != 0)
+            (void)api_detail::adjust_privileges(token.get(), 0, &wanted, 0, nullptr, nullptr);
+    }
+
+    /// CreateNamedPipeW: an instance for bytes both ways, without remote clients. `first`: fail if the pipe exists.
+    /// Returns: null or INVALID_HANDLE_VALUE with `error`.
+    static void* create_pipe(char16_t const* path, bool first, std::uint32_t max_instances, void* descriptor) noexcept {
+        api_detail::security_attributes security{sizeof security, descriptor, 0};
+        std::uint32_t const mode =
+            api_detail::pipe_both_ways | api_detail::file_overlapped | (first ? api_detail::pipe_is_first : 0);
+        return api_detail::create_pipe(path, mode, api_detail::pipe_rejects_remote_clients, max_instances, buffer_bytes,
+                                       buffer_bytes, 0, &security);
+    }
+    /// Whether a pipe exists: WaitNamedPipeW without waiting.
+    static bool pipe_exists(char16_t const* path) noexcept {
+        if (api_detail::wait_for_pipe(path, api_detail::pipe_does_not_wait) != 0) return true;
+        int const why = error();
+        return why != api_detail::error_file_not_found && why != api_detail::error_path_not_found;
+    }
+
+    /// ConnectNamedPipe. Returns: ERROR_IO_PENDING mostly; ERROR_PIPE_CONNECTED; ERROR_NO_DATA and others.
+    static int connect(void* pipe, operation& of) noexcept {
+        return api_detail::connect_pipe(pipe, &of) != 0 ? 0 : error();
+    }
+    /// DisconnectNamedPipe
+    static void disconnect(void* pipe) noexcept { api_detail::disconnect_pipe(pipe); }
+    /// ReadFile. Returns: 0 or ERROR_IO_PENDING if it has begun.
+    static int read(void* pipe, byte* to, std::uint32_t size, operation& of) noexcept {
+        return api_detail::read_file(pipe, to, size, nullptr, &of) != 0 ? 0 : error();
+    }
+    /// WriteFile. Returns: 0 or ERROR_IO_PENDING if it has begun.
+    static int write(void* pipe, byte const* from, std::uint32_t size, operation& of) noexcept {
+        return api_detail::write_file(pipe, from, size, nullptr, &of) != 0 ? 0 : error();
+    }
+    /// GetOverlappedResult without waiting. Returns: ERROR_IO_INCOMPLETE while the operation goes on.
+    static int result(void* pipe, operation& of, std::uint32_t& size) noexcept {
+        return api_detail::overlapped_result(pipe, &of, &size, 0) != 0 ? 0 : error();
+    }
+    /// CancelIoEx, and waits for the end of the operation. Windows ends a cancelled operation of a pipe at once.
+    static void cancel(void* pipe, operation& of) noexcept {
+        (void)api_detail::cancel_operation(pipe, &of);
+        std::uint32_t size = 0;
+        while (result(pipe, of, size) == api_detail::error_io_incomplete) api_detail::switch_to_thread();
+    }
+
+private:
+    static constexpr std::uint32_t buffer_bytes = 4096;
+};
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+
+#include <algorithm>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// Serves `MaxConnections` connections at most. A session and a reply are those of `uapi_conversation`. Nothing blocks:
+/// while a client does not read its reply, no further request of that client is read. A test replaces `Calls`.
+template <class Session, class Reply, std::size_t MaxConnections = 16, class Calls = pipe_calls>
+class basic_uapi_listener {
+public:
+    /// The path before the interface's name. Windows lets only administrators create pipes below it.
+    static constexpr char const* default_directory = R"(\\.\pipe\ProtectedPrefix\Administrators\WireGuard)";
+    /// LocalSystem owns the pipe, which wg.exe requires. LocalSystem and administrators may use it, and no process with
+    /// a lower integrity than an administrator's.
+    static constexpr char16_t const* security = u"O:SYD:P(A;;GA;;;SY)(A;;GA;;;BA)S:(ML;;NWNRNX;;;HI)";
+
+    /// Does not listen yet.
+    basic_uapi_listener() noexcept : event_(Calls::create_event()) {}
+    basic_uapi_listener(basic_uapi_listener const&) = delete;
+    basic_uapi_listener& operator=(basic_uapi_listener const&) = delete;
+    /// Closes all connections. Windows removes the pipe with its last instance.
+    ~basic_uapi_listener() {
+        for (instance& i : instances_) close(i);
+        if (descriptor_ != nullptr) Calls::free_descriptor(descriptor_);
+    }
+
+    /// Listens at `directory`\\`name`, to which only administrators can connect; null: the default.
+    /// Returns: `address_in_use` if another process has a pipe of this name; `invalid` if `name` cannot name an
+    /// adapter; `no_permission` without the rights of an administrator; `no_memory` and others. `why` then says how to
+    /// mend it.
+    status open(std::string_view name, error_text& why, char const* directory = default_directory) noexcept {
+        if (!is_adapter_name(name)) {
+            why.set("`", name.substr(0, 40), "` cannot name a pipe: it takes 1 to 32 letters, digits and _=+.-");
+            return status::invalid;
+        }
+        path_.set(directory != nullptr ? directory : default_directory, "\\", name);
+        std::copy(path_.view().begin(), path_.view().end(), wide_path_);
+        wide_path_[path_.view().size()] = u'\0';
+        if (!event_) return failed(api_detail::error_not_enough_memory, why);
+        if (Calls::pipe_exists(wide_path_)) return failed(api_detail::error_pipe_busy, why);
+        Calls::allow_other_owners();
+        descriptor_ = Calls::descriptor_of(security);
+        if (descriptor_ == nullptr) return failed(Calls::error(), why);
+        for (instance& i : instances_) {
+            i.pipe.reset(create(&i == instances_));
+            if (i.pipe) continue;
+            int const error = Calls::error();
+            for (instance& made : instances_) close(made);
+            return failed(error, why);
+        }
+        for (instance& i : instances_) listen(i);
+        Calls::set_event(event_.get()); // each start of an operation has reset it
+        return status::ok;
+    }
+
+    /// Windows has no pipes that another program could hand over. Returns: `not_supported`.
+    status adopt(int /*number*/, std::string_view /*name*/, error_text& why,
+                 char const* /*directory*/ = default_directory) noexcept {
+        why.set("Windows cannot hand over a configuration socket: leave WG_UAPI_FD away");
+        return status::not_supported;
+    }
+
+    /// An event that is set when `serve` has something to do. A wait resets it. It stays the same for the object's
+    /// life. Null: no memory was left.
+    void* event() const noexcept { return event_.get(); }
+    /// The pipe's path.
+    char const* path() const noexcept { return path_.c_str(); }
+    /// The number of open connections.
+    std::size_t connections() const noexcept {
+        std::size_t count = 0;
+        for (instance const& i : instances_) count += i.talk.is_open();
+        return count;
+    }
+
+    /// Accepts connections, reads requests and sends replies, as far as possible without waiting. Input goes to
+    /// `feed(Session&, bytes_view, Reply&) -> status`, one line or a part of a line at a time. If `feed` returns
+    /// another status than ok, the connection is closed when its reply is sent. Returns: ok. No other process can
+    /// remove a pipe, so it never is a request to end the daemon.
+    template <class Feed> status serve(Feed&& feed) noexcept {
+        for (instance& i : instances_) {
+            i.left = most_operations;
+            if (!i.pipe && descriptor_ != nullptr) renew(i);
+        }
+        // The start of an operation resets the event, also if the event told of another instance. So all instances are
+        // looked at until none has started an operation.
+        bool started = true, has_more = false;
+        for (int round = 0; started && round < most_rounds; ++round) {
+            started = has_more = false;
+            for (instance& i : instances_) started = serve_instance(i, feed, has_more) || started;
+            started = keep_listening() || started;
+        }
+        if (started || has_more) Calls::set_event(event_.get());
+        return status::ok;
+    }
+
+private:
+    enum class doing : byte { nothing, connects, reads, writes };
+    static constexpr int most_operations = 16; ///< that one `serve` starts for a connection
+    static constexpr int most_rounds = 64;     ///< of one `serve` over all instances
+    static constexpr std::size_t most_written = 65536;
+    static constexpr std::size_t max_path_chars = 256;
+
+    struct instance {
+        basic_handle<Calls> pipe{};
+        typename Calls::operation operation{};
+        doing what = doing::nothing;
+        int left = 0;                  ///< operations that this `serve` may start
+        std::uint64_t last_active = 0; ///< `time_` when it was served last
+        uapi_conversation<Session, Reply> talk{};
+    };
+
+    status failed(int error, error_text& why) noexcept {
+        if (error == api_detail::error_pipe_busy ||
+            (error == api_detail::error_access_denied && Calls::pipe_exists(wide_path_))) {
+            why.set("the pipe ", path_.view(), " is in use: another process serves this interface; end that process");
+            return status::address_in_use;
+        }
+        status const found = error == api_detail::error_invalid_owner ? status::no_permission : status_of(error);
+        why.set("cannot create the pipe ", path_.view(), ": ", Calls::text_of(error).view(),
+                found == status::no_permission ? " (run as an administrator)" : "");
+        return found == status::ok ? status::io_error : found;
+    }
+
+    void* create(bool first) noexcept {
+        // One more than there are places, because a place gets its new instance before its old one is closed.
+        constexpr std::uint32_t max_instances = MaxConnections + 2;
+        return Calls::create_pipe(wide_path_, first, max_instances, descriptor_);
+    }
+
+    void close(instance& i) noexcept {
+        if (i.what != doing::nothing) Calls::cancel(i.pipe.get(), i.operation);
+        i.what = doing::nothing;
+        i.talk.end();
+        i.pipe.reset();
+    }
+
+    /// Ends a connection, and listens for the next client. The old instance is closed and not disconnected, because a
+    /// client can still read the rest of its reply from a closed one.
+    void renew(instance& i) noexcept {
+        if (i.what != doing::nothing) Calls::cancel(i.pipe.get(), i.operation);
+        i.what = doing::nothing;
+        i.talk.end();
+        basic_handle<Calls> fresh(create(false));
+        if (fresh) i.pipe = std::move(fresh);
+        else if (i.pipe) Calls::disconnect(i.pipe.get()); // no memory is left: the same instance serves the next client
+        if (i.pipe) listen(i);
+    }
+
+    void listen(instance& i) noexcept {
+        i.operation = {};
+        i.operation.event = event_.get();
+        int const error = Calls::connect(i.pipe.get(), i.operation);
+        if (error == 0 || error == api_detail::error_io_pending) i.what = doing::connects;
+        else if (error == api_detail::error_pipe_connected) accept(i);
+        // A client that has left already: the next round renews the instance. Other errors: the next `serve` does.
+        else if (error != api_detail::error_no_data) i.pipe.reset();
+    }
+
+    void accept(instance& i) noexcept {
+        i.talk.begin();
+        i.last_active = ++time_;
+    }
+
+    /// Goes on with one instance until an operation has to be waited for. Sets `has_more` if the instance has started
+    /// as many operations as it may. Returns: whether it has started one.
+    template <class Feed> bool serve_instance(instance& i, Feed& feed, bool& has_more) noexcept {
+        bool started = false;
+        while (i.pipe) {
+            if (i.what != doing::nothing && !finish(i)) return started;
+            if (i.left == 0) return has_more = true, started;
+            if (i.talk.is_open() && i.talk.unsent().empty() && !i.talk.ending() && i.talk.has_input()) {
+                i.talk.feed_line(feed);
+                continue;
+            }
+            --i.left;
+            started = true;
+            if (!i.talk.is_open() || !begin(i)) renew(i);
+        }
+        return started;
+    }
+
+    /// Takes the result of the operation. A failed one ends the conversation. Returns: false if the operation goes on.
+    bool finish(instance& i) noexcept {
+        std::uint32_t size = 0;
+        int const error = Calls::result(i.pipe.get(), i.operation, size);
+        if (error == api_detail::error_io_incomplete) return false;
+        doing const what = std::exchange(i.what, doing::nothing);
+        if (error != 0) i.talk.end();
+        else if (what == doing::connects) accept(i);
+        else if (what == doing::reads) i.talk.received(size);
+        else i.talk.sent(size);
+        i.last_active = ++time_;
+        return true;
+    }
+
+    /// Sends the rest of the reply if there is one, else reads. Returns: false if the connection has ended.
+    bool begin(instance& i) noexcept {
+        i.operation = {};
+        i.operation.event = event_.get();
+        bytes_view const unsent = i.talk.unsent();
+        if (unsent.empty() && i.talk.ending()) return false;
+        auto const size = static_cast<std::uint32_t>((std::min)(unsent.size(), most_written));
+        auto const room = i.talk.input();
+        int const error = size != 0 ? Calls::write(i.pipe.get(), unsent.data(), size, i.operation)
+                                    : Calls::read(i.pipe.get(), room.data(), room.size(), i.operation);
+        if (error != 0 && error != api_detail::error_io_pending) return false;
+        i.what = size != 0 ? doing::writes : doing::reads;
+        return true;
+    }
+
+    /// If each instance has a client, ends the connection that has been inactive longest, so that the next client finds
+    /// an instance. Returns: whether it did.
+    bool keep_listening() noexcept {
+        instance* oldest = nullptr;
+        for (instance& i : instances_) {
+            if (!i.pipe || !i.talk.is_open()) return false;
+            if (oldest == nullptr || i.last_active < oldest->last_active) oldest = &i;
+        }
+        renew(*oldest);
+        return true;
+    }
+
+    basic_handle<Calls> event_;
+    void* descriptor_ = nullptr; ///< the pipe's security
+    error_text path_{};
+    char16_t wide_path_[max_path_chars] = {};
+    std::uint64_t time_ = 0;                 ///< counts what the instances did
+    instance instances_[MaxConnections + 1]; ///< one of them listens
+};
+
+/// The configuration pipe of a Windows host.
+template <class Session, class Reply, std::size_t MaxConnections = 16>
+using uapi_listener = basic_uapi_listener<Session, Reply, MaxConnections>;
 
 }}}} // namespace wg::WG_ABI::os::windows
 
@@ -33730,13 +35808,28 @@ inline constexpr int error_end_of_file = 38; // ERROR_HANDLE_EOF
 inline constexpr int error_not_supported = 50;
 inline constexpr int error_invalid_parameter = 87;
 inline constexpr int error_buffer_overflow = 111;
+inline constexpr int error_broken_pipe = 109;
 inline constexpr int error_call_not_implemented = 120;
 inline constexpr int error_module_not_found = 126;
 inline constexpr int error_procedure_not_found = 127;
 inline constexpr int error_already_exists = 183;
 inline constexpr int error_bad_image = 193; // ERROR_BAD_EXE_FORMAT
+inline constexpr int error_pipe_busy = 231;
+inline constexpr int error_no_data = 232; // a client of a pipe has connected and left
 inline constexpr int error_no_more_items = 259;
+inline constexpr int error_pipe_connected = 535;
+inline constexpr int error_io_incomplete = 996;
+inline constexpr int error_io_pending = 997;
+inline constexpr int error_service_running = 1056; // ERROR_SERVICE_ALREADY_RUNNING
+inline constexpr int error_service_disabled = 1058;
+inline constexpr int error_no_service = 1060; // ERROR_SERVICE_DOES_NOT_EXIST
+inline constexpr int error_service_not_active = 1062;
+inline constexpr int error_no_controller = 1063; // ERROR_FAILED_SERVICE_CONTROLLER_CONNECT
+inline constexpr int error_service_specific = 1066;
+inline constexpr int error_service_is_removed = 1072; // ERROR_SERVICE_MARKED_FOR_DELETE
+inline constexpr int error_service_exists = 1073;
 inline constexpr int error_not_found = 1168;
+inline constexpr int error_invalid_owner = 1307;
 inline constexpr int error_privilege_not_held = 1314;
 inline constexpr int error_no_system_resources = 1450;
 inline constexpr int error_working_set_quota = 1453;
@@ -33897,6 +35990,105 @@ inline constexpr std::uint32_t wait_failed = 0xffffffff;
 inline constexpr std::uint32_t wait_forever = 0xffffffff;
 inline constexpr std::size_t max_wait_objects = 64;
 
+// Pipes and files. An operation that is `overlapped` goes on after the call.
+struct overlapped { // OVERLAPPED
+    std::uintptr_t status;
+    std::uintptr_t size;
+    std::uint64_t offset;
+    handle event;
+};
+struct security_attributes { // SECURITY_ATTRIBUTES
+    std::uint32_t size;
+    void* descriptor;
+    int inherited;
+};
+inline constexpr std::uint32_t pipe_both_ways = 3;              // PIPE_ACCESS_DUPLEX
+inline constexpr std::uint32_t pipe_is_first = 0x00080000;      // FILE_FLAG_FIRST_PIPE_INSTANCE
+inline constexpr std::uint32_t file_overlapped = 0x40000000;    // FILE_FLAG_OVERLAPPED
+inline constexpr std::uint32_t pipe_rejects_remote_clients = 8; // PIPE_REJECT_REMOTE_CLIENTS, of bytes, waiting
+inline constexpr std::uint32_t pipe_does_not_wait = 1;          // NMPWAIT_NOWAIT
+inline constexpr std::uint32_t security_text_revision = 1;      // SDDL_REVISION_1
+
+// Rights of the process.
+struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
+    std::uint32_t count;
+    std::uint32_t id[2];
+    std::uint32_t attributes;
+};
+inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
+
+// Memory of the process.
+struct job_limits { // JOBOBJECT_EXTENDED_LIMIT_INFORMATION, without the members that are not used
+    std::uint64_t unused[2];
+    std::uint32_t flags;
+    byte unused_middle[92];
+    std::size_t process_memory;
+    std::size_t unused_end[3];
+};
+inline constexpr int extended_job_limits = 9;                       // JobObjectExtendedLimitInformation
+inline constexpr std::uint32_t job_limits_process_memory = 0x100;   // JOB_OBJECT_LIMIT_PROCESS_MEMORY
+inline constexpr std::uint32_t no_error_dialogs = 0x0001 | 0x0002;  // SEM_FAILCRITICALERRORS, SEM_NOGPFAULTERRORBOX
+inline constexpr std::uint32_t crash_reports_without_heap = 0x0001; // WER_FAULT_REPORTING_FLAG_NOHEAP
+
+// The console and the event log.
+using console_handler = int (*)(std::uint32_t event) noexcept; // PHANDLER_ROUTINE
+inline constexpr std::uint32_t console_ctrl_c = 0;
+inline constexpr std::uint32_t console_ctrl_break = 1;
+inline constexpr std::uint32_t console_close = 2;
+inline constexpr std::uint32_t console_logoff = 5;
+inline constexpr std::uint32_t console_shutdown = 6;
+inline constexpr std::uint32_t std_input_handle = static_cast<std::uint32_t>(-10);
+inline constexpr std::uint32_t std_output_handle = static_cast<std::uint32_t>(-11);
+inline constexpr std::uint32_t std_error_handle = static_cast<std::uint32_t>(-12);
+inline constexpr std::uint32_t code_page_utf8 = 65001;
+inline constexpr std::uint16_t event_log_error = 1; // EVENTLOG_ERROR_TYPE
+
+// Services.
+using service_handle = void*;        // SC_HANDLE
+using service_status_handle = void*; // SERVICE_STATUS_HANDLE
+struct service_status {              // SERVICE_STATUS
+    std::uint32_t type;
+    std::uint32_t state;
+    std::uint32_t accepted;
+    std::uint32_t exit_code;
+    std::uint32_t specific_exit_code;
+    std::uint32_t check_point;
+    std::uint32_t wait_hint_ms;
+};
+using service_main = void (*)(std::uint32_t count, wide** arguments) noexcept; // LPSERVICE_MAIN_FUNCTIONW
+using service_handler = std::uint32_t (*)(std::uint32_t control, std::uint32_t event, void* data,
+                                          void* context) noexcept; // LPHANDLER_FUNCTION_EX
+struct service_entry {                                             // SERVICE_TABLE_ENTRYW
+    wide const* name;
+    service_main main;
+};
+inline constexpr std::uint32_t service_own_process = 0x10;
+inline constexpr std::uint32_t service_auto_start = 2;
+inline constexpr std::uint32_t service_error_normal = 1;
+inline constexpr std::uint32_t service_stopped = 1;
+inline constexpr std::uint32_t service_start_pending = 2;
+inline constexpr std::uint32_t service_stop_pending = 3;
+inline constexpr std::uint32_t service_running = 4;
+inline constexpr std::uint32_t service_accepts_stop = 1;
+inline constexpr std::uint32_t service_accepts_shutdown = 4;
+inline constexpr std::uint32_t service_control_stop = 1;
+inline constexpr std::uint32_t service_control_interrogate = 4;
+inline constexpr std::uint32_t service_control_shutdown = 5;
+inline constexpr std::uint32_t manager_connect = 1;        // SC_MANAGER_CONNECT
+inline constexpr std::uint32_t manager_create_service = 2; // SC_MANAGER_CREATE_SERVICE
+inline constexpr std::uint32_t service_query_status = 0x4;
+inline constexpr std::uint32_t service_start_right = 0x10;
+inline constexpr std::uint32_t service_stop_right = 0x20;
+inline constexpr std::uint32_t service_delete_right = 0x10000; // DELETE
+inline constexpr std::uint32_t service_change_config = 0x2;
+inline constexpr std::uint32_t service_description = 1; // SERVICE_CONFIG_DESCRIPTION
+
+// Changes of the network.
+using interface_callback = void (*)(void* context, interface_row* row, int kind) noexcept; // MIB_DELETE_INSTANCE: 2
+using row_callback = void (*)(void* context, void* row, int kind) noexcept;
+inline constexpr int row_is_deleted = 2; // MibDeleteInstance
+
 inline constexpr std::uint32_t preferred_random_source = 2;    // BCRYPT_USE_SYSTEM_PREFERRED_RNG
 inline constexpr std::uint16_t all_processor_groups = 0xffff;  // ALL_PROCESSOR_GROUPS
 inline constexpr std::uint32_t message_from_system = 0x1200;   // FORMAT_MESSAGE_FROM_SYSTEM, ..._IGNORE_INSERTS
@@ -33959,6 +36151,83 @@ std::uint32_t get_interface(interface_row* row) noexcept __asm__("GetIpInterface
 std::uint32_t set_interface(interface_row* row) noexcept __asm__("SetIpInterfaceEntry");
 std::uint32_t get_routes(std::uint16_t family, route_table** table) noexcept __asm__("GetIpForwardTable2");
 void free_table(void* table) noexcept __asm__("FreeMibTable");
+std::uint32_t watch_interfaces(std::uint16_t family, interface_callback told, void* context, byte initial,
+                               handle* watch) noexcept __asm__("NotifyIpInterfaceChange");
+std::uint32_t watch_routes(std::uint16_t family, row_callback told, void* context, byte initial, handle* watch) noexcept
+    __asm__("NotifyRouteChange2");
+std::uint32_t watch_addresses(std::uint16_t family, row_callback told, void* context, byte initial,
+                              handle* watch) noexcept __asm__("NotifyUnicastIpAddressChange");
+std::uint32_t stop_watch(handle watch) noexcept __asm__("CancelMibChangeNotify2");
+std::uint32_t interface_of_alias(wide const* alias, std::uint64_t* luid) noexcept
+    __asm__("ConvertInterfaceAliasToLuid");
+std::uint32_t index_of_interface(std::uint64_t const* luid, std::uint32_t* index) noexcept
+    __asm__("ConvertInterfaceLuidToIndex");
+handle create_timer(void* security, int manual_reset, wide const* name) noexcept __asm__("CreateWaitableTimerW");
+int set_timer(handle timer, std::int64_t const* due, std::int32_t period_ms, void* completion, void* context,
+              int resumes) noexcept __asm__("SetWaitableTimer");
+handle create_pipe(wide const* name, std::uint32_t open_mode, std::uint32_t pipe_mode, std::uint32_t max_instances,
+                   std::uint32_t out_bytes, std::uint32_t in_bytes, std::uint32_t timeout_ms,
+                   security_attributes const* security) noexcept __asm__("CreateNamedPipeW");
+int connect_pipe(handle pipe, overlapped* operation) noexcept __asm__("ConnectNamedPipe");
+int disconnect_pipe(handle pipe) noexcept __asm__("DisconnectNamedPipe");
+int wait_for_pipe(wide const* name, std::uint32_t timeout_ms) noexcept __asm__("WaitNamedPipeW");
+int read_file(handle file, void* to, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("ReadFile");
+int write_file(handle file, void const* from, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("WriteFile");
+int overlapped_result(handle file, overlapped* operation, std::uint32_t* done, int wait) noexcept
+    __asm__("GetOverlappedResult");
+int cancel_operation(handle file, overlapped* operation) noexcept __asm__("CancelIoEx");
+int security_descriptor_of(wide const* text, std::uint32_t revision, void** descriptor, std::uint32_t* size) noexcept
+    __asm__("ConvertStringSecurityDescriptorToSecurityDescriptorW");
+void* free_local(void* memory) noexcept __asm__("LocalFree");
+int open_token(handle process, std::uint32_t access, handle* token) noexcept __asm__("OpenProcessToken");
+int find_privilege(wide const* system, wide const* name, std::uint32_t* id) noexcept __asm__("LookupPrivilegeValueW");
+int adjust_privileges(handle token, int disable_all, privilege const* wanted, std::uint32_t size, void* before,
+                      std::uint32_t* needed) noexcept __asm__("AdjustTokenPrivileges");
+handle create_job(void* security, wide const* name) noexcept __asm__("CreateJobObjectW");
+int limit_job(handle job, int kind, void const* limits, std::uint32_t size) noexcept
+    __asm__("SetInformationJobObject");
+int join_job(handle job, handle process) noexcept __asm__("AssignProcessToJobObject");
+std::uint32_t set_error_mode(std::uint32_t mode) noexcept __asm__("SetErrorMode");
+handle standard_handle(std::uint32_t which) noexcept __asm__("GetStdHandle");
+int console_mode(handle console, std::uint32_t* mode) noexcept __asm__("GetConsoleMode");
+int write_console(handle console, wide const* text, std::uint32_t size, std::uint32_t* done, void* reserved) noexcept
+    __asm__("WriteConsoleW");
+std::uint32_t console_code_page() noexcept __asm__("GetConsoleCP");
+int handle_console_events(console_handler handler, int add) noexcept __asm__("SetConsoleCtrlHandler");
+int to_wide(std::uint32_t code_page, std::uint32_t flags, char const* from, int size, wide* to, int room) noexcept
+    __asm__("MultiByteToWideChar");
+int from_wide(std::uint32_t code_page, std::uint32_t flags, wide const* from, int size, char* to, int room,
+              char const* unknown, int* used_unknown) noexcept __asm__("WideCharToMultiByte");
+handle open_event_log(wide const* server, wide const* source) noexcept __asm__("RegisterEventSourceW");
+int close_event_log(handle log) noexcept __asm__("DeregisterEventSource");
+int report_event(handle log, std::uint16_t type, std::uint16_t category, std::uint32_t id, void* user,
+                 std::uint16_t text_count, std::uint32_t data_bytes, wide const** texts, void* data) noexcept
+    __asm__("ReportEventW");
+std::uint32_t module_path(handle module, wide* path, std::uint32_t room) noexcept __asm__("GetModuleFileNameW");
+void sleep(std::uint32_t milliseconds) noexcept __asm__("Sleep");
+int dispatch_service(service_entry const* services) noexcept __asm__("StartServiceCtrlDispatcherW");
+service_status_handle register_service(wide const* name, service_handler handler, void* context) noexcept
+    __asm__("RegisterServiceCtrlHandlerExW");
+int set_service_status(service_status_handle service, service_status* status) noexcept __asm__("SetServiceStatus");
+service_handle open_manager(wide const* machine, wide const* database, std::uint32_t access) noexcept
+    __asm__("OpenSCManagerW");
+service_handle create_service(service_handle manager, wide const* name, wide const* shown, std::uint32_t access,
+                              std::uint32_t type, std::uint32_t start, std::uint32_t error_control, wide const* command,
+                              wide const* group, std::uint32_t* tag, wide const* needs, wide const* account,
+                              wide const* password) noexcept __asm__("CreateServiceW");
+service_handle open_service(service_handle manager, wide const* name, std::uint32_t access) noexcept
+    __asm__("OpenServiceW");
+int close_service(service_handle object) noexcept __asm__("CloseServiceHandle");
+int delete_service(service_handle service) noexcept __asm__("DeleteService");
+int start_service(service_handle service, std::uint32_t count, wide const** arguments) noexcept
+    __asm__("StartServiceW");
+int control_service(service_handle service, std::uint32_t control, service_status* status) noexcept
+    __asm__("ControlService");
+int query_service(service_handle service, service_status* status) noexcept __asm__("QueryServiceStatus");
+int configure_service(service_handle service, std::uint32_t what, void const* value) noexcept
+    __asm__("ChangeServiceConfig2W");
 // clang-format on
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
@@ -34057,13 +36326,28 @@ inline constexpr int error_end_of_file = 38; // ERROR_HANDLE_EOF
 inline constexpr int error_not_supported = 50;
 inline constexpr int error_invalid_parameter = 87;
 inline constexpr int error_buffer_overflow = 111;
+inline constexpr int error_broken_pipe = 109;
 inline constexpr int error_call_not_implemented = 120;
 inline constexpr int error_module_not_found = 126;
 inline constexpr int error_procedure_not_found = 127;
 inline constexpr int error_already_exists = 183;
 inline constexpr int error_bad_image = 193; // ERROR_BAD_EXE_FORMAT
+inline constexpr int error_pipe_busy = 231;
+inline constexpr int error_no_data = 232; // a client of a pipe has connected and left
 inline constexpr int error_no_more_items = 259;
+inline constexpr int error_pipe_connected = 535;
+inline constexpr int error_io_incomplete = 996;
+inline constexpr int error_io_pending = 997;
+inline constexpr int error_service_running = 1056; // ERROR_SERVICE_ALREADY_RUNNING
+inline constexpr int error_service_disabled = 1058;
+inline constexpr int error_no_service = 1060; // ERROR_SERVICE_DOES_NOT_EXIST
+inline constexpr int error_service_not_active = 1062;
+inline constexpr int error_no_controller = 1063; // ERROR_FAILED_SERVICE_CONTROLLER_CONNECT
+inline constexpr int error_service_specific = 1066;
+inline constexpr int error_service_is_removed = 1072; // ERROR_SERVICE_MARKED_FOR_DELETE
+inline constexpr int error_service_exists = 1073;
 inline constexpr int error_not_found = 1168;
+inline constexpr int error_invalid_owner = 1307;
 inline constexpr int error_privilege_not_held = 1314;
 inline constexpr int error_no_system_resources = 1450;
 inline constexpr int error_working_set_quota = 1453;
@@ -34224,6 +36508,105 @@ inline constexpr std::uint32_t wait_failed = 0xffffffff;
 inline constexpr std::uint32_t wait_forever = 0xffffffff;
 inline constexpr std::size_t max_wait_objects = 64;
 
+// Pipes and files. An operation that is `overlapped` goes on after the call.
+struct overlapped { // OVERLAPPED
+    std::uintptr_t status;
+    std::uintptr_t size;
+    std::uint64_t offset;
+    handle event;
+};
+struct security_attributes { // SECURITY_ATTRIBUTES
+    std::uint32_t size;
+    void* descriptor;
+    int inherited;
+};
+inline constexpr std::uint32_t pipe_both_ways = 3;              // PIPE_ACCESS_DUPLEX
+inline constexpr std::uint32_t pipe_is_first = 0x00080000;      // FILE_FLAG_FIRST_PIPE_INSTANCE
+inline constexpr std::uint32_t file_overlapped = 0x40000000;    // FILE_FLAG_OVERLAPPED
+inline constexpr std::uint32_t pipe_rejects_remote_clients = 8; // PIPE_REJECT_REMOTE_CLIENTS, of bytes, waiting
+inline constexpr std::uint32_t pipe_does_not_wait = 1;          // NMPWAIT_NOWAIT
+inline constexpr std::uint32_t security_text_revision = 1;      // SDDL_REVISION_1
+
+// Rights of the process.
+struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
+    std::uint32_t count;
+    std::uint32_t id[2];
+    std::uint32_t attributes;
+};
+inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
+
+// Memory of the process.
+struct job_limits { // JOBOBJECT_EXTENDED_LIMIT_INFORMATION, without the members that are not used
+    std::uint64_t unused[2];
+    std::uint32_t flags;
+    byte unused_middle[92];
+    std::size_t process_memory;
+    std::size_t unused_end[3];
+};
+inline constexpr int extended_job_limits = 9;                       // JobObjectExtendedLimitInformation
+inline constexpr std::uint32_t job_limits_process_memory = 0x100;   // JOB_OBJECT_LIMIT_PROCESS_MEMORY
+inline constexpr std::uint32_t no_error_dialogs = 0x0001 | 0x0002;  // SEM_FAILCRITICALERRORS, SEM_NOGPFAULTERRORBOX
+inline constexpr std::uint32_t crash_reports_without_heap = 0x0001; // WER_FAULT_REPORTING_FLAG_NOHEAP
+
+// The console and the event log.
+using console_handler = int (*)(std::uint32_t event) noexcept; // PHANDLER_ROUTINE
+inline constexpr std::uint32_t console_ctrl_c = 0;
+inline constexpr std::uint32_t console_ctrl_break = 1;
+inline constexpr std::uint32_t console_close = 2;
+inline constexpr std::uint32_t console_logoff = 5;
+inline constexpr std::uint32_t console_shutdown = 6;
+inline constexpr std::uint32_t std_input_handle = static_cast<std::uint32_t>(-10);
+inline constexpr std::uint32_t std_output_handle = static_cast<std::uint32_t>(-11);
+inline constexpr std::uint32_t std_error_handle = static_cast<std::uint32_t>(-12);
+inline constexpr std::uint32_t code_page_utf8 = 65001;
+inline constexpr std::uint16_t event_log_error = 1; // EVENTLOG_ERROR_TYPE
+
+// Services.
+using service_handle = void*;        // SC_HANDLE
+using service_status_handle = void*; // SERVICE_STATUS_HANDLE
+struct service_status {              // SERVICE_STATUS
+    std::uint32_t type;
+    std::uint32_t state;
+    std::uint32_t accepted;
+    std::uint32_t exit_code;
+    std::uint32_t specific_exit_code;
+    std::uint32_t check_point;
+    std::uint32_t wait_hint_ms;
+};
+using service_main = void (*)(std::uint32_t count, wide** arguments) noexcept; // LPSERVICE_MAIN_FUNCTIONW
+using service_handler = std::uint32_t (*)(std::uint32_t control, std::uint32_t event, void* data,
+                                          void* context) noexcept; // LPHANDLER_FUNCTION_EX
+struct service_entry {                                             // SERVICE_TABLE_ENTRYW
+    wide const* name;
+    service_main main;
+};
+inline constexpr std::uint32_t service_own_process = 0x10;
+inline constexpr std::uint32_t service_auto_start = 2;
+inline constexpr std::uint32_t service_error_normal = 1;
+inline constexpr std::uint32_t service_stopped = 1;
+inline constexpr std::uint32_t service_start_pending = 2;
+inline constexpr std::uint32_t service_stop_pending = 3;
+inline constexpr std::uint32_t service_running = 4;
+inline constexpr std::uint32_t service_accepts_stop = 1;
+inline constexpr std::uint32_t service_accepts_shutdown = 4;
+inline constexpr std::uint32_t service_control_stop = 1;
+inline constexpr std::uint32_t service_control_interrogate = 4;
+inline constexpr std::uint32_t service_control_shutdown = 5;
+inline constexpr std::uint32_t manager_connect = 1;        // SC_MANAGER_CONNECT
+inline constexpr std::uint32_t manager_create_service = 2; // SC_MANAGER_CREATE_SERVICE
+inline constexpr std::uint32_t service_query_status = 0x4;
+inline constexpr std::uint32_t service_start_right = 0x10;
+inline constexpr std::uint32_t service_stop_right = 0x20;
+inline constexpr std::uint32_t service_delete_right = 0x10000; // DELETE
+inline constexpr std::uint32_t service_change_config = 0x2;
+inline constexpr std::uint32_t service_description = 1; // SERVICE_CONFIG_DESCRIPTION
+
+// Changes of the network.
+using interface_callback = void (*)(void* context, interface_row* row, int kind) noexcept; // MIB_DELETE_INSTANCE: 2
+using row_callback = void (*)(void* context, void* row, int kind) noexcept;
+inline constexpr int row_is_deleted = 2; // MibDeleteInstance
+
 inline constexpr std::uint32_t preferred_random_source = 2;    // BCRYPT_USE_SYSTEM_PREFERRED_RNG
 inline constexpr std::uint16_t all_processor_groups = 0xffff;  // ALL_PROCESSOR_GROUPS
 inline constexpr std::uint32_t message_from_system = 0x1200;   // FORMAT_MESSAGE_FROM_SYSTEM, ..._IGNORE_INSERTS
@@ -34286,6 +36669,83 @@ std::uint32_t get_interface(interface_row* row) noexcept __asm__("GetIpInterface
 std::uint32_t set_interface(interface_row* row) noexcept __asm__("SetIpInterfaceEntry");
 std::uint32_t get_routes(std::uint16_t family, route_table** table) noexcept __asm__("GetIpForwardTable2");
 void free_table(void* table) noexcept __asm__("FreeMibTable");
+std::uint32_t watch_interfaces(std::uint16_t family, interface_callback told, void* context, byte initial,
+                               handle* watch) noexcept __asm__("NotifyIpInterfaceChange");
+std::uint32_t watch_routes(std::uint16_t family, row_callback told, void* context, byte initial, handle* watch) noexcept
+    __asm__("NotifyRouteChange2");
+std::uint32_t watch_addresses(std::uint16_t family, row_callback told, void* context, byte initial,
+                              handle* watch) noexcept __asm__("NotifyUnicastIpAddressChange");
+std::uint32_t stop_watch(handle watch) noexcept __asm__("CancelMibChangeNotify2");
+std::uint32_t interface_of_alias(wide const* alias, std::uint64_t* luid) noexcept
+    __asm__("ConvertInterfaceAliasToLuid");
+std::uint32_t index_of_interface(std::uint64_t const* luid, std::uint32_t* index) noexcept
+    __asm__("ConvertInterfaceLuidToIndex");
+handle create_timer(void* security, int manual_reset, wide const* name) noexcept __asm__("CreateWaitableTimerW");
+int set_timer(handle timer, std::int64_t const* due, std::int32_t period_ms, void* completion, void* context,
+              int resumes) noexcept __asm__("SetWaitableTimer");
+handle create_pipe(wide const* name, std::uint32_t open_mode, std::uint32_t pipe_mode, std::uint32_t max_instances,
+                   std::uint32_t out_bytes, std::uint32_t in_bytes, std::uint32_t timeout_ms,
+                   security_attributes const* security) noexcept __asm__("CreateNamedPipeW");
+int connect_pipe(handle pipe, overlapped* operation) noexcept __asm__("ConnectNamedPipe");
+int disconnect_pipe(handle pipe) noexcept __asm__("DisconnectNamedPipe");
+int wait_for_pipe(wide const* name, std::uint32_t timeout_ms) noexcept __asm__("WaitNamedPipeW");
+int read_file(handle file, void* to, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("ReadFile");
+int write_file(handle file, void const* from, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("WriteFile");
+int overlapped_result(handle file, overlapped* operation, std::uint32_t* done, int wait) noexcept
+    __asm__("GetOverlappedResult");
+int cancel_operation(handle file, overlapped* operation) noexcept __asm__("CancelIoEx");
+int security_descriptor_of(wide const* text, std::uint32_t revision, void** descriptor, std::uint32_t* size) noexcept
+    __asm__("ConvertStringSecurityDescriptorToSecurityDescriptorW");
+void* free_local(void* memory) noexcept __asm__("LocalFree");
+int open_token(handle process, std::uint32_t access, handle* token) noexcept __asm__("OpenProcessToken");
+int find_privilege(wide const* system, wide const* name, std::uint32_t* id) noexcept __asm__("LookupPrivilegeValueW");
+int adjust_privileges(handle token, int disable_all, privilege const* wanted, std::uint32_t size, void* before,
+                      std::uint32_t* needed) noexcept __asm__("AdjustTokenPrivileges");
+handle create_job(void* security, wide const* name) noexcept __asm__("CreateJobObjectW");
+int limit_job(handle job, int kind, void const* limits, std::uint32_t size) noexcept
+    __asm__("SetInformationJobObject");
+int join_job(handle job, handle process) noexcept __asm__("AssignProcessToJobObject");
+std::uint32_t set_error_mode(std::uint32_t mode) noexcept __asm__("SetErrorMode");
+handle standard_handle(std::uint32_t which) noexcept __asm__("GetStdHandle");
+int console_mode(handle console, std::uint32_t* mode) noexcept __asm__("GetConsoleMode");
+int write_console(handle console, wide const* text, std::uint32_t size, std::uint32_t* done, void* reserved) noexcept
+    __asm__("WriteConsoleW");
+std::uint32_t console_code_page() noexcept __asm__("GetConsoleCP");
+int handle_console_events(console_handler handler, int add) noexcept __asm__("SetConsoleCtrlHandler");
+int to_wide(std::uint32_t code_page, std::uint32_t flags, char const* from, int size, wide* to, int room) noexcept
+    __asm__("MultiByteToWideChar");
+int from_wide(std::uint32_t code_page, std::uint32_t flags, wide const* from, int size, char* to, int room,
+              char const* unknown, int* used_unknown) noexcept __asm__("WideCharToMultiByte");
+handle open_event_log(wide const* server, wide const* source) noexcept __asm__("RegisterEventSourceW");
+int close_event_log(handle log) noexcept __asm__("DeregisterEventSource");
+int report_event(handle log, std::uint16_t type, std::uint16_t category, std::uint32_t id, void* user,
+                 std::uint16_t text_count, std::uint32_t data_bytes, wide const** texts, void* data) noexcept
+    __asm__("ReportEventW");
+std::uint32_t module_path(handle module, wide* path, std::uint32_t room) noexcept __asm__("GetModuleFileNameW");
+void sleep(std::uint32_t milliseconds) noexcept __asm__("Sleep");
+int dispatch_service(service_entry const* services) noexcept __asm__("StartServiceCtrlDispatcherW");
+service_status_handle register_service(wide const* name, service_handler handler, void* context) noexcept
+    __asm__("RegisterServiceCtrlHandlerExW");
+int set_service_status(service_status_handle service, service_status* status) noexcept __asm__("SetServiceStatus");
+service_handle open_manager(wide const* machine, wide const* database, std::uint32_t access) noexcept
+    __asm__("OpenSCManagerW");
+service_handle create_service(service_handle manager, wide const* name, wide const* shown, std::uint32_t access,
+                              std::uint32_t type, std::uint32_t start, std::uint32_t error_control, wide const* command,
+                              wide const* group, std::uint32_t* tag, wide const* needs, wide const* account,
+                              wide const* password) noexcept __asm__("CreateServiceW");
+service_handle open_service(service_handle manager, wide const* name, std::uint32_t access) noexcept
+    __asm__("OpenServiceW");
+int close_service(service_handle object) noexcept __asm__("CloseServiceHandle");
+int delete_service(service_handle service) noexcept __asm__("DeleteService");
+int start_service(service_handle service, std::uint32_t count, wide const** arguments) noexcept
+    __asm__("StartServiceW");
+int control_service(service_handle service, std::uint32_t control, service_status* status) noexcept
+    __asm__("ControlService");
+int query_service(service_handle service, service_status* status) noexcept __asm__("QueryServiceStatus");
+int configure_service(service_handle service, std::uint32_t what, void const* value) noexcept
+    __asm__("ChangeServiceConfig2W");
 // clang-format on
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
@@ -34571,13 +37031,28 @@ inline constexpr int error_end_of_file = 38; // ERROR_HANDLE_EOF
 inline constexpr int error_not_supported = 50;
 inline constexpr int error_invalid_parameter = 87;
 inline constexpr int error_buffer_overflow = 111;
+inline constexpr int error_broken_pipe = 109;
 inline constexpr int error_call_not_implemented = 120;
 inline constexpr int error_module_not_found = 126;
 inline constexpr int error_procedure_not_found = 127;
 inline constexpr int error_already_exists = 183;
 inline constexpr int error_bad_image = 193; // ERROR_BAD_EXE_FORMAT
+inline constexpr int error_pipe_busy = 231;
+inline constexpr int error_no_data = 232; // a client of a pipe has connected and left
 inline constexpr int error_no_more_items = 259;
+inline constexpr int error_pipe_connected = 535;
+inline constexpr int error_io_incomplete = 996;
+inline constexpr int error_io_pending = 997;
+inline constexpr int error_service_running = 1056; // ERROR_SERVICE_ALREADY_RUNNING
+inline constexpr int error_service_disabled = 1058;
+inline constexpr int error_no_service = 1060; // ERROR_SERVICE_DOES_NOT_EXIST
+inline constexpr int error_service_not_active = 1062;
+inline constexpr int error_no_controller = 1063; // ERROR_FAILED_SERVICE_CONTROLLER_CONNECT
+inline constexpr int error_service_specific = 1066;
+inline constexpr int error_service_is_removed = 1072; // ERROR_SERVICE_MARKED_FOR_DELETE
+inline constexpr int error_service_exists = 1073;
 inline constexpr int error_not_found = 1168;
+inline constexpr int error_invalid_owner = 1307;
 inline constexpr int error_privilege_not_held = 1314;
 inline constexpr int error_no_system_resources = 1450;
 inline constexpr int error_working_set_quota = 1453;
@@ -34738,6 +37213,105 @@ inline constexpr std::uint32_t wait_failed = 0xffffffff;
 inline constexpr std::uint32_t wait_forever = 0xffffffff;
 inline constexpr std::size_t max_wait_objects = 64;
 
+// Pipes and files. An operation that is `overlapped` goes on after the call.
+struct overlapped { // OVERLAPPED
+    std::uintptr_t status;
+    std::uintptr_t size;
+    std::uint64_t offset;
+    handle event;
+};
+struct security_attributes { // SECURITY_ATTRIBUTES
+    std::uint32_t size;
+    void* descriptor;
+    int inherited;
+};
+inline constexpr std::uint32_t pipe_both_ways = 3;              // PIPE_ACCESS_DUPLEX
+inline constexpr std::uint32_t pipe_is_first = 0x00080000;      // FILE_FLAG_FIRST_PIPE_INSTANCE
+inline constexpr std::uint32_t file_overlapped = 0x40000000;    // FILE_FLAG_OVERLAPPED
+inline constexpr std::uint32_t pipe_rejects_remote_clients = 8; // PIPE_REJECT_REMOTE_CLIENTS, of bytes, waiting
+inline constexpr std::uint32_t pipe_does_not_wait = 1;          // NMPWAIT_NOWAIT
+inline constexpr std::uint32_t security_text_revision = 1;      // SDDL_REVISION_1
+
+// Rights of the process.
+struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
+    std::uint32_t count;
+    std::uint32_t id[2];
+    std::uint32_t attributes;
+};
+inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
+
+// Memory of the process.
+struct job_limits { // JOBOBJECT_EXTENDED_LIMIT_INFORMATION, without the members that are not used
+    std::uint64_t unused[2];
+    std::uint32_t flags;
+    byte unused_middle[92];
+    std::size_t process_memory;
+    std::size_t unused_end[3];
+};
+inline constexpr int extended_job_limits = 9;                       // JobObjectExtendedLimitInformation
+inline constexpr std::uint32_t job_limits_process_memory = 0x100;   // JOB_OBJECT_LIMIT_PROCESS_MEMORY
+inline constexpr std::uint32_t no_error_dialogs = 0x0001 | 0x0002;  // SEM_FAILCRITICALERRORS, SEM_NOGPFAULTERRORBOX
+inline constexpr std::uint32_t crash_reports_without_heap = 0x0001; // WER_FAULT_REPORTING_FLAG_NOHEAP
+
+// The console and the event log.
+using console_handler = int (*)(std::uint32_t event) noexcept; // PHANDLER_ROUTINE
+inline constexpr std::uint32_t console_ctrl_c = 0;
+inline constexpr std::uint32_t console_ctrl_break = 1;
+inline constexpr std::uint32_t console_close = 2;
+inline constexpr std::uint32_t console_logoff = 5;
+inline constexpr std::uint32_t console_shutdown = 6;
+inline constexpr std::uint32_t std_input_handle = static_cast<std::uint32_t>(-10);
+inline constexpr std::uint32_t std_output_handle = static_cast<std::uint32_t>(-11);
+inline constexpr std::uint32_t std_error_handle = static_cast<std::uint32_t>(-12);
+inline constexpr std::uint32_t code_page_utf8 = 65001;
+inline constexpr std::uint16_t event_log_error = 1; // EVENTLOG_ERROR_TYPE
+
+// Services.
+using service_handle = void*;        // SC_HANDLE
+using service_status_handle = void*; // SERVICE_STATUS_HANDLE
+struct service_status {              // SERVICE_STATUS
+    std::uint32_t type;
+    std::uint32_t state;
+    std::uint32_t accepted;
+    std::uint32_t exit_code;
+    std::uint32_t specific_exit_code;
+    std::uint32_t check_point;
+    std::uint32_t wait_hint_ms;
+};
+using service_main = void (*)(std::uint32_t count, wide** arguments) noexcept; // LPSERVICE_MAIN_FUNCTIONW
+using service_handler = std::uint32_t (*)(std::uint32_t control, std::uint32_t event, void* data,
+                                          void* context) noexcept; // LPHANDLER_FUNCTION_EX
+struct service_entry {                                             // SERVICE_TABLE_ENTRYW
+    wide const* name;
+    service_main main;
+};
+inline constexpr std::uint32_t service_own_process = 0x10;
+inline constexpr std::uint32_t service_auto_start = 2;
+inline constexpr std::uint32_t service_error_normal = 1;
+inline constexpr std::uint32_t service_stopped = 1;
+inline constexpr std::uint32_t service_start_pending = 2;
+inline constexpr std::uint32_t service_stop_pending = 3;
+inline constexpr std::uint32_t service_running = 4;
+inline constexpr std::uint32_t service_accepts_stop = 1;
+inline constexpr std::uint32_t service_accepts_shutdown = 4;
+inline constexpr std::uint32_t service_control_stop = 1;
+inline constexpr std::uint32_t service_control_interrogate = 4;
+inline constexpr std::uint32_t service_control_shutdown = 5;
+inline constexpr std::uint32_t manager_connect = 1;        // SC_MANAGER_CONNECT
+inline constexpr std::uint32_t manager_create_service = 2; // SC_MANAGER_CREATE_SERVICE
+inline constexpr std::uint32_t service_query_status = 0x4;
+inline constexpr std::uint32_t service_start_right = 0x10;
+inline constexpr std::uint32_t service_stop_right = 0x20;
+inline constexpr std::uint32_t service_delete_right = 0x10000; // DELETE
+inline constexpr std::uint32_t service_change_config = 0x2;
+inline constexpr std::uint32_t service_description = 1; // SERVICE_CONFIG_DESCRIPTION
+
+// Changes of the network.
+using interface_callback = void (*)(void* context, interface_row* row, int kind) noexcept; // MIB_DELETE_INSTANCE: 2
+using row_callback = void (*)(void* context, void* row, int kind) noexcept;
+inline constexpr int row_is_deleted = 2; // MibDeleteInstance
+
 inline constexpr std::uint32_t preferred_random_source = 2;    // BCRYPT_USE_SYSTEM_PREFERRED_RNG
 inline constexpr std::uint16_t all_processor_groups = 0xffff;  // ALL_PROCESSOR_GROUPS
 inline constexpr std::uint32_t message_from_system = 0x1200;   // FORMAT_MESSAGE_FROM_SYSTEM, ..._IGNORE_INSERTS
@@ -34800,6 +37374,83 @@ std::uint32_t get_interface(interface_row* row) noexcept __asm__("GetIpInterface
 std::uint32_t set_interface(interface_row* row) noexcept __asm__("SetIpInterfaceEntry");
 std::uint32_t get_routes(std::uint16_t family, route_table** table) noexcept __asm__("GetIpForwardTable2");
 void free_table(void* table) noexcept __asm__("FreeMibTable");
+std::uint32_t watch_interfaces(std::uint16_t family, interface_callback told, void* context, byte initial,
+                               handle* watch) noexcept __asm__("NotifyIpInterfaceChange");
+std::uint32_t watch_routes(std::uint16_t family, row_callback told, void* context, byte initial, handle* watch) noexcept
+    __asm__("NotifyRouteChange2");
+std::uint32_t watch_addresses(std::uint16_t family, row_callback told, void* context, byte initial,
+                              handle* watch) noexcept __asm__("NotifyUnicastIpAddressChange");
+std::uint32_t stop_watch(handle watch) noexcept __asm__("CancelMibChangeNotify2");
+std::uint32_t interface_of_alias(wide const* alias, std::uint64_t* luid) noexcept
+    __asm__("ConvertInterfaceAliasToLuid");
+std::uint32_t index_of_interface(std::uint64_t const* luid, std::uint32_t* index) noexcept
+    __asm__("ConvertInterfaceLuidToIndex");
+handle create_timer(void* security, int manual_reset, wide const* name) noexcept __asm__("CreateWaitableTimerW");
+int set_timer(handle timer, std::int64_t const* due, std::int32_t period_ms, void* completion, void* context,
+              int resumes) noexcept __asm__("SetWaitableTimer");
+handle create_pipe(wide const* name, std::uint32_t open_mode, std::uint32_t pipe_mode, std::uint32_t max_instances,
+                   std::uint32_t out_bytes, std::uint32_t in_bytes, std::uint32_t timeout_ms,
+                   security_attributes const* security) noexcept __asm__("CreateNamedPipeW");
+int connect_pipe(handle pipe, overlapped* operation) noexcept __asm__("ConnectNamedPipe");
+int disconnect_pipe(handle pipe) noexcept __asm__("DisconnectNamedPipe");
+int wait_for_pipe(wide const* name, std::uint32_t timeout_ms) noexcept __asm__("WaitNamedPipeW");
+int read_file(handle file, void* to, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("ReadFile");
+int write_file(handle file, void const* from, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("WriteFile");
+int overlapped_result(handle file, overlapped* operation, std::uint32_t* done, int wait) noexcept
+    __asm__("GetOverlappedResult");
+int cancel_operation(handle file, overlapped* operation) noexcept __asm__("CancelIoEx");
+int security_descriptor_of(wide const* text, std::uint32_t revision, void** descriptor, std::uint32_t* size) noexcept
+    __asm__("ConvertStringSecurityDescriptorToSecurityDescriptorW");
+void* free_local(void* memory) noexcept __asm__("LocalFree");
+int open_token(handle process, std::uint32_t access, handle* token) noexcept __asm__("OpenProcessToken");
+int find_privilege(wide const* system, wide const* name, std::uint32_t* id) noexcept __asm__("LookupPrivilegeValueW");
+int adjust_privileges(handle token, int disable_all, privilege const* wanted, std::uint32_t size, void* before,
+                      std::uint32_t* needed) noexcept __asm__("AdjustTokenPrivileges");
+handle create_job(void* security, wide const* name) noexcept __asm__("CreateJobObjectW");
+int limit_job(handle job, int kind, void const* limits, std::uint32_t size) noexcept
+    __asm__("SetInformationJobObject");
+int join_job(handle job, handle process) noexcept __asm__("AssignProcessToJobObject");
+std::uint32_t set_error_mode(std::uint32_t mode) noexcept __asm__("SetErrorMode");
+handle standard_handle(std::uint32_t which) noexcept __asm__("GetStdHandle");
+int console_mode(handle console, std::uint32_t* mode) noexcept __asm__("GetConsoleMode");
+int write_console(handle console, wide const* text, std::uint32_t size, std::uint32_t* done, void* reserved) noexcept
+    __asm__("WriteConsoleW");
+std::uint32_t console_code_page() noexcept __asm__("GetConsoleCP");
+int handle_console_events(console_handler handler, int add) noexcept __asm__("SetConsoleCtrlHandler");
+int to_wide(std::uint32_t code_page, std::uint32_t flags, char const* from, int size, wide* to, int room) noexcept
+    __asm__("MultiByteToWideChar");
+int from_wide(std::uint32_t code_page, std::uint32_t flags, wide const* from, int size, char* to, int room,
+              char const* unknown, int* used_unknown) noexcept __asm__("WideCharToMultiByte");
+handle open_event_log(wide const* server, wide const* source) noexcept __asm__("RegisterEventSourceW");
+int close_event_log(handle log) noexcept __asm__("DeregisterEventSource");
+int report_event(handle log, std::uint16_t type, std::uint16_t category, std::uint32_t id, void* user,
+                 std::uint16_t text_count, std::uint32_t data_bytes, wide const** texts, void* data) noexcept
+    __asm__("ReportEventW");
+std::uint32_t module_path(handle module, wide* path, std::uint32_t room) noexcept __asm__("GetModuleFileNameW");
+void sleep(std::uint32_t milliseconds) noexcept __asm__("Sleep");
+int dispatch_service(service_entry const* services) noexcept __asm__("StartServiceCtrlDispatcherW");
+service_status_handle register_service(wide const* name, service_handler handler, void* context) noexcept
+    __asm__("RegisterServiceCtrlHandlerExW");
+int set_service_status(service_status_handle service, service_status* status) noexcept __asm__("SetServiceStatus");
+service_handle open_manager(wide const* machine, wide const* database, std::uint32_t access) noexcept
+    __asm__("OpenSCManagerW");
+service_handle create_service(service_handle manager, wide const* name, wide const* shown, std::uint32_t access,
+                              std::uint32_t type, std::uint32_t start, std::uint32_t error_control, wide const* command,
+                              wide const* group, std::uint32_t* tag, wide const* needs, wide const* account,
+                              wide const* password) noexcept __asm__("CreateServiceW");
+service_handle open_service(service_handle manager, wide const* name, std::uint32_t access) noexcept
+    __asm__("OpenServiceW");
+int close_service(service_handle object) noexcept __asm__("CloseServiceHandle");
+int delete_service(service_handle service) noexcept __asm__("DeleteService");
+int start_service(service_handle service, std::uint32_t count, wide const** arguments) noexcept
+    __asm__("StartServiceW");
+int control_service(service_handle service, std::uint32_t control, service_status* status) noexcept
+    __asm__("ControlService");
+int query_service(service_handle service, service_status* status) noexcept __asm__("QueryServiceStatus");
+int configure_service(service_handle service, std::uint32_t what, void const* value) noexcept
+    __asm__("ChangeServiceConfig2W");
 // clang-format on
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
@@ -34965,6 +37616,34 @@ static_assert(threads_with_cell<threads> && threads_with_thread<threads> && thre
 #define WG_OS_WINDOWS_TUN_TUN_HPP
 
 // SPDX-License-Identifier: BSL-1.0
+// The names of adapters, as WireGuard for Windows allows them. Folder: os/windows. Pure; any thread.
+#ifndef WG_OS_WINDOWS_ADAPTER_NAME_HPP
+#define WG_OS_WINDOWS_ADAPTER_NAME_HPP
+
+
+#include <cstddef>
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The longest name of an adapter, in bytes.
+inline constexpr std::size_t max_adapter_name_bytes = 32;
+
+/// Whether `name` can name an adapter: 1 to 32 letters, digits and `_=+.-`, as in WireGuard for Windows.
+constexpr bool is_adapter_name(std::string_view name) noexcept {
+    if (name.empty() || name.size() > max_adapter_name_bytes) return false;
+    for (char const c : name) {
+        bool const letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        if (!letter && !(c >= '0' && c <= '9') && std::string_view("_=+.-").find(c) == std::string_view::npos)
+            return false;
+    }
+    return true;
+}
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
 // The functions of wintun.dll 0.14 (https://www.wintun.net), declared here and looked up at run time. Folder:
 // os/windows/tun. One thread at a time.
 #ifndef WG_OS_WINDOWS_TUN_WINTUN_HPP
@@ -35087,13 +37766,28 @@ inline constexpr int error_end_of_file = 38; // ERROR_HANDLE_EOF
 inline constexpr int error_not_supported = 50;
 inline constexpr int error_invalid_parameter = 87;
 inline constexpr int error_buffer_overflow = 111;
+inline constexpr int error_broken_pipe = 109;
 inline constexpr int error_call_not_implemented = 120;
 inline constexpr int error_module_not_found = 126;
 inline constexpr int error_procedure_not_found = 127;
 inline constexpr int error_already_exists = 183;
 inline constexpr int error_bad_image = 193; // ERROR_BAD_EXE_FORMAT
+inline constexpr int error_pipe_busy = 231;
+inline constexpr int error_no_data = 232; // a client of a pipe has connected and left
 inline constexpr int error_no_more_items = 259;
+inline constexpr int error_pipe_connected = 535;
+inline constexpr int error_io_incomplete = 996;
+inline constexpr int error_io_pending = 997;
+inline constexpr int error_service_running = 1056; // ERROR_SERVICE_ALREADY_RUNNING
+inline constexpr int error_service_disabled = 1058;
+inline constexpr int error_no_service = 1060; // ERROR_SERVICE_DOES_NOT_EXIST
+inline constexpr int error_service_not_active = 1062;
+inline constexpr int error_no_controller = 1063; // ERROR_FAILED_SERVICE_CONTROLLER_CONNECT
+inline constexpr int error_service_specific = 1066;
+inline constexpr int error_service_is_removed = 1072; // ERROR_SERVICE_MARKED_FOR_DELETE
+inline constexpr int error_service_exists = 1073;
 inline constexpr int error_not_found = 1168;
+inline constexpr int error_invalid_owner = 1307;
 inline constexpr int error_privilege_not_held = 1314;
 inline constexpr int error_no_system_resources = 1450;
 inline constexpr int error_working_set_quota = 1453;
@@ -35254,6 +37948,105 @@ inline constexpr std::uint32_t wait_failed = 0xffffffff;
 inline constexpr std::uint32_t wait_forever = 0xffffffff;
 inline constexpr std::size_t max_wait_objects = 64;
 
+// Pipes and files. An operation that is `overlapped` goes on after the call.
+struct overlapped { // OVERLAPPED
+    std::uintptr_t status;
+    std::uintptr_t size;
+    std::uint64_t offset;
+    handle event;
+};
+struct security_attributes { // SECURITY_ATTRIBUTES
+    std::uint32_t size;
+    void* descriptor;
+    int inherited;
+};
+inline constexpr std::uint32_t pipe_both_ways = 3;              // PIPE_ACCESS_DUPLEX
+inline constexpr std::uint32_t pipe_is_first = 0x00080000;      // FILE_FLAG_FIRST_PIPE_INSTANCE
+inline constexpr std::uint32_t file_overlapped = 0x40000000;    // FILE_FLAG_OVERLAPPED
+inline constexpr std::uint32_t pipe_rejects_remote_clients = 8; // PIPE_REJECT_REMOTE_CLIENTS, of bytes, waiting
+inline constexpr std::uint32_t pipe_does_not_wait = 1;          // NMPWAIT_NOWAIT
+inline constexpr std::uint32_t security_text_revision = 1;      // SDDL_REVISION_1
+
+// Rights of the process.
+struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
+    std::uint32_t count;
+    std::uint32_t id[2];
+    std::uint32_t attributes;
+};
+inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
+
+// Memory of the process.
+struct job_limits { // JOBOBJECT_EXTENDED_LIMIT_INFORMATION, without the members that are not used
+    std::uint64_t unused[2];
+    std::uint32_t flags;
+    byte unused_middle[92];
+    std::size_t process_memory;
+    std::size_t unused_end[3];
+};
+inline constexpr int extended_job_limits = 9;                       // JobObjectExtendedLimitInformation
+inline constexpr std::uint32_t job_limits_process_memory = 0x100;   // JOB_OBJECT_LIMIT_PROCESS_MEMORY
+inline constexpr std::uint32_t no_error_dialogs = 0x0001 | 0x0002;  // SEM_FAILCRITICALERRORS, SEM_NOGPFAULTERRORBOX
+inline constexpr std::uint32_t crash_reports_without_heap = 0x0001; // WER_FAULT_REPORTING_FLAG_NOHEAP
+
+// The console and the event log.
+using console_handler = int (*)(std::uint32_t event) noexcept; // PHANDLER_ROUTINE
+inline constexpr std::uint32_t console_ctrl_c = 0;
+inline constexpr std::uint32_t console_ctrl_break = 1;
+inline constexpr std::uint32_t console_close = 2;
+inline constexpr std::uint32_t console_logoff = 5;
+inline constexpr std::uint32_t console_shutdown = 6;
+inline constexpr std::uint32_t std_input_handle = static_cast<std::uint32_t>(-10);
+inline constexpr std::uint32_t std_output_handle = static_cast<std::uint32_t>(-11);
+inline constexpr std::uint32_t std_error_handle = static_cast<std::uint32_t>(-12);
+inline constexpr std::uint32_t code_page_utf8 = 65001;
+inline constexpr std::uint16_t event_log_error = 1; // EVENTLOG_ERROR_TYPE
+
+// Services.
+using service_handle = void*;        // SC_HANDLE
+using service_status_handle = void*; // SERVICE_STATUS_HANDLE
+struct service_status {              // SERVICE_STATUS
+    std::uint32_t type;
+    std::uint32_t state;
+    std::uint32_t accepted;
+    std::uint32_t exit_code;
+    std::uint32_t specific_exit_code;
+    std::uint32_t check_point;
+    std::uint32_t wait_hint_ms;
+};
+using service_main = void (*)(std::uint32_t count, wide** arguments) noexcept; // LPSERVICE_MAIN_FUNCTIONW
+using service_handler = std::uint32_t (*)(std::uint32_t control, std::uint32_t event, void* data,
+                                          void* context) noexcept; // LPHANDLER_FUNCTION_EX
+struct service_entry {                                             // SERVICE_TABLE_ENTRYW
+    wide const* name;
+    service_main main;
+};
+inline constexpr std::uint32_t service_own_process = 0x10;
+inline constexpr std::uint32_t service_auto_start = 2;
+inline constexpr std::uint32_t service_error_normal = 1;
+inline constexpr std::uint32_t service_stopped = 1;
+inline constexpr std::uint32_t service_start_pending = 2;
+inline constexpr std::uint32_t service_stop_pending = 3;
+inline constexpr std::uint32_t service_running = 4;
+inline constexpr std::uint32_t service_accepts_stop = 1;
+inline constexpr std::uint32_t service_accepts_shutdown = 4;
+inline constexpr std::uint32_t service_control_stop = 1;
+inline constexpr std::uint32_t service_control_interrogate = 4;
+inline constexpr std::uint32_t service_control_shutdown = 5;
+inline constexpr std::uint32_t manager_connect = 1;        // SC_MANAGER_CONNECT
+inline constexpr std::uint32_t manager_create_service = 2; // SC_MANAGER_CREATE_SERVICE
+inline constexpr std::uint32_t service_query_status = 0x4;
+inline constexpr std::uint32_t service_start_right = 0x10;
+inline constexpr std::uint32_t service_stop_right = 0x20;
+inline constexpr std::uint32_t service_delete_right = 0x10000; // DELETE
+inline constexpr std::uint32_t service_change_config = 0x2;
+inline constexpr std::uint32_t service_description = 1; // SERVICE_CONFIG_DESCRIPTION
+
+// Changes of the network.
+using interface_callback = void (*)(void* context, interface_row* row, int kind) noexcept; // MIB_DELETE_INSTANCE: 2
+using row_callback = void (*)(void* context, void* row, int kind) noexcept;
+inline constexpr int row_is_deleted = 2; // MibDeleteInstance
+
 inline constexpr std::uint32_t preferred_random_source = 2;    // BCRYPT_USE_SYSTEM_PREFERRED_RNG
 inline constexpr std::uint16_t all_processor_groups = 0xffff;  // ALL_PROCESSOR_GROUPS
 inline constexpr std::uint32_t message_from_system = 0x1200;   // FORMAT_MESSAGE_FROM_SYSTEM, ..._IGNORE_INSERTS
@@ -35316,6 +38109,83 @@ std::uint32_t get_interface(interface_row* row) noexcept __asm__("GetIpInterface
 std::uint32_t set_interface(interface_row* row) noexcept __asm__("SetIpInterfaceEntry");
 std::uint32_t get_routes(std::uint16_t family, route_table** table) noexcept __asm__("GetIpForwardTable2");
 void free_table(void* table) noexcept __asm__("FreeMibTable");
+std::uint32_t watch_interfaces(std::uint16_t family, interface_callback told, void* context, byte initial,
+                               handle* watch) noexcept __asm__("NotifyIpInterfaceChange");
+std::uint32_t watch_routes(std::uint16_t family, row_callback told, void* context, byte initial, handle* watch) noexcept
+    __asm__("NotifyRouteChange2");
+std::uint32_t watch_addresses(std::uint16_t family, row_callback told, void* context, byte initial,
+                              handle* watch) noexcept __asm__("NotifyUnicastIpAddressChange");
+std::uint32_t stop_watch(handle watch) noexcept __asm__("CancelMibChangeNotify2");
+std::uint32_t interface_of_alias(wide const* alias, std::uint64_t* luid) noexcept
+    __asm__("ConvertInterfaceAliasToLuid");
+std::uint32_t index_of_interface(std::uint64_t const* luid, std::uint32_t* index) noexcept
+    __asm__("ConvertInterfaceLuidToIndex");
+handle create_timer(void* security, int manual_reset, wide const* name) noexcept __asm__("CreateWaitableTimerW");
+int set_timer(handle timer, std::int64_t const* due, std::int32_t period_ms, void* completion, void* context,
+              int resumes) noexcept __asm__("SetWaitableTimer");
+handle create_pipe(wide const* name, std::uint32_t open_mode, std::uint32_t pipe_mode, std::uint32_t max_instances,
+                   std::uint32_t out_bytes, std::uint32_t in_bytes, std::uint32_t timeout_ms,
+                   security_attributes const* security) noexcept __asm__("CreateNamedPipeW");
+int connect_pipe(handle pipe, overlapped* operation) noexcept __asm__("ConnectNamedPipe");
+int disconnect_pipe(handle pipe) noexcept __asm__("DisconnectNamedPipe");
+int wait_for_pipe(wide const* name, std::uint32_t timeout_ms) noexcept __asm__("WaitNamedPipeW");
+int read_file(handle file, void* to, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("ReadFile");
+int write_file(handle file, void const* from, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("WriteFile");
+int overlapped_result(handle file, overlapped* operation, std::uint32_t* done, int wait) noexcept
+    __asm__("GetOverlappedResult");
+int cancel_operation(handle file, overlapped* operation) noexcept __asm__("CancelIoEx");
+int security_descriptor_of(wide const* text, std::uint32_t revision, void** descriptor, std::uint32_t* size) noexcept
+    __asm__("ConvertStringSecurityDescriptorToSecurityDescriptorW");
+void* free_local(void* memory) noexcept __asm__("LocalFree");
+int open_token(handle process, std::uint32_t access, handle* token) noexcept __asm__("OpenProcessToken");
+int find_privilege(wide const* system, wide const* name, std::uint32_t* id) noexcept __asm__("LookupPrivilegeValueW");
+int adjust_privileges(handle token, int disable_all, privilege const* wanted, std::uint32_t size, void* before,
+                      std::uint32_t* needed) noexcept __asm__("AdjustTokenPrivileges");
+handle create_job(void* security, wide const* name) noexcept __asm__("CreateJobObjectW");
+int limit_job(handle job, int kind, void const* limits, std::uint32_t size) noexcept
+    __asm__("SetInformationJobObject");
+int join_job(handle job, handle process) noexcept __asm__("AssignProcessToJobObject");
+std::uint32_t set_error_mode(std::uint32_t mode) noexcept __asm__("SetErrorMode");
+handle standard_handle(std::uint32_t which) noexcept __asm__("GetStdHandle");
+int console_mode(handle console, std::uint32_t* mode) noexcept __asm__("GetConsoleMode");
+int write_console(handle console, wide const* text, std::uint32_t size, std::uint32_t* done, void* reserved) noexcept
+    __asm__("WriteConsoleW");
+std::uint32_t console_code_page() noexcept __asm__("GetConsoleCP");
+int handle_console_events(console_handler handler, int add) noexcept __asm__("SetConsoleCtrlHandler");
+int to_wide(std::uint32_t code_page, std::uint32_t flags, char const* from, int size, wide* to, int room) noexcept
+    __asm__("MultiByteToWideChar");
+int from_wide(std::uint32_t code_page, std::uint32_t flags, wide const* from, int size, char* to, int room,
+              char const* unknown, int* used_unknown) noexcept __asm__("WideCharToMultiByte");
+handle open_event_log(wide const* server, wide const* source) noexcept __asm__("RegisterEventSourceW");
+int close_event_log(handle log) noexcept __asm__("DeregisterEventSource");
+int report_event(handle log, std::uint16_t type, std::uint16_t category, std::uint32_t id, void* user,
+                 std::uint16_t text_count, std::uint32_t data_bytes, wide const** texts, void* data) noexcept
+    __asm__("ReportEventW");
+std::uint32_t module_path(handle module, wide* path, std::uint32_t room) noexcept __asm__("GetModuleFileNameW");
+void sleep(std::uint32_t milliseconds) noexcept __asm__("Sleep");
+int dispatch_service(service_entry const* services) noexcept __asm__("StartServiceCtrlDispatcherW");
+service_status_handle register_service(wide const* name, service_handler handler, void* context) noexcept
+    __asm__("RegisterServiceCtrlHandlerExW");
+int set_service_status(service_status_handle service, service_status* status) noexcept __asm__("SetServiceStatus");
+service_handle open_manager(wide const* machine, wide const* database, std::uint32_t access) noexcept
+    __asm__("OpenSCManagerW");
+service_handle create_service(service_handle manager, wide const* name, wide const* shown, std::uint32_t access,
+                              std::uint32_t type, std::uint32_t start, std::uint32_t error_control, wide const* command,
+                              wide const* group, std::uint32_t* tag, wide const* needs, wide const* account,
+                              wide const* password) noexcept __asm__("CreateServiceW");
+service_handle open_service(service_handle manager, wide const* name, std::uint32_t access) noexcept
+    __asm__("OpenServiceW");
+int close_service(service_handle object) noexcept __asm__("CloseServiceHandle");
+int delete_service(service_handle service) noexcept __asm__("DeleteService");
+int start_service(service_handle service, std::uint32_t count, wide const** arguments) noexcept
+    __asm__("StartServiceW");
+int control_service(service_handle service, std::uint32_t control, service_status* status) noexcept
+    __asm__("ControlService");
+int query_service(service_handle service, service_status* status) noexcept __asm__("QueryServiceStatus");
+int configure_service(service_handle service, std::uint32_t what, void const* value) noexcept
+    __asm__("ChangeServiceConfig2W");
 // clang-format on
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
@@ -35570,17 +38440,6 @@ private:
 
 namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
 
-/// Whether `name` can name an adapter: 1 to 32 letters, digits and `_=+.-`, as in WireGuard for Windows.
-constexpr bool is_adapter_name(std::string_view name) noexcept {
-    if (name.empty() || name.size() > 32) return false;
-    for (char const c : name) {
-        bool const letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-        if (!letter && !(c >= '0' && c <= '9') && std::string_view("_=+.-").find(c) == std::string_view::npos)
-            return false;
-    }
-    return true;
-}
-
 /// Models `tun_device`. A test replaces `Calls`.
 template <class Calls = tun_calls> class basic_tun {
 public:
@@ -35618,7 +38477,7 @@ public:
         basic_tun made;
         if (status const loaded = made.library_.load(why); loaded != status::ok) return loaded;
         std::copy(name.begin(), name.end(), made.name_);
-        char16_t wide_name[max_name_bytes + 1] = {};
+        char16_t wide_name[max_adapter_name_bytes + 1] = {};
         std::copy(name.begin(), name.end(), wide_name);
         made.adapter_ = made.wintun().create_adapter(wide_name, u"wg", nullptr);
         if (made.adapter_ == nullptr) return refused(Calls::error(), name, why);
@@ -35737,7 +38596,6 @@ public:
     std::size_t longest_cut() const noexcept { return longest_cut_; }
 
 private:
-    static constexpr std::size_t max_name_bytes = 32;
     static constexpr int max_cut = 256; ///< packets that one `read` drops
 
     wintun_functions const& wintun() const noexcept { return library_.functions(); }
@@ -35779,7 +38637,7 @@ private:
     std::uint64_t luid_ = 0;
     std::size_t mtu_ = 0;
     std::size_t longest_cut_ = 0;
-    char name_[max_name_bytes + 1] = {};
+    char name_[max_adapter_name_bytes + 1] = {};
 };
 
 /// The TUN device of a Windows host.
@@ -35841,13 +38699,28 @@ inline constexpr int error_end_of_file = 38; // ERROR_HANDLE_EOF
 inline constexpr int error_not_supported = 50;
 inline constexpr int error_invalid_parameter = 87;
 inline constexpr int error_buffer_overflow = 111;
+inline constexpr int error_broken_pipe = 109;
 inline constexpr int error_call_not_implemented = 120;
 inline constexpr int error_module_not_found = 126;
 inline constexpr int error_procedure_not_found = 127;
 inline constexpr int error_already_exists = 183;
 inline constexpr int error_bad_image = 193; // ERROR_BAD_EXE_FORMAT
+inline constexpr int error_pipe_busy = 231;
+inline constexpr int error_no_data = 232; // a client of a pipe has connected and left
 inline constexpr int error_no_more_items = 259;
+inline constexpr int error_pipe_connected = 535;
+inline constexpr int error_io_incomplete = 996;
+inline constexpr int error_io_pending = 997;
+inline constexpr int error_service_running = 1056; // ERROR_SERVICE_ALREADY_RUNNING
+inline constexpr int error_service_disabled = 1058;
+inline constexpr int error_no_service = 1060; // ERROR_SERVICE_DOES_NOT_EXIST
+inline constexpr int error_service_not_active = 1062;
+inline constexpr int error_no_controller = 1063; // ERROR_FAILED_SERVICE_CONTROLLER_CONNECT
+inline constexpr int error_service_specific = 1066;
+inline constexpr int error_service_is_removed = 1072; // ERROR_SERVICE_MARKED_FOR_DELETE
+inline constexpr int error_service_exists = 1073;
 inline constexpr int error_not_found = 1168;
+inline constexpr int error_invalid_owner = 1307;
 inline constexpr int error_privilege_not_held = 1314;
 inline constexpr int error_no_system_resources = 1450;
 inline constexpr int error_working_set_quota = 1453;
@@ -36008,6 +38881,105 @@ inline constexpr std::uint32_t wait_failed = 0xffffffff;
 inline constexpr std::uint32_t wait_forever = 0xffffffff;
 inline constexpr std::size_t max_wait_objects = 64;
 
+// Pipes and files. An operation that is `overlapped` goes on after the call.
+struct overlapped { // OVERLAPPED
+    std::uintptr_t status;
+    std::uintptr_t size;
+    std::uint64_t offset;
+    handle event;
+};
+struct security_attributes { // SECURITY_ATTRIBUTES
+    std::uint32_t size;
+    void* descriptor;
+    int inherited;
+};
+inline constexpr std::uint32_t pipe_both_ways = 3;              // PIPE_ACCESS_DUPLEX
+inline constexpr std::uint32_t pipe_is_first = 0x00080000;      // FILE_FLAG_FIRST_PIPE_INSTANCE
+inline constexpr std::uint32_t file_overlapped = 0x40000000;    // FILE_FLAG_OVERLAPPED
+inline constexpr std::uint32_t pipe_rejects_remote_clients = 8; // PIPE_REJECT_REMOTE_CLIENTS, of bytes, waiting
+inline constexpr std::uint32_t pipe_does_not_wait = 1;          // NMPWAIT_NOWAIT
+inline constexpr std::uint32_t security_text_revision = 1;      // SDDL_REVISION_1
+
+// Rights of the process.
+struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
+    std::uint32_t count;
+    std::uint32_t id[2];
+    std::uint32_t attributes;
+};
+inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
+
+// Memory of the process.
+struct job_limits { // JOBOBJECT_EXTENDED_LIMIT_INFORMATION, without the members that are not used
+    std::uint64_t unused[2];
+    std::uint32_t flags;
+    byte unused_middle[92];
+    std::size_t process_memory;
+    std::size_t unused_end[3];
+};
+inline constexpr int extended_job_limits = 9;                       // JobObjectExtendedLimitInformation
+inline constexpr std::uint32_t job_limits_process_memory = 0x100;   // JOB_OBJECT_LIMIT_PROCESS_MEMORY
+inline constexpr std::uint32_t no_error_dialogs = 0x0001 | 0x0002;  // SEM_FAILCRITICALERRORS, SEM_NOGPFAULTERRORBOX
+inline constexpr std::uint32_t crash_reports_without_heap = 0x0001; // WER_FAULT_REPORTING_FLAG_NOHEAP
+
+// The console and the event log.
+using console_handler = int (*)(std::uint32_t event) noexcept; // PHANDLER_ROUTINE
+inline constexpr std::uint32_t console_ctrl_c = 0;
+inline constexpr std::uint32_t console_ctrl_break = 1;
+inline constexpr std::uint32_t console_close = 2;
+inline constexpr std::uint32_t console_logoff = 5;
+inline constexpr std::uint32_t console_shutdown = 6;
+inline constexpr std::uint32_t std_input_handle = static_cast<std::uint32_t>(-10);
+inline constexpr std::uint32_t std_output_handle = static_cast<std::uint32_t>(-11);
+inline constexpr std::uint32_t std_error_handle = static_cast<std::uint32_t>(-12);
+inline constexpr std::uint32_t code_page_utf8 = 65001;
+inline constexpr std::uint16_t event_log_error = 1; // EVENTLOG_ERROR_TYPE
+
+// Services.
+using service_handle = void*;        // SC_HANDLE
+using service_status_handle = void*; // SERVICE_STATUS_HANDLE
+struct service_status {              // SERVICE_STATUS
+    std::uint32_t type;
+    std::uint32_t state;
+    std::uint32_t accepted;
+    std::uint32_t exit_code;
+    std::uint32_t specific_exit_code;
+    std::uint32_t check_point;
+    std::uint32_t wait_hint_ms;
+};
+using service_main = void (*)(std::uint32_t count, wide** arguments) noexcept; // LPSERVICE_MAIN_FUNCTIONW
+using service_handler = std::uint32_t (*)(std::uint32_t control, std::uint32_t event, void* data,
+                                          void* context) noexcept; // LPHANDLER_FUNCTION_EX
+struct service_entry {                                             // SERVICE_TABLE_ENTRYW
+    wide const* name;
+    service_main main;
+};
+inline constexpr std::uint32_t service_own_process = 0x10;
+inline constexpr std::uint32_t service_auto_start = 2;
+inline constexpr std::uint32_t service_error_normal = 1;
+inline constexpr std::uint32_t service_stopped = 1;
+inline constexpr std::uint32_t service_start_pending = 2;
+inline constexpr std::uint32_t service_stop_pending = 3;
+inline constexpr std::uint32_t service_running = 4;
+inline constexpr std::uint32_t service_accepts_stop = 1;
+inline constexpr std::uint32_t service_accepts_shutdown = 4;
+inline constexpr std::uint32_t service_control_stop = 1;
+inline constexpr std::uint32_t service_control_interrogate = 4;
+inline constexpr std::uint32_t service_control_shutdown = 5;
+inline constexpr std::uint32_t manager_connect = 1;        // SC_MANAGER_CONNECT
+inline constexpr std::uint32_t manager_create_service = 2; // SC_MANAGER_CREATE_SERVICE
+inline constexpr std::uint32_t service_query_status = 0x4;
+inline constexpr std::uint32_t service_start_right = 0x10;
+inline constexpr std::uint32_t service_stop_right = 0x20;
+inline constexpr std::uint32_t service_delete_right = 0x10000; // DELETE
+inline constexpr std::uint32_t service_change_config = 0x2;
+inline constexpr std::uint32_t service_description = 1; // SERVICE_CONFIG_DESCRIPTION
+
+// Changes of the network.
+using interface_callback = void (*)(void* context, interface_row* row, int kind) noexcept; // MIB_DELETE_INSTANCE: 2
+using row_callback = void (*)(void* context, void* row, int kind) noexcept;
+inline constexpr int row_is_deleted = 2; // MibDeleteInstance
+
 inline constexpr std::uint32_t preferred_random_source = 2;    // BCRYPT_USE_SYSTEM_PREFERRED_RNG
 inline constexpr std::uint16_t all_processor_groups = 0xffff;  // ALL_PROCESSOR_GROUPS
 inline constexpr std::uint32_t message_from_system = 0x1200;   // FORMAT_MESSAGE_FROM_SYSTEM, ..._IGNORE_INSERTS
@@ -36070,6 +39042,83 @@ std::uint32_t get_interface(interface_row* row) noexcept __asm__("GetIpInterface
 std::uint32_t set_interface(interface_row* row) noexcept __asm__("SetIpInterfaceEntry");
 std::uint32_t get_routes(std::uint16_t family, route_table** table) noexcept __asm__("GetIpForwardTable2");
 void free_table(void* table) noexcept __asm__("FreeMibTable");
+std::uint32_t watch_interfaces(std::uint16_t family, interface_callback told, void* context, byte initial,
+                               handle* watch) noexcept __asm__("NotifyIpInterfaceChange");
+std::uint32_t watch_routes(std::uint16_t family, row_callback told, void* context, byte initial, handle* watch) noexcept
+    __asm__("NotifyRouteChange2");
+std::uint32_t watch_addresses(std::uint16_t family, row_callback told, void* context, byte initial,
+                              handle* watch) noexcept __asm__("NotifyUnicastIpAddressChange");
+std::uint32_t stop_watch(handle watch) noexcept __asm__("CancelMibChangeNotify2");
+std::uint32_t interface_of_alias(wide const* alias, std::uint64_t* luid) noexcept
+    __asm__("ConvertInterfaceAliasToLuid");
+std::uint32_t index_of_interface(std::uint64_t const* luid, std::uint32_t* index) noexcept
+    __asm__("ConvertInterfaceLuidToIndex");
+handle create_timer(void* security, int manual_reset, wide const* name) noexcept __asm__("CreateWaitableTimerW");
+int set_timer(handle timer, std::int64_t const* due, std::int32_t period_ms, void* completion, void* context,
+              int resumes) noexcept __asm__("SetWaitableTimer");
+handle create_pipe(wide const* name, std::uint32_t open_mode, std::uint32_t pipe_mode, std::uint32_t max_instances,
+                   std::uint32_t out_bytes, std::uint32_t in_bytes, std::uint32_t timeout_ms,
+                   security_attributes const* security) noexcept __asm__("CreateNamedPipeW");
+int connect_pipe(handle pipe, overlapped* operation) noexcept __asm__("ConnectNamedPipe");
+int disconnect_pipe(handle pipe) noexcept __asm__("DisconnectNamedPipe");
+int wait_for_pipe(wide const* name, std::uint32_t timeout_ms) noexcept __asm__("WaitNamedPipeW");
+int read_file(handle file, void* to, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("ReadFile");
+int write_file(handle file, void const* from, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("WriteFile");
+int overlapped_result(handle file, overlapped* operation, std::uint32_t* done, int wait) noexcept
+    __asm__("GetOverlappedResult");
+int cancel_operation(handle file, overlapped* operation) noexcept __asm__("CancelIoEx");
+int security_descriptor_of(wide const* text, std::uint32_t revision, void** descriptor, std::uint32_t* size) noexcept
+    __asm__("ConvertStringSecurityDescriptorToSecurityDescriptorW");
+void* free_local(void* memory) noexcept __asm__("LocalFree");
+int open_token(handle process, std::uint32_t access, handle* token) noexcept __asm__("OpenProcessToken");
+int find_privilege(wide const* system, wide const* name, std::uint32_t* id) noexcept __asm__("LookupPrivilegeValueW");
+int adjust_privileges(handle token, int disable_all, privilege const* wanted, std::uint32_t size, void* before,
+                      std::uint32_t* needed) noexcept __asm__("AdjustTokenPrivileges");
+handle create_job(void* security, wide const* name) noexcept __asm__("CreateJobObjectW");
+int limit_job(handle job, int kind, void const* limits, std::uint32_t size) noexcept
+    __asm__("SetInformationJobObject");
+int join_job(handle job, handle process) noexcept __asm__("AssignProcessToJobObject");
+std::uint32_t set_error_mode(std::uint32_t mode) noexcept __asm__("SetErrorMode");
+handle standard_handle(std::uint32_t which) noexcept __asm__("GetStdHandle");
+int console_mode(handle console, std::uint32_t* mode) noexcept __asm__("GetConsoleMode");
+int write_console(handle console, wide const* text, std::uint32_t size, std::uint32_t* done, void* reserved) noexcept
+    __asm__("WriteConsoleW");
+std::uint32_t console_code_page() noexcept __asm__("GetConsoleCP");
+int handle_console_events(console_handler handler, int add) noexcept __asm__("SetConsoleCtrlHandler");
+int to_wide(std::uint32_t code_page, std::uint32_t flags, char const* from, int size, wide* to, int room) noexcept
+    __asm__("MultiByteToWideChar");
+int from_wide(std::uint32_t code_page, std::uint32_t flags, wide const* from, int size, char* to, int room,
+              char const* unknown, int* used_unknown) noexcept __asm__("WideCharToMultiByte");
+handle open_event_log(wide const* server, wide const* source) noexcept __asm__("RegisterEventSourceW");
+int close_event_log(handle log) noexcept __asm__("DeregisterEventSource");
+int report_event(handle log, std::uint16_t type, std::uint16_t category, std::uint32_t id, void* user,
+                 std::uint16_t text_count, std::uint32_t data_bytes, wide const** texts, void* data) noexcept
+    __asm__("ReportEventW");
+std::uint32_t module_path(handle module, wide* path, std::uint32_t room) noexcept __asm__("GetModuleFileNameW");
+void sleep(std::uint32_t milliseconds) noexcept __asm__("Sleep");
+int dispatch_service(service_entry const* services) noexcept __asm__("StartServiceCtrlDispatcherW");
+service_status_handle register_service(wide const* name, service_handler handler, void* context) noexcept
+    __asm__("RegisterServiceCtrlHandlerExW");
+int set_service_status(service_status_handle service, service_status* status) noexcept __asm__("SetServiceStatus");
+service_handle open_manager(wide const* machine, wide const* database, std::uint32_t access) noexcept
+    __asm__("OpenSCManagerW");
+service_handle create_service(service_handle manager, wide const* name, wide const* shown, std::uint32_t access,
+                              std::uint32_t type, std::uint32_t start, std::uint32_t error_control, wide const* command,
+                              wide const* group, std::uint32_t* tag, wide const* needs, wide const* account,
+                              wide const* password) noexcept __asm__("CreateServiceW");
+service_handle open_service(service_handle manager, wide const* name, std::uint32_t access) noexcept
+    __asm__("OpenServiceW");
+int close_service(service_handle object) noexcept __asm__("CloseServiceHandle");
+int delete_service(service_handle service) noexcept __asm__("DeleteService");
+int start_service(service_handle service, std::uint32_t count, wide const** arguments) noexcept
+    __asm__("StartServiceW");
+int control_service(service_handle service, std::uint32_t control, service_status* status) noexcept
+    __asm__("ControlService");
+int query_service(service_handle service, service_status* status) noexcept __asm__("QueryServiceStatus");
+int configure_service(service_handle service, std::uint32_t what, void const* value) noexcept
+    __asm__("ChangeServiceConfig2W");
 // clang-format on
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
@@ -36942,13 +39991,28 @@ inline constexpr int error_end_of_file = 38; // ERROR_HANDLE_EOF
 inline constexpr int error_not_supported = 50;
 inline constexpr int error_invalid_parameter = 87;
 inline constexpr int error_buffer_overflow = 111;
+inline constexpr int error_broken_pipe = 109;
 inline constexpr int error_call_not_implemented = 120;
 inline constexpr int error_module_not_found = 126;
 inline constexpr int error_procedure_not_found = 127;
 inline constexpr int error_already_exists = 183;
 inline constexpr int error_bad_image = 193; // ERROR_BAD_EXE_FORMAT
+inline constexpr int error_pipe_busy = 231;
+inline constexpr int error_no_data = 232; // a client of a pipe has connected and left
 inline constexpr int error_no_more_items = 259;
+inline constexpr int error_pipe_connected = 535;
+inline constexpr int error_io_incomplete = 996;
+inline constexpr int error_io_pending = 997;
+inline constexpr int error_service_running = 1056; // ERROR_SERVICE_ALREADY_RUNNING
+inline constexpr int error_service_disabled = 1058;
+inline constexpr int error_no_service = 1060; // ERROR_SERVICE_DOES_NOT_EXIST
+inline constexpr int error_service_not_active = 1062;
+inline constexpr int error_no_controller = 1063; // ERROR_FAILED_SERVICE_CONTROLLER_CONNECT
+inline constexpr int error_service_specific = 1066;
+inline constexpr int error_service_is_removed = 1072; // ERROR_SERVICE_MARKED_FOR_DELETE
+inline constexpr int error_service_exists = 1073;
 inline constexpr int error_not_found = 1168;
+inline constexpr int error_invalid_owner = 1307;
 inline constexpr int error_privilege_not_held = 1314;
 inline constexpr int error_no_system_resources = 1450;
 inline constexpr int error_working_set_quota = 1453;
@@ -37109,6 +40173,105 @@ inline constexpr std::uint32_t wait_failed = 0xffffffff;
 inline constexpr std::uint32_t wait_forever = 0xffffffff;
 inline constexpr std::size_t max_wait_objects = 64;
 
+// Pipes and files. An operation that is `overlapped` goes on after the call.
+struct overlapped { // OVERLAPPED
+    std::uintptr_t status;
+    std::uintptr_t size;
+    std::uint64_t offset;
+    handle event;
+};
+struct security_attributes { // SECURITY_ATTRIBUTES
+    std::uint32_t size;
+    void* descriptor;
+    int inherited;
+};
+inline constexpr std::uint32_t pipe_both_ways = 3;              // PIPE_ACCESS_DUPLEX
+inline constexpr std::uint32_t pipe_is_first = 0x00080000;      // FILE_FLAG_FIRST_PIPE_INSTANCE
+inline constexpr std::uint32_t file_overlapped = 0x40000000;    // FILE_FLAG_OVERLAPPED
+inline constexpr std::uint32_t pipe_rejects_remote_clients = 8; // PIPE_REJECT_REMOTE_CLIENTS, of bytes, waiting
+inline constexpr std::uint32_t pipe_does_not_wait = 1;          // NMPWAIT_NOWAIT
+inline constexpr std::uint32_t security_text_revision = 1;      // SDDL_REVISION_1
+
+// Rights of the process.
+struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
+    std::uint32_t count;
+    std::uint32_t id[2];
+    std::uint32_t attributes;
+};
+inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
+
+// Memory of the process.
+struct job_limits { // JOBOBJECT_EXTENDED_LIMIT_INFORMATION, without the members that are not used
+    std::uint64_t unused[2];
+    std::uint32_t flags;
+    byte unused_middle[92];
+    std::size_t process_memory;
+    std::size_t unused_end[3];
+};
+inline constexpr int extended_job_limits = 9;                       // JobObjectExtendedLimitInformation
+inline constexpr std::uint32_t job_limits_process_memory = 0x100;   // JOB_OBJECT_LIMIT_PROCESS_MEMORY
+inline constexpr std::uint32_t no_error_dialogs = 0x0001 | 0x0002;  // SEM_FAILCRITICALERRORS, SEM_NOGPFAULTERRORBOX
+inline constexpr std::uint32_t crash_reports_without_heap = 0x0001; // WER_FAULT_REPORTING_FLAG_NOHEAP
+
+// The console and the event log.
+using console_handler = int (*)(std::uint32_t event) noexcept; // PHANDLER_ROUTINE
+inline constexpr std::uint32_t console_ctrl_c = 0;
+inline constexpr std::uint32_t console_ctrl_break = 1;
+inline constexpr std::uint32_t console_close = 2;
+inline constexpr std::uint32_t console_logoff = 5;
+inline constexpr std::uint32_t console_shutdown = 6;
+inline constexpr std::uint32_t std_input_handle = static_cast<std::uint32_t>(-10);
+inline constexpr std::uint32_t std_output_handle = static_cast<std::uint32_t>(-11);
+inline constexpr std::uint32_t std_error_handle = static_cast<std::uint32_t>(-12);
+inline constexpr std::uint32_t code_page_utf8 = 65001;
+inline constexpr std::uint16_t event_log_error = 1; // EVENTLOG_ERROR_TYPE
+
+// Services.
+using service_handle = void*;        // SC_HANDLE
+using service_status_handle = void*; // SERVICE_STATUS_HANDLE
+struct service_status {              // SERVICE_STATUS
+    std::uint32_t type;
+    std::uint32_t state;
+    std::uint32_t accepted;
+    std::uint32_t exit_code;
+    std::uint32_t specific_exit_code;
+    std::uint32_t check_point;
+    std::uint32_t wait_hint_ms;
+};
+using service_main = void (*)(std::uint32_t count, wide** arguments) noexcept; // LPSERVICE_MAIN_FUNCTIONW
+using service_handler = std::uint32_t (*)(std::uint32_t control, std::uint32_t event, void* data,
+                                          void* context) noexcept; // LPHANDLER_FUNCTION_EX
+struct service_entry {                                             // SERVICE_TABLE_ENTRYW
+    wide const* name;
+    service_main main;
+};
+inline constexpr std::uint32_t service_own_process = 0x10;
+inline constexpr std::uint32_t service_auto_start = 2;
+inline constexpr std::uint32_t service_error_normal = 1;
+inline constexpr std::uint32_t service_stopped = 1;
+inline constexpr std::uint32_t service_start_pending = 2;
+inline constexpr std::uint32_t service_stop_pending = 3;
+inline constexpr std::uint32_t service_running = 4;
+inline constexpr std::uint32_t service_accepts_stop = 1;
+inline constexpr std::uint32_t service_accepts_shutdown = 4;
+inline constexpr std::uint32_t service_control_stop = 1;
+inline constexpr std::uint32_t service_control_interrogate = 4;
+inline constexpr std::uint32_t service_control_shutdown = 5;
+inline constexpr std::uint32_t manager_connect = 1;        // SC_MANAGER_CONNECT
+inline constexpr std::uint32_t manager_create_service = 2; // SC_MANAGER_CREATE_SERVICE
+inline constexpr std::uint32_t service_query_status = 0x4;
+inline constexpr std::uint32_t service_start_right = 0x10;
+inline constexpr std::uint32_t service_stop_right = 0x20;
+inline constexpr std::uint32_t service_delete_right = 0x10000; // DELETE
+inline constexpr std::uint32_t service_change_config = 0x2;
+inline constexpr std::uint32_t service_description = 1; // SERVICE_CONFIG_DESCRIPTION
+
+// Changes of the network.
+using interface_callback = void (*)(void* context, interface_row* row, int kind) noexcept; // MIB_DELETE_INSTANCE: 2
+using row_callback = void (*)(void* context, void* row, int kind) noexcept;
+inline constexpr int row_is_deleted = 2; // MibDeleteInstance
+
 inline constexpr std::uint32_t preferred_random_source = 2;    // BCRYPT_USE_SYSTEM_PREFERRED_RNG
 inline constexpr std::uint16_t all_processor_groups = 0xffff;  // ALL_PROCESSOR_GROUPS
 inline constexpr std::uint32_t message_from_system = 0x1200;   // FORMAT_MESSAGE_FROM_SYSTEM, ..._IGNORE_INSERTS
@@ -37171,6 +40334,83 @@ std::uint32_t get_interface(interface_row* row) noexcept __asm__("GetIpInterface
 std::uint32_t set_interface(interface_row* row) noexcept __asm__("SetIpInterfaceEntry");
 std::uint32_t get_routes(std::uint16_t family, route_table** table) noexcept __asm__("GetIpForwardTable2");
 void free_table(void* table) noexcept __asm__("FreeMibTable");
+std::uint32_t watch_interfaces(std::uint16_t family, interface_callback told, void* context, byte initial,
+                               handle* watch) noexcept __asm__("NotifyIpInterfaceChange");
+std::uint32_t watch_routes(std::uint16_t family, row_callback told, void* context, byte initial, handle* watch) noexcept
+    __asm__("NotifyRouteChange2");
+std::uint32_t watch_addresses(std::uint16_t family, row_callback told, void* context, byte initial,
+                              handle* watch) noexcept __asm__("NotifyUnicastIpAddressChange");
+std::uint32_t stop_watch(handle watch) noexcept __asm__("CancelMibChangeNotify2");
+std::uint32_t interface_of_alias(wide const* alias, std::uint64_t* luid) noexcept
+    __asm__("ConvertInterfaceAliasToLuid");
+std::uint32_t index_of_interface(std::uint64_t const* luid, std::uint32_t* index) noexcept
+    __asm__("ConvertInterfaceLuidToIndex");
+handle create_timer(void* security, int manual_reset, wide const* name) noexcept __asm__("CreateWaitableTimerW");
+int set_timer(handle timer, std::int64_t const* due, std::int32_t period_ms, void* completion, void* context,
+              int resumes) noexcept __asm__("SetWaitableTimer");
+handle create_pipe(wide const* name, std::uint32_t open_mode, std::uint32_t pipe_mode, std::uint32_t max_instances,
+                   std::uint32_t out_bytes, std::uint32_t in_bytes, std::uint32_t timeout_ms,
+                   security_attributes const* security) noexcept __asm__("CreateNamedPipeW");
+int connect_pipe(handle pipe, overlapped* operation) noexcept __asm__("ConnectNamedPipe");
+int disconnect_pipe(handle pipe) noexcept __asm__("DisconnectNamedPipe");
+int wait_for_pipe(wide const* name, std::uint32_t timeout_ms) noexcept __asm__("WaitNamedPipeW");
+int read_file(handle file, void* to, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("ReadFile");
+int write_file(handle file, void const* from, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("WriteFile");
+int overlapped_result(handle file, overlapped* operation, std::uint32_t* done, int wait) noexcept
+    __asm__("GetOverlappedResult");
+int cancel_operation(handle file, overlapped* operation) noexcept __asm__("CancelIoEx");
+int security_descriptor_of(wide const* text, std::uint32_t revision, void** descriptor, std::uint32_t* size) noexcept
+    __asm__("ConvertStringSecurityDescriptorToSecurityDescriptorW");
+void* free_local(void* memory) noexcept __asm__("LocalFree");
+int open_token(handle process, std::uint32_t access, handle* token) noexcept __asm__("OpenProcessToken");
+int find_privilege(wide const* system, wide const* name, std::uint32_t* id) noexcept __asm__("LookupPrivilegeValueW");
+int adjust_privileges(handle token, int disable_all, privilege const* wanted, std::uint32_t size, void* before,
+                      std::uint32_t* needed) noexcept __asm__("AdjustTokenPrivileges");
+handle create_job(void* security, wide const* name) noexcept __asm__("CreateJobObjectW");
+int limit_job(handle job, int kind, void const* limits, std::uint32_t size) noexcept
+    __asm__("SetInformationJobObject");
+int join_job(handle job, handle process) noexcept __asm__("AssignProcessToJobObject");
+std::uint32_t set_error_mode(std::uint32_t mode) noexcept __asm__("SetErrorMode");
+handle standard_handle(std::uint32_t which) noexcept __asm__("GetStdHandle");
+int console_mode(handle console, std::uint32_t* mode) noexcept __asm__("GetConsoleMode");
+int write_console(handle console, wide const* text, std::uint32_t size, std::uint32_t* done, void* reserved) noexcept
+    __asm__("WriteConsoleW");
+std::uint32_t console_code_page() noexcept __asm__("GetConsoleCP");
+int handle_console_events(console_handler handler, int add) noexcept __asm__("SetConsoleCtrlHandler");
+int to_wide(std::uint32_t code_page, std::uint32_t flags, char const* from, int size, wide* to, int room) noexcept
+    __asm__("MultiByteToWideChar");
+int from_wide(std::uint32_t code_page, std::uint32_t flags, wide const* from, int size, char* to, int room,
+              char const* unknown, int* used_unknown) noexcept __asm__("WideCharToMultiByte");
+handle open_event_log(wide const* server, wide const* source) noexcept __asm__("RegisterEventSourceW");
+int close_event_log(handle log) noexcept __asm__("DeregisterEventSource");
+int report_event(handle log, std::uint16_t type, std::uint16_t category, std::uint32_t id, void* user,
+                 std::uint16_t text_count, std::uint32_t data_bytes, wide const** texts, void* data) noexcept
+    __asm__("ReportEventW");
+std::uint32_t module_path(handle module, wide* path, std::uint32_t room) noexcept __asm__("GetModuleFileNameW");
+void sleep(std::uint32_t milliseconds) noexcept __asm__("Sleep");
+int dispatch_service(service_entry const* services) noexcept __asm__("StartServiceCtrlDispatcherW");
+service_status_handle register_service(wide const* name, service_handler handler, void* context) noexcept
+    __asm__("RegisterServiceCtrlHandlerExW");
+int set_service_status(service_status_handle service, service_status* status) noexcept __asm__("SetServiceStatus");
+service_handle open_manager(wide const* machine, wide const* database, std::uint32_t access) noexcept
+    __asm__("OpenSCManagerW");
+service_handle create_service(service_handle manager, wide const* name, wide const* shown, std::uint32_t access,
+                              std::uint32_t type, std::uint32_t start, std::uint32_t error_control, wide const* command,
+                              wide const* group, std::uint32_t* tag, wide const* needs, wide const* account,
+                              wide const* password) noexcept __asm__("CreateServiceW");
+service_handle open_service(service_handle manager, wide const* name, std::uint32_t access) noexcept
+    __asm__("OpenServiceW");
+int close_service(service_handle object) noexcept __asm__("CloseServiceHandle");
+int delete_service(service_handle service) noexcept __asm__("DeleteService");
+int start_service(service_handle service, std::uint32_t count, wide const** arguments) noexcept
+    __asm__("StartServiceW");
+int control_service(service_handle service, std::uint32_t control, service_status* status) noexcept
+    __asm__("ControlService");
+int query_service(service_handle service, service_status* status) noexcept __asm__("QueryServiceStatus");
+int configure_service(service_handle service, std::uint32_t what, void const* value) noexcept
+    __asm__("ChangeServiceConfig2W");
 // clang-format on
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
@@ -37441,6 +40681,7 @@ using windows::random;
 using windows::secret_region;
 using windows::threads;
 using windows::tun;
+using windows::uapi_listener;
 using windows::udp;
 using windows::waiter;
 

@@ -9,6 +9,9 @@
 #include <mswsock.h>
 #include <bcrypt.h>
 
+#include <sddl.h>
+#include <winsvc.h>
+
 #include "wg/os/windows/udp/udp.hpp"
 
 #include <cstddef>
@@ -126,6 +129,79 @@ SAME_NUMBER(option_coalesce, UDP_COALESCED_INFO);
 #ifdef SIO_UDP_NETRESET
 SAME_NUMBER(control_net_reset, static_cast<DWORD>(SIO_UDP_NETRESET));
 #endif
+
+SAME_NUMBER(error_broken_pipe, ERROR_BROKEN_PIPE);
+SAME_NUMBER(error_pipe_busy, ERROR_PIPE_BUSY);
+SAME_NUMBER(error_no_data, ERROR_NO_DATA);
+SAME_NUMBER(error_pipe_connected, ERROR_PIPE_CONNECTED);
+SAME_NUMBER(error_io_incomplete, ERROR_IO_INCOMPLETE);
+SAME_NUMBER(error_io_pending, ERROR_IO_PENDING);
+SAME_NUMBER(error_service_running, ERROR_SERVICE_ALREADY_RUNNING);
+SAME_NUMBER(error_service_disabled, ERROR_SERVICE_DISABLED);
+SAME_NUMBER(error_no_service, ERROR_SERVICE_DOES_NOT_EXIST);
+SAME_NUMBER(error_service_not_active, ERROR_SERVICE_NOT_ACTIVE);
+SAME_NUMBER(error_no_controller, ERROR_FAILED_SERVICE_CONTROLLER_CONNECT);
+SAME_NUMBER(error_service_specific, ERROR_SERVICE_SPECIFIC_ERROR);
+SAME_NUMBER(error_service_is_removed, ERROR_SERVICE_MARKED_FOR_DELETE);
+SAME_NUMBER(error_service_exists, ERROR_SERVICE_EXISTS);
+SAME_NUMBER(error_invalid_owner, ERROR_INVALID_OWNER);
+SAME_NUMBER(pipe_both_ways, PIPE_ACCESS_DUPLEX);
+SAME_NUMBER(pipe_is_first, FILE_FLAG_FIRST_PIPE_INSTANCE);
+SAME_NUMBER(file_overlapped, FILE_FLAG_OVERLAPPED);
+SAME_NUMBER(pipe_rejects_remote_clients, PIPE_REJECT_REMOTE_CLIENTS | PIPE_TYPE_BYTE | PIPE_READMODE_BYTE | PIPE_WAIT);
+SAME_NUMBER(pipe_does_not_wait, NMPWAIT_NOWAIT);
+SAME_NUMBER(security_text_revision, SDDL_REVISION_1);
+SAME_NUMBER(token_adjust_privileges, TOKEN_ADJUST_PRIVILEGES);
+SAME_NUMBER(privilege_enabled, SE_PRIVILEGE_ENABLED);
+SAME_NUMBER(extended_job_limits, JobObjectExtendedLimitInformation);
+SAME_NUMBER(job_limits_process_memory, JOB_OBJECT_LIMIT_PROCESS_MEMORY);
+SAME_NUMBER(no_error_dialogs, SEM_FAILCRITICALERRORS | SEM_NOGPFAULTERRORBOX);
+SAME_NUMBER(console_ctrl_c, CTRL_C_EVENT);
+SAME_NUMBER(console_ctrl_break, CTRL_BREAK_EVENT);
+SAME_NUMBER(console_close, CTRL_CLOSE_EVENT);
+SAME_NUMBER(console_logoff, CTRL_LOGOFF_EVENT);
+SAME_NUMBER(console_shutdown, CTRL_SHUTDOWN_EVENT);
+SAME_NUMBER(std_input_handle, STD_INPUT_HANDLE);
+SAME_NUMBER(std_output_handle, STD_OUTPUT_HANDLE);
+SAME_NUMBER(std_error_handle, STD_ERROR_HANDLE);
+SAME_NUMBER(code_page_utf8, CP_UTF8);
+SAME_NUMBER(event_log_error, EVENTLOG_ERROR_TYPE);
+SAME_NUMBER(service_own_process, SERVICE_WIN32_OWN_PROCESS);
+SAME_NUMBER(service_auto_start, SERVICE_AUTO_START);
+SAME_NUMBER(service_error_normal, SERVICE_ERROR_NORMAL);
+SAME_NUMBER(service_stopped, SERVICE_STOPPED);
+SAME_NUMBER(service_start_pending, SERVICE_START_PENDING);
+SAME_NUMBER(service_stop_pending, SERVICE_STOP_PENDING);
+SAME_NUMBER(service_running, SERVICE_RUNNING);
+SAME_NUMBER(service_accepts_stop, SERVICE_ACCEPT_STOP);
+SAME_NUMBER(service_accepts_shutdown, SERVICE_ACCEPT_SHUTDOWN);
+SAME_NUMBER(service_control_stop, SERVICE_CONTROL_STOP);
+SAME_NUMBER(service_control_interrogate, SERVICE_CONTROL_INTERROGATE);
+SAME_NUMBER(service_control_shutdown, SERVICE_CONTROL_SHUTDOWN);
+SAME_NUMBER(manager_connect, SC_MANAGER_CONNECT);
+SAME_NUMBER(manager_create_service, SC_MANAGER_CREATE_SERVICE);
+SAME_NUMBER(service_query_status, SERVICE_QUERY_STATUS);
+SAME_NUMBER(service_start_right, SERVICE_START);
+SAME_NUMBER(service_stop_right, SERVICE_STOP);
+SAME_NUMBER(service_delete_right, DELETE);
+SAME_NUMBER(service_change_config, SERVICE_CHANGE_CONFIG);
+SAME_NUMBER(service_description, SERVICE_CONFIG_DESCRIPTION);
+SAME_NUMBER(row_is_deleted, MibDeleteInstance);
+
+static_assert(same_layout<api::overlapped, OVERLAPPED>);
+SAME_PLACE(overlapped, status, OVERLAPPED, Internal);
+SAME_PLACE(overlapped, event, OVERLAPPED, hEvent);
+static_assert(same_layout<api::security_attributes, SECURITY_ATTRIBUTES>);
+SAME_PLACE(security_attributes, descriptor, SECURITY_ATTRIBUTES, lpSecurityDescriptor);
+static_assert(same_layout<api::privilege, TOKEN_PRIVILEGES>);
+static_assert(same_layout<api::job_limits, JOBOBJECT_EXTENDED_LIMIT_INFORMATION>);
+static_assert(offsetof(api::job_limits, flags) == offsetof(JOBOBJECT_BASIC_LIMIT_INFORMATION, LimitFlags));
+SAME_PLACE(job_limits, process_memory, JOBOBJECT_EXTENDED_LIMIT_INFORMATION, ProcessMemoryLimit);
+static_assert(same_layout<api::service_status, SERVICE_STATUS>);
+SAME_PLACE(service_status, accepted, SERVICE_STATUS, dwControlsAccepted);
+SAME_PLACE(service_status, wait_hint_ms, SERVICE_STATUS, dwWaitHint);
+static_assert(same_layout<api::service_entry, SERVICE_TABLE_ENTRYW>);
+SAME_PLACE(service_entry, main, SERVICE_TABLE_ENTRYW, lpServiceProc);
 
 static_assert(same_layout<api::address_v4, sockaddr_in>);
 SAME_PLACE(address_v4, family, sockaddr_in, sin_family);

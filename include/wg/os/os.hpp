@@ -62,6 +62,7 @@ struct host {
 #include "windows/handle.hpp"
 #include "windows/net/default_route.hpp"
 #include "windows/net/interface_calls.hpp"
+#include "windows/process/uapi_listener.hpp"
 #include "windows/random.hpp"
 #include "windows/secret_region.hpp"
 #include "windows/threads.hpp"
@@ -76,6 +77,7 @@ using windows::random;
 using windows::secret_region;
 using windows::threads;
 using windows::tun;
+using windows::uapi_listener;
 using windows::udp;
 using windows::waiter;
 

@@ -34,13 +34,28 @@ inline constexpr int error_end_of_file = 38; // ERROR_HANDLE_EOF
 inline constexpr int error_not_supported = 50;
 inline constexpr int error_invalid_parameter = 87;
 inline constexpr int error_buffer_overflow = 111;
+inline constexpr int error_broken_pipe = 109;
 inline constexpr int error_call_not_implemented = 120;
 inline constexpr int error_module_not_found = 126;
 inline constexpr int error_procedure_not_found = 127;
 inline constexpr int error_already_exists = 183;
 inline constexpr int error_bad_image = 193; // ERROR_BAD_EXE_FORMAT
+inline constexpr int error_pipe_busy = 231;
+inline constexpr int error_no_data = 232; // a client of a pipe has connected and left
 inline constexpr int error_no_more_items = 259;
+inline constexpr int error_pipe_connected = 535;
+inline constexpr int error_io_incomplete = 996;
+inline constexpr int error_io_pending = 997;
+inline constexpr int error_service_running = 1056; // ERROR_SERVICE_ALREADY_RUNNING
+inline constexpr int error_service_disabled = 1058;
+inline constexpr int error_no_service = 1060; // ERROR_SERVICE_DOES_NOT_EXIST
+inline constexpr int error_service_not_active = 1062;
+inline constexpr int error_no_controller = 1063; // ERROR_FAILED_SERVICE_CONTROLLER_CONNECT
+inline constexpr int error_service_specific = 1066;
+inline constexpr int error_service_is_removed = 1072; // ERROR_SERVICE_MARKED_FOR_DELETE
+inline constexpr int error_service_exists = 1073;
 inline constexpr int error_not_found = 1168;
+inline constexpr int error_invalid_owner = 1307;
 inline constexpr int error_privilege_not_held = 1314;
 inline constexpr int error_no_system_resources = 1450;
 inline constexpr int error_working_set_quota = 1453;
@@ -201,6 +216,105 @@ inline constexpr std::uint32_t wait_failed = 0xffffffff;
 inline constexpr std::uint32_t wait_forever = 0xffffffff;
 inline constexpr std::size_t max_wait_objects = 64;
 
+// Pipes and files. An operation that is `overlapped` goes on after the call.
+struct overlapped { // OVERLAPPED
+    std::uintptr_t status;
+    std::uintptr_t size;
+    std::uint64_t offset;
+    handle event;
+};
+struct security_attributes { // SECURITY_ATTRIBUTES
+    std::uint32_t size;
+    void* descriptor;
+    int inherited;
+};
+inline constexpr std::uint32_t pipe_both_ways = 3;              // PIPE_ACCESS_DUPLEX
+inline constexpr std::uint32_t pipe_is_first = 0x00080000;      // FILE_FLAG_FIRST_PIPE_INSTANCE
+inline constexpr std::uint32_t file_overlapped = 0x40000000;    // FILE_FLAG_OVERLAPPED
+inline constexpr std::uint32_t pipe_rejects_remote_clients = 8; // PIPE_REJECT_REMOTE_CLIENTS, of bytes, waiting
+inline constexpr std::uint32_t pipe_does_not_wait = 1;          // NMPWAIT_NOWAIT
+inline constexpr std::uint32_t security_text_revision = 1;      // SDDL_REVISION_1
+
+// Rights of the process.
+struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
+    std::uint32_t count;
+    std::uint32_t id[2];
+    std::uint32_t attributes;
+};
+inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
+
+// Memory of the process.
+struct job_limits { // JOBOBJECT_EXTENDED_LIMIT_INFORMATION, without the members that are not used
+    std::uint64_t unused[2];
+    std::uint32_t flags;
+    byte unused_middle[92];
+    std::size_t process_memory;
+    std::size_t unused_end[3];
+};
+inline constexpr int extended_job_limits = 9;                       // JobObjectExtendedLimitInformation
+inline constexpr std::uint32_t job_limits_process_memory = 0x100;   // JOB_OBJECT_LIMIT_PROCESS_MEMORY
+inline constexpr std::uint32_t no_error_dialogs = 0x0001 | 0x0002;  // SEM_FAILCRITICALERRORS, SEM_NOGPFAULTERRORBOX
+inline constexpr std::uint32_t crash_reports_without_heap = 0x0001; // WER_FAULT_REPORTING_FLAG_NOHEAP
+
+// The console and the event log.
+using console_handler = int (*)(std::uint32_t event) noexcept; // PHANDLER_ROUTINE
+inline constexpr std::uint32_t console_ctrl_c = 0;
+inline constexpr std::uint32_t console_ctrl_break = 1;
+inline constexpr std::uint32_t console_close = 2;
+inline constexpr std::uint32_t console_logoff = 5;
+inline constexpr std::uint32_t console_shutdown = 6;
+inline constexpr std::uint32_t std_input_handle = static_cast<std::uint32_t>(-10);
+inline constexpr std::uint32_t std_output_handle = static_cast<std::uint32_t>(-11);
+inline constexpr std::uint32_t std_error_handle = static_cast<std::uint32_t>(-12);
+inline constexpr std::uint32_t code_page_utf8 = 65001;
+inline constexpr std::uint16_t event_log_error = 1; // EVENTLOG_ERROR_TYPE
+
+// Services.
+using service_handle = void*;        // SC_HANDLE
+using service_status_handle = void*; // SERVICE_STATUS_HANDLE
+struct service_status {              // SERVICE_STATUS
+    std::uint32_t type;
+    std::uint32_t state;
+    std::uint32_t accepted;
+    std::uint32_t exit_code;
+    std::uint32_t specific_exit_code;
+    std::uint32_t check_point;
+    std::uint32_t wait_hint_ms;
+};
+using service_main = void (*)(std::uint32_t count, wide** arguments) noexcept; // LPSERVICE_MAIN_FUNCTIONW
+using service_handler = std::uint32_t (*)(std::uint32_t control, std::uint32_t event, void* data,
+                                          void* context) noexcept; // LPHANDLER_FUNCTION_EX
+struct service_entry {                                             // SERVICE_TABLE_ENTRYW
+    wide const* name;
+    service_main main;
+};
+inline constexpr std::uint32_t service_own_process = 0x10;
+inline constexpr std::uint32_t service_auto_start = 2;
+inline constexpr std::uint32_t service_error_normal = 1;
+inline constexpr std::uint32_t service_stopped = 1;
+inline constexpr std::uint32_t service_start_pending = 2;
+inline constexpr std::uint32_t service_stop_pending = 3;
+inline constexpr std::uint32_t service_running = 4;
+inline constexpr std::uint32_t service_accepts_stop = 1;
+inline constexpr std::uint32_t service_accepts_shutdown = 4;
+inline constexpr std::uint32_t service_control_stop = 1;
+inline constexpr std::uint32_t service_control_interrogate = 4;
+inline constexpr std::uint32_t service_control_shutdown = 5;
+inline constexpr std::uint32_t manager_connect = 1;        // SC_MANAGER_CONNECT
+inline constexpr std::uint32_t manager_create_service = 2; // SC_MANAGER_CREATE_SERVICE
+inline constexpr std::uint32_t service_query_status = 0x4;
+inline constexpr std::uint32_t service_start_right = 0x10;
+inline constexpr std::uint32_t service_stop_right = 0x20;
+inline constexpr std::uint32_t service_delete_right = 0x10000; // DELETE
+inline constexpr std::uint32_t service_change_config = 0x2;
+inline constexpr std::uint32_t service_description = 1; // SERVICE_CONFIG_DESCRIPTION
+
+// Changes of the network.
+using interface_callback = void (*)(void* context, interface_row* row, int kind) noexcept; // MIB_DELETE_INSTANCE: 2
+using row_callback = void (*)(void* context, void* row, int kind) noexcept;
+inline constexpr int row_is_deleted = 2; // MibDeleteInstance
+
 inline constexpr std::uint32_t preferred_random_source = 2;    // BCRYPT_USE_SYSTEM_PREFERRED_RNG
 inline constexpr std::uint16_t all_processor_groups = 0xffff;  // ALL_PROCESSOR_GROUPS
 inline constexpr std::uint32_t message_from_system = 0x1200;   // FORMAT_MESSAGE_FROM_SYSTEM, ..._IGNORE_INSERTS
@@ -263,6 +377,83 @@ std::uint32_t get_interface(interface_row* row) noexcept __asm__("GetIpInterface
 std::uint32_t set_interface(interface_row* row) noexcept __asm__("SetIpInterfaceEntry");
 std::uint32_t get_routes(std::uint16_t family, route_table** table) noexcept __asm__("GetIpForwardTable2");
 void free_table(void* table) noexcept __asm__("FreeMibTable");
+std::uint32_t watch_interfaces(std::uint16_t family, interface_callback told, void* context, byte initial,
+                               handle* watch) noexcept __asm__("NotifyIpInterfaceChange");
+std::uint32_t watch_routes(std::uint16_t family, row_callback told, void* context, byte initial, handle* watch) noexcept
+    __asm__("NotifyRouteChange2");
+std::uint32_t watch_addresses(std::uint16_t family, row_callback told, void* context, byte initial,
+                              handle* watch) noexcept __asm__("NotifyUnicastIpAddressChange");
+std::uint32_t stop_watch(handle watch) noexcept __asm__("CancelMibChangeNotify2");
+std::uint32_t interface_of_alias(wide const* alias, std::uint64_t* luid) noexcept
+    __asm__("ConvertInterfaceAliasToLuid");
+std::uint32_t index_of_interface(std::uint64_t const* luid, std::uint32_t* index) noexcept
+    __asm__("ConvertInterfaceLuidToIndex");
+handle create_timer(void* security, int manual_reset, wide const* name) noexcept __asm__("CreateWaitableTimerW");
+int set_timer(handle timer, std::int64_t const* due, std::int32_t period_ms, void* completion, void* context,
+              int resumes) noexcept __asm__("SetWaitableTimer");
+handle create_pipe(wide const* name, std::uint32_t open_mode, std::uint32_t pipe_mode, std::uint32_t max_instances,
+                   std::uint32_t out_bytes, std::uint32_t in_bytes, std::uint32_t timeout_ms,
+                   security_attributes const* security) noexcept __asm__("CreateNamedPipeW");
+int connect_pipe(handle pipe, overlapped* operation) noexcept __asm__("ConnectNamedPipe");
+int disconnect_pipe(handle pipe) noexcept __asm__("DisconnectNamedPipe");
+int wait_for_pipe(wide const* name, std::uint32_t timeout_ms) noexcept __asm__("WaitNamedPipeW");
+int read_file(handle file, void* to, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("ReadFile");
+int write_file(handle file, void const* from, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("WriteFile");
+int overlapped_result(handle file, overlapped* operation, std::uint32_t* done, int wait) noexcept
+    __asm__("GetOverlappedResult");
+int cancel_operation(handle file, overlapped* operation) noexcept __asm__("CancelIoEx");
+int security_descriptor_of(wide const* text, std::uint32_t revision, void** descriptor, std::uint32_t* size) noexcept
+    __asm__("ConvertStringSecurityDescriptorToSecurityDescriptorW");
+void* free_local(void* memory) noexcept __asm__("LocalFree");
+int open_token(handle process, std::uint32_t access, handle* token) noexcept __asm__("OpenProcessToken");
+int find_privilege(wide const* system, wide const* name, std::uint32_t* id) noexcept __asm__("LookupPrivilegeValueW");
+int adjust_privileges(handle token, int disable_all, privilege const* wanted, std::uint32_t size, void* before,
+                      std::uint32_t* needed) noexcept __asm__("AdjustTokenPrivileges");
+handle create_job(void* security, wide const* name) noexcept __asm__("CreateJobObjectW");
+int limit_job(handle job, int kind, void const* limits, std::uint32_t size) noexcept
+    __asm__("SetInformationJobObject");
+int join_job(handle job, handle process) noexcept __asm__("AssignProcessToJobObject");
+std::uint32_t set_error_mode(std::uint32_t mode) noexcept __asm__("SetErrorMode");
+handle standard_handle(std::uint32_t which) noexcept __asm__("GetStdHandle");
+int console_mode(handle console, std::uint32_t* mode) noexcept __asm__("GetConsoleMode");
+int write_console(handle console, wide const* text, std::uint32_t size, std::uint32_t* done, void* reserved) noexcept
+    __asm__("WriteConsoleW");
+std::uint32_t console_code_page() noexcept __asm__("GetConsoleCP");
+int handle_console_events(console_handler handler, int add) noexcept __asm__("SetConsoleCtrlHandler");
+int to_wide(std::uint32_t code_page, std::uint32_t flags, char const* from, int size, wide* to, int room) noexcept
+    __asm__("MultiByteToWideChar");
+int from_wide(std::uint32_t code_page, std::uint32_t flags, wide const* from, int size, char* to, int room,
+              char const* unknown, int* used_unknown) noexcept __asm__("WideCharToMultiByte");
+handle open_event_log(wide const* server, wide const* source) noexcept __asm__("RegisterEventSourceW");
+int close_event_log(handle log) noexcept __asm__("DeregisterEventSource");
+int report_event(handle log, std::uint16_t type, std::uint16_t category, std::uint32_t id, void* user,
+                 std::uint16_t text_count, std::uint32_t data_bytes, wide const** texts, void* data) noexcept
+    __asm__("ReportEventW");
+std::uint32_t module_path(handle module, wide* path, std::uint32_t room) noexcept __asm__("GetModuleFileNameW");
+void sleep(std::uint32_t milliseconds) noexcept __asm__("Sleep");
+int dispatch_service(service_entry const* services) noexcept __asm__("StartServiceCtrlDispatcherW");
+service_status_handle register_service(wide const* name, service_handler handler, void* context) noexcept
+    __asm__("RegisterServiceCtrlHandlerExW");
+int set_service_status(service_status_handle service, service_status* status) noexcept __asm__("SetServiceStatus");
+service_handle open_manager(wide const* machine, wide const* database, std::uint32_t access) noexcept
+    __asm__("OpenSCManagerW");
+service_handle create_service(service_handle manager, wide const* name, wide const* shown, std::uint32_t access,
+                              std::uint32_t type, std::uint32_t start, std::uint32_t error_control, wide const* command,
+                              wide const* group, std::uint32_t* tag, wide const* needs, wide const* account,
+                              wide const* password) noexcept __asm__("CreateServiceW");
+service_handle open_service(service_handle manager, wide const* name, std::uint32_t access) noexcept
+    __asm__("OpenServiceW");
+int close_service(service_handle object) noexcept __asm__("CloseServiceHandle");
+int delete_service(service_handle service) noexcept __asm__("DeleteService");
+int start_service(service_handle service, std::uint32_t count, wide const** arguments) noexcept
+    __asm__("StartServiceW");
+int control_service(service_handle service, std::uint32_t control, service_status* status) noexcept
+    __asm__("ControlService");
+int query_service(service_handle service, service_status* status) noexcept __asm__("QueryServiceStatus");
+int configure_service(service_handle service, std::uint32_t what, void const* value) noexcept
+    __asm__("ChangeServiceConfig2W");
 // clang-format on
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.

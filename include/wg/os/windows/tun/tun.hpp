@@ -6,23 +6,13 @@
 
 #include "../../../base/limits.hpp"
 #include "../../../policy.hpp"
+#include "../adapter_name.hpp"
 #include "wintun.hpp"
 
 #include <algorithm>
 #include <string_view>
 
 namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
-
-/// Whether `name` can name an adapter: 1 to 32 letters, digits and `_=+.-`, as in WireGuard for Windows.
-constexpr bool is_adapter_name(std::string_view name) noexcept {
-    if (name.empty() || name.size() > 32) return false;
-    for (char const c : name) {
-        bool const letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-        if (!letter && !(c >= '0' && c <= '9') && std::string_view("_=+.-").find(c) == std::string_view::npos)
-            return false;
-    }
-    return true;
-}
 
 /// Models `tun_device`. A test replaces `Calls`.
 template <class Calls = tun_calls> class basic_tun {
@@ -61,7 +51,7 @@ public:
         basic_tun made;
         if (status const loaded = made.library_.load(why); loaded != status::ok) return loaded;
         std::copy(name.begin(), name.end(), made.name_);
-        char16_t wide_name[max_name_bytes + 1] = {};
+        char16_t wide_name[max_adapter_name_bytes + 1] = {};
         std::copy(name.begin(), name.end(), wide_name);
         made.adapter_ = made.wintun().create_adapter(wide_name, u"wg", nullptr);
         if (made.adapter_ == nullptr) return refused(Calls::error(), name, why);
@@ -180,7 +170,6 @@ public:
     std::size_t longest_cut() const noexcept { return longest_cut_; }
 
 private:
-    static constexpr std::size_t max_name_bytes = 32;
     static constexpr int max_cut = 256; ///< packets that one `read` drops
 
     wintun_functions const& wintun() const noexcept { return library_.functions(); }
@@ -222,7 +211,7 @@ private:
     std::uint64_t luid_ = 0;
     std::size_t mtu_ = 0;
     std::size_t longest_cut_ = 0;
-    char name_[max_name_bytes + 1] = {};
+    char name_[max_adapter_name_bytes + 1] = {};
 };
 
 /// The TUN device of a Windows host.
