@@ -25008,6 +25008,88 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
+// One client of a configuration socket or pipe: the bytes that it sent, its session, and the reply that waits to be
+// sent. Folder: os. One thread at a time.
+#ifndef WG_OS_UAPI_CONVERSATION_HPP
+#define WG_OS_UAPI_CONVERSATION_HPP
+
+
+#include <cstring>
+#include <optional>
+#include <span>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Feeds the received bytes to a `Session`, made by its default constructor, one line at a time. So the replies to many
+/// requests are never in memory together. `Reply` is the buffer of the reply: `view() -> bytes_view`, `empty()`, and
+/// `release()`, which wipes. The owner does three things in turn: it sends `unsent`; it feeds a line if `has_input`;
+/// it receives into `input`.
+template <class Session, class Reply> class uapi_conversation {
+public:
+    static constexpr std::size_t input_bytes = 4096; ///< received at once, at most
+
+    /// Makes a session for a new client.
+    void begin() noexcept { session_.emplace(); }
+    /// Ends the session. Wipes the reply and the input.
+    void end() noexcept {
+        session_.reset();
+        reply_.release();
+        wipe(input_, sizeof input_);
+        sent_ = begin_ = end_ = 0;
+        ending_ = false;
+    }
+    /// Whether there is a session.
+    bool is_open() const noexcept { return session_.has_value(); }
+    /// Whether the session wants the connection closed once the reply is sent.
+    bool ending() const noexcept { return ending_; }
+
+    /// The room for the next bytes of the client. To be used only without `has_input`.
+    std::span<byte, input_bytes> input() noexcept { return std::span<byte, input_bytes>(input_); }
+    /// Notes that `input` begins with `size` new bytes.
+    void received(std::size_t size) noexcept {
+        begin_ = 0;
+        end_ = size;
+    }
+    /// Whether there are bytes that were not fed yet.
+    bool has_input() const noexcept { return begin_ < end_; }
+
+    /// Feeds one line, or the last part of one, by `feed(Session&, bytes_view, Reply&) -> status`, and wipes it. With
+    /// another answer than ok the rest of the input is wiped too, and the conversation is `ending`.
+    template <class Feed> void feed_line(Feed& feed) noexcept {
+        WG_ASSERT(session_.has_value() && has_input());
+        byte* const from = input_ + begin_;
+        std::size_t const left = end_ - begin_;
+        auto const* const newline = static_cast<byte const*>(std::memchr(from, '\n', left));
+        std::size_t const size = newline != nullptr ? static_cast<std::size_t>(newline - from) + 1 : left;
+        ending_ = feed(*session_, bytes_view(from, size), reply_) != status::ok;
+        std::size_t const used = ending_ ? left : size;
+        wipe(from, used);
+        begin_ += used;
+    }
+
+    /// The part of the reply that was not sent yet.
+    bytes_view unsent() const noexcept { return reply_.view().subspan(sent_); }
+    /// Notes that `size` bytes of `unsent` were sent. A reply that was sent completely is wiped.
+    void sent(std::size_t size) noexcept {
+        sent_ += size;
+        if (sent_ < reply_.view().size()) return;
+        reply_.release();
+        sent_ = 0;
+    }
+
+private:
+    std::optional<Session> session_{};
+    Reply reply_{};
+    std::size_t sent_ = 0;            ///< of the reply
+    std::size_t begin_ = 0, end_ = 0; ///< the part of the input that was not fed yet
+    bool ending_ = false;
+    byte input_[input_bytes];
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
 // Sockets and pipes that do not block and that are closed on exec, also on systems that lack the flags for one call
 // (socket(2), accept(2), pipe(2)). Folder: os/posix. Any thread.
 #ifndef WG_OS_POSIX_SOCKETS_HPP
@@ -25240,15 +25322,13 @@ inline bool make_directories(std::string_view path) noexcept {
 
 #endif
 
-#include <optional>
 #include <string_view>
 #include <sys/stat.h>
 #include <sys/un.h>
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// Serves `MaxConnections` connections at most. Each one has a `Session`, made by its default constructor, and a
-/// `Reply`, the buffer of the reply: `view() -> bytes_view`, `empty()`, and `release()`, which wipes. Nothing blocks:
+/// Serves `MaxConnections` connections at most. A session and a reply are those of `uapi_conversation`. Nothing blocks:
 /// while a client does not read its reply, no further request of that client is read. `Poller` is the system's:
 /// `linux_poller` documents it.
 template <class Session, class Reply, std::size_t MaxConnections, class Poller> class basic_uapi_listener {
@@ -25331,19 +25411,13 @@ public:
 private:
     static constexpr std::uint64_t listener_number = 0, first_connection = 2;
     static_assert(Poller::removal_number == 1);
-    static constexpr std::size_t input_bytes = 4096;
     static constexpr int most_reads = 16; ///< from one connection in one `serve`
 
     struct connection {
         unique_fd fd{};
-        std::optional<Session> session{};
-        Reply reply{};
-        std::size_t sent = 0;           ///< of the reply
-        std::size_t begin = 0, end = 0; ///< the part of `input` that was not fed yet
-        std::uint64_t last_active = 0;  ///< `time_` when it was served last
-        bool waits_for_room = false;    ///< to send the rest of its reply
-        bool ending = false;            ///< it is closed when its reply is sent
-        byte input[input_bytes];
+        std::uint64_t last_active = 0; ///< `time_` when it was served last
+        bool waits_for_room = false;   ///< to send the rest of its reply
+        uapi_conversation<Session, Reply> talk{};
     };
 
     status set_path(std::string_view name, char const* directory, error_text& why) noexcept {
@@ -25427,7 +25501,7 @@ private:
             connection& c = free_connection();
             if (!poller_.watch(fd.get(), false, number_of(c))) continue;
             c.fd = std::move(fd);
-            c.session.emplace();
+            c.talk.begin();
             c.last_active = ++time_;
         }
     }
@@ -25445,11 +25519,8 @@ private:
 
     void end(connection& c) noexcept {
         c.fd.reset();
-        c.session.reset();
-        c.reply.release();
-        wipe(c.input, sizeof c.input);
-        c.sent = c.begin = c.end = 0;
-        c.waits_for_room = c.ending = false;
+        c.talk.end();
+        c.waits_for_room = false;
     }
 
     template <class Feed> void serve_connection(connection& c, Feed& feed) noexcept {
@@ -25457,46 +25528,29 @@ private:
         c.last_active = ++time_;
         for (int reads = 0;;) {
             if (!send_reply(c)) return end(c);
-            if (!c.reply.empty()) return wait_for_room(c, true);
-            if (c.ending) return end(c);
+            if (!c.talk.unsent().empty()) return wait_for_room(c, true);
+            if (c.talk.ending()) return end(c);
             wait_for_room(c, false);
-            if (c.begin < c.end) {
-                feed_line(c, feed);
+            if (c.talk.has_input()) {
+                c.talk.feed_line(feed);
                 continue;
             }
             if (reads++ == most_reads) return;
-            ssize_t const size = without_interruption([&] { return ::recv(c.fd.get(), c.input, sizeof c.input, 0); });
+            auto const room = c.talk.input();
+            ssize_t const size = without_interruption([&] { return ::recv(c.fd.get(), room.data(), room.size(), 0); });
             if (size < 0 && errno == EAGAIN) return;
             if (size <= 0) return end(c);
-            c.begin = 0;
-            c.end = static_cast<std::size_t>(size);
+            c.talk.received(static_cast<std::size_t>(size));
         }
-    }
-
-    /// Feeds one line to the session, so that the replies to many requests are never in memory together.
-    template <class Feed> void feed_line(connection& c, Feed& feed) noexcept {
-        WG_ASSERT(c.session.has_value()); // `accept_all` has made it
-        byte* const from = c.input + c.begin;
-        std::size_t const left = c.end - c.begin;
-        auto const* const newline = static_cast<byte const*>(std::memchr(from, '\n', left));
-        std::size_t const size = newline != nullptr ? static_cast<std::size_t>(newline - from) + 1 : left;
-        c.ending = feed(*c.session, bytes_view(from, size), c.reply) != status::ok;
-        std::size_t const used = c.ending ? left : size;
-        wipe(from, used);
-        c.begin += used;
     }
 
     /// Sends as much of the reply as the client takes. Returns: false if the connection is broken.
     bool send_reply(connection& c) noexcept {
-        while (!c.reply.empty()) {
-            bytes_view const rest = c.reply.view().subspan(c.sent);
+        for (bytes_view rest = c.talk.unsent(); !rest.empty(); rest = c.talk.unsent()) {
             ssize_t const size =
                 without_interruption([&] { return ::send(c.fd.get(), rest.data(), rest.size(), MSG_NOSIGNAL); });
             if (size < 0) return errno == EAGAIN;
-            c.sent += static_cast<std::size_t>(size);
-            if (c.sent < c.reply.view().size()) continue;
-            c.reply.release();
-            c.sent = 0;
+            c.talk.sent(static_cast<std::size_t>(size));
         }
         return true;
     }
