@@ -35611,7 +35611,7 @@ public:
         if (descriptor_ != nullptr) Calls::free_descriptor(descriptor_);
     }
 
-    /// Listens at `directory`\\`name`, to which only administrators can connect; null: the default.
+    /// Listens at the pipe `name` below `directory`, to which only administrators can connect; null: the default.
     /// Returns: `address_in_use` if another process has a pipe of this name; `invalid` if `name` cannot name an
     /// adapter; `no_permission` without the rights of an administrator; `no_memory` and others. `why` then says how to
     /// mend it.
