@@ -40,8 +40,8 @@ def both_trees(compiler, first, second):
 
 
 def preprocessed(compiler, tree, flags):
-    """The tokens after preprocessing, separated by one space."""
-    text = command(compiler, "-std=c++20", "-E", "-P", *flags, "-x", "c++", "-", "-I", tree,
+    """The tokens after preprocessing, separated by one space. An assertion would contain the name of its file."""
+    text = command(compiler, "-std=c++20", "-E", "-P", "-DWG_ASSERT(x)=check(x)", *flags, "-x", "c++", "-", "-I", tree,
                    source="#include <wg/wg.hpp>\n")
     return re.sub(r"\s+", " ", text).strip().replace("; ", ";\n").splitlines()
 

@@ -23,14 +23,9 @@
 #define WG_HAS_CXX20
 #endif
 
-/// `WG_ASSERT(condition)` guards against programming errors, never against input. A host may define it to its own hook
-/// before the first include. Otherwise it traps, and does nothing with `NDEBUG`.
-#ifndef WG_ASSERT
-#ifdef NDEBUG
-#define WG_ASSERT(condition) static_cast<void>(0)
-#else
-#define WG_ASSERT(condition) ((condition) ? static_cast<void>(0) : __builtin_trap())
-#endif
+/// Defined if `WG_ASSERT` checks: without `NDEBUG`, or if a program defines it before the first include.
+#if !defined(WG_CHECKED) && !defined(NDEBUG)
+#define WG_CHECKED
 #endif
 
 /// `WG_DECLASSIFY(value)` is `value`. It marks a value that was computed from secrets and is public from here on, such
@@ -48,6 +43,20 @@
 #endif
 #if !defined(WG_BARE) && defined(WG_COMPACT) && !defined(__unix__) && !defined(__APPLE__) && !defined(_WIN32)
 #define WG_BARE
+#endif
+
+/// `WG_ASSERT(condition)` guards against programming errors, never against input. If the condition is false, it writes
+/// file, line and condition to standard error, and ends the program by a trap. Small machines only trap. Without
+/// `WG_CHECKED` it does nothing. A program may define it to its own hook before the first include.
+#ifndef WG_ASSERT
+#if !defined(WG_CHECKED)
+#define WG_ASSERT(condition) static_cast<void>(0)
+#elif defined(WG_COMPACT) || defined(WG_BARE) || !__STDC_HOSTED__
+#define WG_ASSERT(condition) ((condition) ? static_cast<void>(0) : __builtin_trap())
+#else
+#include <cstdio>
+#define WG_ASSERT(condition) ((condition) ? static_cast<void>(0) : ::wg::fail_assertion(#condition, __FILE__, __LINE__))
+#endif
 #endif
 
 /// A function with many callers. Small machines keep one body of it, to save flash.
@@ -85,10 +94,10 @@
 #endif
 
 /// For `WG_ABI` only: whether `WG_ASSERT` checks.
-#ifdef NDEBUG
-#define WG_ABI_CHECKS
-#else
+#ifdef WG_CHECKED
 #define WG_ABI_CHECKS _checked
+#else
+#define WG_ABI_CHECKS
 #endif
 
 /// For `WG_ABI` only: whether `WG_SMALL` or `WG_COMPACT` is defined.
@@ -131,6 +140,22 @@ inline constexpr bool small_code = false;
 inline constexpr bool hostless = true;
 #else
 inline constexpr bool hostless = false;
+#endif
+
+/// Whether objects keep state for checks: WG_CHECKED as a constant, and false on small machines.
+#if defined(WG_CHECKED) && !defined(WG_COMPACT) && !defined(WG_BARE)
+inline constexpr bool keeps_checks = true;
+#else
+inline constexpr bool keeps_checks = false;
+#endif
+
+#if defined(WG_CHECKED) && !defined(WG_COMPACT) && !defined(WG_BARE) && __STDC_HOSTED__
+/// Writes what `WG_ASSERT` found to standard error, and ends the program by a trap.
+[[noreturn, gnu::cold, gnu::noinline]] inline void fail_assertion(char const* condition, char const* file,
+                                                                  int line) noexcept {
+    std::fprintf(stderr, "%s:%d: WG_ASSERT(%s) failed\n", file, line, condition);
+    __builtin_trap();
+}
 #endif
 
 }} // namespace wg::WG_ABI
@@ -13012,24 +13037,44 @@ static_assert(observer<function_observer>);
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// The threads policy of a device that one thread uses: its locks do nothing and take no memory. Folder: backends.
+// The threads policy of a device that one thread uses: its locks do nothing and take no memory. In a checked build they
+// find a second thread. Folder: backends.
 #ifndef WG_BACKENDS_ONE_THREAD_HPP
 #define WG_BACKENDS_ONE_THREAD_HPP
 
 
+#include <atomic>
+#include <type_traits>
+
 namespace wg { inline namespace WG_ABI {
 
-/// Models `threads` for one thread.
+/// Models `threads` for one thread. Another thread may take over the device between two calls.
 struct one_thread {
-    /// Only one thread may use a device.
+    /// Only one thread at a time may use a device.
     static constexpr bool parallel = false;
-    /// Empty.
-    struct mutex {
+    /// The mutex without checks: empty.
+    struct unchecked_mutex {
         /// Does nothing.
         constexpr void lock() noexcept {}
         /// Does nothing.
         constexpr void unlock() noexcept {}
     };
+    /// The mutex with checks: never waits.
+    class checked_mutex {
+    public:
+        /// Asserts that no other thread holds the mutex, and this one neither.
+        void lock() noexcept {
+            [[maybe_unused]] bool const two_calls_at_once = held_.exchange(true, std::memory_order_acquire);
+            WG_ASSERT(!two_calls_at_once);
+        }
+        /// Ends what `lock` began.
+        void unlock() noexcept { held_.store(false, std::memory_order_release); }
+
+    private:
+        std::atomic<bool> held_{false};
+    };
+    /// The mutex of this build.
+    using mutex = std::conditional_t<keeps_checks, checked_mutex, unchecked_mutex>;
 };
 static_assert(threads<one_thread>);
 
@@ -16118,6 +16163,9 @@ public:
         return count;
     }
 
+    /// Whether any job, also one of a removed peer, has not been completed.
+    bool has_jobs() const noexcept { return in_flight() != 0 || shells_ != 0; }
+
     /// The peer with this public key; nullptr: none.
     peer_type* find([[maybe_unused]] primitives<Policies> const& with, key_view key) noexcept {
         if constexpr (linear) {
@@ -18548,6 +18596,8 @@ public:
     explicit device(Instances... given) noexcept : state_(device_state<Policies>::choose(given...)) {}
     device(device const&) = delete;
     device& operator=(device const&) = delete;
+    /// All jobs have been completed.
+    ~device() { WG_ASSERT(!state_.peers.has_jobs()); }
 
     /// Whether there was memory for the device's own secrets. If not, no other member may be called.
     bool ready() const noexcept { return state_.own != nullptr; }
@@ -19227,6 +19277,8 @@ template <policies Policies> struct lane_shared {
     [[no_unique_address]] reception_order<typename Policies::threads> order{};
     /// Held while a lane sends what the device has to send by itself.
     [[no_unique_address]] typename Policies::threads::mutex flushing{};
+    /// How many `workers` use the engine; for checks.
+    [[no_unique_address]] std::conditional_t<keeps_checks, std::size_t, empty_member<20>> workers{};
 };
 
 /// Moves packets both ways in batches, in buffers of its own. An engine has one lane, each thread of `workers` another.
@@ -19624,8 +19676,11 @@ public:
     }
     engine(engine const&) = delete;
     engine& operator=(engine const&) = delete;
-    /// Takes the interface down, see `down`.
-    ~engine() { down(); }
+    /// Takes the interface down, see `down`. There are no `workers` any more.
+    ~engine() {
+        if constexpr (keeps_checks) WG_ASSERT(shared_.workers == 0);
+        down();
+    }
 
     /// Opens the socket on the configured port, and lets packets pass. If the interface is up, only takes over the MTU.
     /// Returns: no_memory, or what the socket returned, such as address_in_use; then the interface stays down.
@@ -40964,13 +41019,16 @@ public:
 
     /// Creates no thread yet, and later `count` at most. All references outlive this object.
     workers(engine<Policies>& first, tun_type& tun, socket_type& socket, std::size_t count) noexcept
-        : engine_(first), tun_(tun), socket_(socket), count_((std::min)(count, max_count)) {}
+        : engine_(first), tun_(tun), socket_(socket), count_((std::min)(count, max_count)) {
+        if constexpr (keeps_checks) ++engine_.shared().workers;
+    }
     workers(workers const&) = delete;
     workers& operator=(workers const&) = delete;
     /// Ends all threads, and waits for them.
     ~workers() {
         stopping_.store(1);
         for (std::size_t i = 0; i < made_; ++i) workers_[i]->called.store(1);
+        if constexpr (keeps_checks) --engine_.shared().workers;
     }
 
     /// Threads created so far.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // Several threads move the packets of one interface: no packet is lost, and no packet overtakes another of its flow.
 // State that only one thread at a time may use has no lock here, so that -fsanitize=thread finds a violation.
+#include "checks.hpp"
 #include "parallel.hpp"
 
 #include "wg/engine/workers.hpp"
@@ -303,6 +304,15 @@ BOOST_FIXTURE_TEST_CASE(a_device_that_cannot_be_shared_has_no_workers, tunnel) {
     workers.help();
     wg::no_workers<policies>::pause const alone(workers);
     BOOST_TEST(workers.size() == 0u);
+}
+
+BOOST_FIXTURE_TEST_CASE(an_engine_that_ends_before_its_workers_is_found, tunnel) {
+    if (!wg::keeps_checks) return;
+    auto const outcome = outcome_of([&] {
+        wg::workers<policies> const workers(a.engine, a.tun, a.socket, 3);
+        std::destroy_at(&a.engine);
+    });
+    is_caught(outcome, "engine.hpp", "shared_.workers == 0");
 }
 
 BOOST_AUTO_TEST_SUITE_END()

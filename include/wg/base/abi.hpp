@@ -11,14 +11,9 @@
 #define WG_HAS_CXX20
 #endif
 
-/// `WG_ASSERT(condition)` guards against programming errors, never against input. A host may define it to its own hook
-/// before the first include. Otherwise it traps, and does nothing with `NDEBUG`.
-#ifndef WG_ASSERT
-#ifdef NDEBUG
-#define WG_ASSERT(condition) static_cast<void>(0)
-#else
-#define WG_ASSERT(condition) ((condition) ? static_cast<void>(0) : __builtin_trap())
-#endif
+/// Defined if `WG_ASSERT` checks: without `NDEBUG`, or if a program defines it before the first include.
+#if !defined(WG_CHECKED) && !defined(NDEBUG)
+#define WG_CHECKED
 #endif
 
 /// `WG_DECLASSIFY(value)` is `value`. It marks a value that was computed from secrets and is public from here on, such
@@ -36,6 +31,20 @@
 #endif
 #if !defined(WG_BARE) && defined(WG_COMPACT) && !defined(__unix__) && !defined(__APPLE__) && !defined(_WIN32)
 #define WG_BARE
+#endif
+
+/// `WG_ASSERT(condition)` guards against programming errors, never against input. If the condition is false, it writes
+/// file, line and condition to standard error, and ends the program by a trap. Small machines only trap. Without
+/// `WG_CHECKED` it does nothing. A program may define it to its own hook before the first include.
+#ifndef WG_ASSERT
+#if !defined(WG_CHECKED)
+#define WG_ASSERT(condition) static_cast<void>(0)
+#elif defined(WG_COMPACT) || defined(WG_BARE) || !__STDC_HOSTED__
+#define WG_ASSERT(condition) ((condition) ? static_cast<void>(0) : __builtin_trap())
+#else
+#include <cstdio>
+#define WG_ASSERT(condition) ((condition) ? static_cast<void>(0) : ::wg::fail_assertion(#condition, __FILE__, __LINE__))
+#endif
 #endif
 
 /// A function with many callers. Small machines keep one body of it, to save flash.
@@ -73,10 +82,10 @@
 #endif
 
 /// For `WG_ABI` only: whether `WG_ASSERT` checks.
-#ifdef NDEBUG
-#define WG_ABI_CHECKS
-#else
+#ifdef WG_CHECKED
 #define WG_ABI_CHECKS _checked
+#else
+#define WG_ABI_CHECKS
 #endif
 
 /// For `WG_ABI` only: whether `WG_SMALL` or `WG_COMPACT` is defined.
@@ -119,6 +128,22 @@ inline constexpr bool small_code = false;
 inline constexpr bool hostless = true;
 #else
 inline constexpr bool hostless = false;
+#endif
+
+/// Whether objects keep state for checks: WG_CHECKED as a constant, and false on small machines.
+#if defined(WG_CHECKED) && !defined(WG_COMPACT) && !defined(WG_BARE)
+inline constexpr bool keeps_checks = true;
+#else
+inline constexpr bool keeps_checks = false;
+#endif
+
+#if defined(WG_CHECKED) && !defined(WG_COMPACT) && !defined(WG_BARE) && __STDC_HOSTED__
+/// Writes what `WG_ASSERT` found to standard error, and ends the program by a trap.
+[[noreturn, gnu::cold, gnu::noinline]] inline void fail_assertion(char const* condition, char const* file,
+                                                                  int line) noexcept {
+    std::fprintf(stderr, "%s:%d: WG_ASSERT(%s) failed\n", file, line, condition);
+    __builtin_trap();
+}
 #endif
 
 }} // namespace wg::WG_ABI

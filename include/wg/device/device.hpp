@@ -47,6 +47,8 @@ public:
     explicit device(Instances... given) noexcept : state_(device_state<Policies>::choose(given...)) {}
     device(device const&) = delete;
     device& operator=(device const&) = delete;
+    /// All jobs have been completed.
+    ~device() { WG_ASSERT(!state_.peers.has_jobs()); }
 
     /// Whether there was memory for the device's own secrets. If not, no other member may be called.
     bool ready() const noexcept { return state_.own != nullptr; }

@@ -77,6 +77,9 @@ public:
         return count;
     }
 
+    /// Whether any job, also one of a removed peer, has not been completed.
+    bool has_jobs() const noexcept { return in_flight() != 0 || shells_ != 0; }
+
     /// The peer with this public key; nullptr: none.
     peer_type* find([[maybe_unused]] primitives<Policies> const& with, key_view key) noexcept {
         if constexpr (linear) {

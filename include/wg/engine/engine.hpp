@@ -38,8 +38,11 @@ public:
     }
     engine(engine const&) = delete;
     engine& operator=(engine const&) = delete;
-    /// Takes the interface down, see `down`.
-    ~engine() { down(); }
+    /// Takes the interface down, see `down`. There are no `workers` any more.
+    ~engine() {
+        if constexpr (keeps_checks) WG_ASSERT(shared_.workers == 0);
+        down();
+    }
 
     /// Opens the socket on the configured port, and lets packets pass. If the interface is up, only takes over the MTU.
     /// Returns: no_memory, or what the socket returned, such as address_in_use; then the interface stays down.

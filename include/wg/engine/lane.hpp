@@ -25,6 +25,8 @@ template <policies Policies> struct lane_shared {
     [[no_unique_address]] reception_order<typename Policies::threads> order{};
     /// Held while a lane sends what the device has to send by itself.
     [[no_unique_address]] typename Policies::threads::mutex flushing{};
+    /// How many `workers` use the engine; for checks.
+    [[no_unique_address]] std::conditional_t<keeps_checks, std::size_t, empty_member<20>> workers{};
 };
 
 /// Moves packets both ways in batches, in buffers of its own. An engine has one lane, each thread of `workers` another.

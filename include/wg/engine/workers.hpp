@@ -36,13 +36,16 @@ public:
 
     /// Creates no thread yet, and later `count` at most. All references outlive this object.
     workers(engine<Policies>& first, tun_type& tun, socket_type& socket, std::size_t count) noexcept
-        : engine_(first), tun_(tun), socket_(socket), count_((std::min)(count, max_count)) {}
+        : engine_(first), tun_(tun), socket_(socket), count_((std::min)(count, max_count)) {
+        if constexpr (keeps_checks) ++engine_.shared().workers;
+    }
     workers(workers const&) = delete;
     workers& operator=(workers const&) = delete;
     /// Ends all threads, and waits for them.
     ~workers() {
         stopping_.store(1);
         for (std::size_t i = 0; i < made_; ++i) workers_[i]->called.store(1);
+        if constexpr (keeps_checks) --engine_.shared().workers;
     }
 
     /// Threads created so far.
