@@ -22,11 +22,12 @@ MINGW = "x86_64-w64-mingw32-g++-posix"
 HERE = ROOT / "tests" / "windows"
 UNIT = ROOT / "tests" / "unit"
 BOOST = pathlib.Path("/usr/include/boost")
-LIBRARIES = ["-lws2_32", "-lbcrypt", "-liphlpapi", "-lsynchronization"]
+LIBRARIES = ["-lws2_32", "-lbcrypt", "-liphlpapi", "-lsynchronization", "-ladvapi32"]
 SOURCES = [*sorted(UNIT.glob("os_windows_*.cpp")), HERE / "real.cpp"]
 SUITES = [path.stem if path.parent == UNIT else f"os_windows_{path.stem}" for path in SOURCES]
 CORE = [UNIT / f"{name}.cpp" for name in (
-    "bundled_aead", "bundled_blake2s", "bundled_x25519", "device_allowed_ips", "protocol_noise", "protocol_replay")]
+    "bundled_aead", "bundled_blake2s", "bundled_x25519", "control_uapi", "device_allowed_ips", "protocol_noise",
+    "protocol_replay")]
 SYSTEM = ["winsock2.h", "ws2tcpip.h", "mswsock.h", "windows.h"]
 WINE_LIMIT_S = 60
 WINE_BEGINS_S = 120  # the first start makes the files of a Windows
