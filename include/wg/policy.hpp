@@ -223,6 +223,13 @@ concept udp_socket_with_separate_handshakes = udp_socket_with_handshakes<Socket>
     { socket.separate_handshakes() } noexcept -> std::same_as<void>;
 };
 
+/// A udp_socket with the optional member `keep_out_of`, which an engine calls once, before it opens the socket: its
+/// datagrams must not enter the tunnel of this TUN device.
+template <class Socket, class Tun>
+concept udp_socket_with_tunnel = requires(Socket& socket, Tun const& device) {
+    { socket.keep_out_of(device) } noexcept -> std::same_as<void>;
+};
+
 /// A udp_socket_with_handshakes with the optional member `handshakes_ready`.
 template <class Socket>
 concept udp_socket_with_handshakes_ready = udp_socket_with_handshakes<Socket> && requires(Socket& socket) {

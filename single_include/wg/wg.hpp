@@ -1282,6 +1282,13 @@ concept udp_socket_with_separate_handshakes = udp_socket_with_handshakes<Socket>
     { socket.separate_handshakes() } noexcept -> std::same_as<void>;
 };
 
+/// A udp_socket with the optional member `keep_out_of`, which an engine calls once, before it opens the socket: its
+/// datagrams must not enter the tunnel of this TUN device.
+template <class Socket, class Tun>
+concept udp_socket_with_tunnel = requires(Socket& socket, Tun const& device) {
+    { socket.keep_out_of(device) } noexcept -> std::same_as<void>;
+};
+
 /// A udp_socket_with_handshakes with the optional member `handshakes_ready`.
 template <class Socket>
 concept udp_socket_with_handshakes_ready = udp_socket_with_handshakes<Socket> && requires(Socket& socket) {
@@ -19672,6 +19679,7 @@ public:
     engine(device_type& core, tun_type& tun, socket_type& socket) noexcept
         : core_(core), tun_(tun), socket_(socket), shared_{core}, lane_(shared_, tun, socket) {
         core_.down(now()); // until the socket is open
+        if constexpr (udp_socket_with_tunnel<socket_type, tun_type>) socket_.keep_out_of(tun_);
         if constexpr (udp_socket_with_separate_handshakes<socket_type>) socket_.separate_handshakes();
     }
     engine(engine const&) = delete;
@@ -32036,6 +32044,38 @@ struct host {
 #elif defined(_WIN64)
 
 // SPDX-License-Identifier: BSL-1.0
+// When to repeat attempts that fail. Folder: os. One thread at a time.
+#ifndef WG_OS_BACKOFF_HPP
+#define WG_OS_BACKOFF_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// When to repeat an attempt that failed: after 250 ms, then after twice the last pause, 4 s at most.
+class backoff {
+public:
+    /// Whether an attempt has failed and is to be repeated.
+    bool waits() const noexcept { return due_ != instant::never(); }
+    /// When the next attempt is due; `never` if none has failed.
+    instant due() const noexcept { return due_; }
+    /// Notes that an attempt has failed.
+    void failed(instant now) noexcept {
+        due_ = now + pause_;
+        pause_ = pause_ * 2 > longest ? longest : pause_ * 2;
+    }
+    /// Notes that an attempt has succeeded.
+    void succeeded() noexcept { *this = {}; }
+
+private:
+    static constexpr duration first = milliseconds(250), longest = seconds(4);
+    instant due_ = instant::never();
+    duration pause_ = first;
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
 // A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
 #ifndef WG_OS_ERROR_TEXT_HPP
 #define WG_OS_ERROR_TEXT_HPP
@@ -32451,7 +32491,7 @@ std::uint32_t last_error() noexcept __asm__("GetLastError");
 handle loaded_module(wide const* name) noexcept __asm__("GetModuleHandleW");
 function find_function(handle module, char const* name) noexcept __asm__("GetProcAddress");
 std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
-                             char* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageA");
+                             wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
 std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
 void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
 std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
@@ -32985,7 +33025,7 @@ std::uint32_t last_error() noexcept __asm__("GetLastError");
 handle loaded_module(wide const* name) noexcept __asm__("GetModuleHandleW");
 function find_function(handle module, char const* name) noexcept __asm__("GetProcAddress");
 std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
-                             char* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageA");
+                             wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
 std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
 void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
 std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
@@ -33154,10 +33194,15 @@ constexpr status status_of(int error) noexcept {
 
 /// The call of `basic_system_text`.
 struct message_calls {
-    /// FormatMessageA for an error number. Returns: the bytes of the text; 0: there is none.
+    /// FormatMessageW for an error number, in UTF-8. Returns: the bytes of the text; 0: there is none.
     static std::uint32_t message(int error, char* text, std::uint32_t size) noexcept {
-        return api_detail::format_message(api_detail::message_from_system, nullptr, static_cast<std::uint32_t>(error),
-                                          0, text, size, nullptr);
+        char16_t wide[256];
+        std::uint32_t const units = api_detail::format_message(
+            api_detail::message_from_system, nullptr, static_cast<std::uint32_t>(error), 0, wide, 256, nullptr);
+        if (units == 0) return 0;
+        int const bytes = api_detail::from_wide(api_detail::code_page_utf8, 0, wide, static_cast<int>(units), text,
+                                                static_cast<int>(size), nullptr, nullptr);
+        return bytes > 0 ? static_cast<std::uint32_t>(bytes) : 0;
     }
 };
 
@@ -33527,7 +33572,7 @@ std::uint32_t last_error() noexcept __asm__("GetLastError");
 handle loaded_module(wide const* name) noexcept __asm__("GetModuleHandleW");
 function find_function(handle module, char const* name) noexcept __asm__("GetProcAddress");
 std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
-                             char* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageA");
+                             wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
 std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
 void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
 std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
@@ -34058,7 +34103,7 @@ std::uint32_t last_error() noexcept __asm__("GetLastError");
 handle loaded_module(wide const* name) noexcept __asm__("GetModuleHandleW");
 function find_function(handle module, char const* name) noexcept __asm__("GetProcAddress");
 std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
-                             char* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageA");
+                             wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
 std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
 void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
 std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
@@ -34205,8 +34250,7 @@ struct interface_calls {
     static int set_interface(api_detail::interface_row& row) noexcept {
         return is_wine() ? api_detail::error_call_not_implemented : static_cast<int>(api_detail::set_interface(&row));
     }
-
-private:
+    /// Whether this is Wine and not Windows.
     static bool is_wine() noexcept {
         return api_detail::find_in<char const*() noexcept>(u"ntdll.dll", "wine_get_version") != nullptr;
     }
@@ -34597,7 +34641,7 @@ std::uint32_t last_error() noexcept __asm__("GetLastError");
 handle loaded_module(wide const* name) noexcept __asm__("GetModuleHandleW");
 function find_function(handle module, char const* name) noexcept __asm__("GetProcAddress");
 std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
-                             char* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageA");
+                             wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
 std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
 void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
 std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
@@ -34744,12 +34788,6802 @@ struct interface_calls {
     static int set_interface(api_detail::interface_row& row) noexcept {
         return is_wine() ? api_detail::error_call_not_implemented : static_cast<int>(api_detail::set_interface(&row));
     }
-
-private:
+    /// Whether this is Wine and not Windows.
     static bool is_wine() noexcept {
         return api_detail::find_in<char const*() noexcept>(u"ntdll.dll", "wine_get_version") != nullptr;
     }
 };
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The number of a network interface (ConvertInterfaceAliasToLuid). Folder: os/windows/net. Any thread. Link: iphlpapi.
+#ifndef WG_OS_WINDOWS_NET_INTERFACE_INDEX_HPP
+#define WG_OS_WINDOWS_NET_INTERFACE_INDEX_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The functions, structures and numbers of Windows that os/windows uses, declared here. <windows.h> would bring
+// thousands of macros into each program, and what a program defines before it would change these headers. Folder:
+// os/windows. Thread rules are those of Windows.
+//
+// Each function has a name of its own in C++ and the name of Windows for the linker, so a program may include the
+// headers of Windows before or after these. The declarations are for 64-bit Windows, where all functions have the same
+// calling convention. They also compile on Linux, where tests replace the calls. tests/windows/layout.cpp compares them
+// with the headers of Windows.
+#ifndef WG_OS_WINDOWS_API_HPP
+#define WG_OS_WINDOWS_API_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows { namespace api_detail {
+
+using handle = void*;                 // HANDLE
+using socket_handle = std::uintptr_t; // SOCKET
+using wide = char16_t;                // WCHAR
+using function = void (*)() noexcept; // FARPROC
+using thread_start = std::uint32_t (*)(void* context) noexcept;
+
+inline constexpr socket_handle no_socket = ~socket_handle{0}; // INVALID_SOCKET
+inline constexpr std::size_t page_bytes = 4096;               // of x64 and arm64
+
+// Error numbers.
+inline constexpr int error_file_not_found = 2;
+inline constexpr int error_path_not_found = 3;
+inline constexpr int error_access_denied = 5;
+inline constexpr int error_not_enough_memory = 8;
+inline constexpr int error_invalid_data = 13;
+inline constexpr int error_out_of_memory = 14;
+inline constexpr int error_end_of_file = 38; // ERROR_HANDLE_EOF
+inline constexpr int error_not_supported = 50;
+inline constexpr int error_invalid_parameter = 87;
+inline constexpr int error_buffer_overflow = 111;
+inline constexpr int error_broken_pipe = 109;
+inline constexpr int error_call_not_implemented = 120;
+inline constexpr int error_module_not_found = 126;
+inline constexpr int error_procedure_not_found = 127;
+inline constexpr int error_already_exists = 183;
+inline constexpr int error_bad_image = 193; // ERROR_BAD_EXE_FORMAT
+inline constexpr int error_pipe_busy = 231;
+inline constexpr int error_no_data = 232; // a client of a pipe has connected and left
+inline constexpr int error_no_more_items = 259;
+inline constexpr int error_pipe_connected = 535;
+inline constexpr int error_io_incomplete = 996;
+inline constexpr int error_io_pending = 997;
+inline constexpr int error_service_running = 1056; // ERROR_SERVICE_ALREADY_RUNNING
+inline constexpr int error_service_disabled = 1058;
+inline constexpr int error_no_service = 1060; // ERROR_SERVICE_DOES_NOT_EXIST
+inline constexpr int error_service_not_active = 1062;
+inline constexpr int error_no_controller = 1063; // ERROR_FAILED_SERVICE_CONTROLLER_CONNECT
+inline constexpr int error_service_specific = 1066;
+inline constexpr int error_service_is_removed = 1072; // ERROR_SERVICE_MARKED_FOR_DELETE
+inline constexpr int error_service_exists = 1073;
+inline constexpr int error_not_found = 1168;
+inline constexpr int error_invalid_owner = 1307;
+inline constexpr int error_privilege_not_held = 1314;
+inline constexpr int error_no_system_resources = 1450;
+inline constexpr int error_working_set_quota = 1453;
+inline constexpr int error_object_already_exists = 5010;
+inline constexpr int wsa_bad_handle = 10009;
+inline constexpr int wsa_access = 10013;
+inline constexpr int wsa_fault = 10014;
+inline constexpr int wsa_invalid = 10022;
+inline constexpr int wsa_too_many_files = 10024;
+inline constexpr int wsa_would_block = 10035;
+inline constexpr int wsa_not_socket = 10038;
+inline constexpr int wsa_message_size = 10040;
+inline constexpr int wsa_no_protocol_option = 10042;
+inline constexpr int wsa_protocol_not_supported = 10043;
+inline constexpr int wsa_operation_not_supported = 10045;
+inline constexpr int wsa_family_not_supported = 10047;
+inline constexpr int wsa_address_in_use = 10048;
+inline constexpr int wsa_address_not_available = 10049;
+inline constexpr int wsa_network_unreachable = 10051;
+inline constexpr int wsa_network_reset = 10052;
+inline constexpr int wsa_connection_reset = 10054;
+inline constexpr int wsa_no_buffers = 10055;
+inline constexpr int wsa_host_unreachable = 10065;
+
+// Memory.
+inline constexpr std::uint32_t mem_commit = 0x1000;
+inline constexpr std::uint32_t mem_reserve = 0x2000;
+inline constexpr std::uint32_t mem_release = 0x8000;
+inline constexpr std::uint32_t page_no_access = 0x01;
+inline constexpr std::uint32_t page_read_write = 0x04;
+
+// Sockets.
+inline constexpr int family_v4 = 2;  // AF_INET
+inline constexpr int family_v6 = 23; // AF_INET6
+inline constexpr int level_socket = 0xffff;
+inline constexpr int level_v4 = 0;          // IPPROTO_IP
+inline constexpr int level_v6 = 41;         // IPPROTO_IPV6
+inline constexpr int level_udp = 17;        // IPPROTO_UDP
+inline constexpr int option_exclusive = -5; // SO_EXCLUSIVEADDRUSE
+inline constexpr int option_send_buffer = 0x1001;
+inline constexpr int option_receive_buffer = 0x1002;
+inline constexpr int option_v6_only = 27;
+// These have the same number for IPv4 and for IPv6.
+inline constexpr int option_packet_info = 19; // IP_PKTINFO, IPV6_PKTINFO: option and control message
+inline constexpr int option_unicast_if = 31;  // IP_UNICAST_IF, IPV6_UNICAST_IF
+inline constexpr int option_receive_tos = 40; // IP_RECVTOS, IPV6_RECVTCLASS
+inline constexpr int option_ecn = 50;         // IP_ECN, IPV6_ECN: option and control message
+inline constexpr int control_tos_v4 = 3;      // IP_TOS
+inline constexpr int control_tos_v6 = 39;     // IPV6_TCLASS
+inline constexpr int option_segment = 2;      // UDP_SEND_MSG_SIZE: option and control message
+inline constexpr int option_coalesce = 3;     // UDP_RECV_MAX_COALESCED_SIZE; as a control message UDP_COALESCED_INFO
+inline constexpr std::uint32_t message_is_cut = 0x0100;            // MSG_TRUNC
+inline constexpr std::uint32_t control_non_blocking = 0x8004667e;  // FIONBIO
+inline constexpr std::uint32_t control_reset = 0x9800000c;         // SIO_UDP_CONNRESET
+inline constexpr std::uint32_t control_net_reset = 0x9800000f;     // SIO_UDP_NETRESET
+inline constexpr std::uint32_t control_find_function = 0xc8000006; // SIO_GET_EXTENSION_FUNCTION_POINTER
+inline constexpr int event_read = 1;                               // FD_READ
+inline constexpr short poll_write = 0x10;                          // POLLWRNORM
+
+// The first members of each structure have its name in Windows.
+struct address_v4 { // SOCKADDR_IN
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    alignas(4) byte address[4];
+    byte zero[8];
+};
+struct address_v6 { // SOCKADDR_IN6
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    std::uint32_t flow;
+    byte address[16];
+    std::uint32_t scope;
+};
+union socket_address { // SOCKADDR_INET
+    std::uint16_t family;
+    address_v4 v4;
+    address_v6 v6;
+};
+struct piece { // WSABUF
+    std::uint32_t size;
+    byte* data;
+};
+struct message { // WSAMSG
+    socket_address* name;
+    std::int32_t name_bytes;
+    piece* pieces;
+    std::uint32_t piece_count;
+    piece control;
+    std::uint32_t flags;
+};
+struct control_header { // WSACMSGHDR
+    std::size_t size;   // of this header and the value
+    std::int32_t level;
+    std::int32_t type;
+};
+struct packet_info_v4 { // IN_PKTINFO
+    byte address[4];
+    std::uint32_t interface_index;
+};
+struct packet_info_v6 { // IN6_PKTINFO
+    byte address[16];
+    std::uint32_t interface_index;
+};
+struct guid { // GUID
+    std::uint32_t a;
+    std::uint16_t b, c;
+    byte d[8];
+};
+struct poll_entry { // WSAPOLLFD
+    socket_handle socket;
+    short wanted;
+    short found;
+};
+using send_function = int (*)(socket_handle, message*, std::uint32_t flags, std::uint32_t* sent, void* overlapped,
+                              void* completion) noexcept; // LPFN_WSASENDMSG
+using receive_function = int (*)(socket_handle, message*, std::uint32_t* received, void* overlapped,
+                                 void* completion) noexcept; // LPFN_WSARECVMSG
+inline constexpr guid send_function_id = {0xa441e712, 0x754f, 0x43ca, {0x84, 0xa7, 0x0d, 0xee, 0x44, 0xcf, 0x60, 0x6d}};
+inline constexpr guid receive_function_id = {
+    0xf689d7c8, 0x6f1f, 0x436b, {0x8a, 0x53, 0xe5, 0x4f, 0xe3, 0x51, 0xc3, 0x22}};
+
+// Interfaces and routes.
+struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not used
+    std::uint16_t family;
+    std::uint64_t luid;
+    std::uint32_t index;
+    byte unused[124];
+    std::uint32_t site_prefix_bits;
+    std::uint32_t metric;
+    std::uint32_t mtu;
+    byte unused_end[12];
+};
+struct prefix { // IP_ADDRESS_PREFIX
+    socket_address address;
+    byte bits;
+};
+struct route_row { // MIB_IPFORWARD_ROW2, without the members that are not used
+    std::uint64_t luid;
+    std::uint32_t index;
+    prefix destination;
+    socket_address next_hop;
+    byte unused[12];
+    std::uint32_t metric;
+    byte unused_end[16];
+};
+struct route_table { // MIB_IPFORWARD_TABLE2
+    std::uint32_t count;
+    route_row first;
+};
+
+// Where LoadLibraryExW looks: in the program's directory, and in that of Windows. Others could be written to by others.
+inline constexpr std::uint32_t load_from_safe_places = 0x200 | 0x800;
+
+// Waiting.
+inline constexpr std::uint32_t wait_object_0 = 0;
+inline constexpr std::uint32_t wait_timeout = 258;
+inline constexpr std::uint32_t wait_failed = 0xffffffff;
+inline constexpr std::uint32_t wait_forever = 0xffffffff;
+inline constexpr std::size_t max_wait_objects = 64;
+
+// Pipes and files. An operation that is `overlapped` goes on after the call.
+struct overlapped { // OVERLAPPED
+    std::uintptr_t status;
+    std::uintptr_t size;
+    std::uint64_t offset;
+    handle event;
+};
+struct security_attributes { // SECURITY_ATTRIBUTES
+    std::uint32_t size;
+    void* descriptor;
+    int inherited;
+};
+inline constexpr std::uint32_t pipe_both_ways = 3;              // PIPE_ACCESS_DUPLEX
+inline constexpr std::uint32_t pipe_is_first = 0x00080000;      // FILE_FLAG_FIRST_PIPE_INSTANCE
+inline constexpr std::uint32_t file_overlapped = 0x40000000;    // FILE_FLAG_OVERLAPPED
+inline constexpr std::uint32_t pipe_rejects_remote_clients = 8; // PIPE_REJECT_REMOTE_CLIENTS, of bytes, waiting
+inline constexpr std::uint32_t pipe_does_not_wait = 1;          // NMPWAIT_NOWAIT
+inline constexpr std::uint32_t security_text_revision = 1;      // SDDL_REVISION_1
+
+// Rights of the process.
+struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
+    std::uint32_t count;
+    std::uint32_t id[2];
+    std::uint32_t attributes;
+};
+inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
+
+// Memory of the process.
+struct job_limits { // JOBOBJECT_EXTENDED_LIMIT_INFORMATION, without the members that are not used
+    std::uint64_t unused[2];
+    std::uint32_t flags;
+    byte unused_middle[92];
+    std::size_t process_memory;
+    std::size_t unused_end[3];
+};
+inline constexpr int extended_job_limits = 9;                       // JobObjectExtendedLimitInformation
+inline constexpr std::uint32_t job_limits_process_memory = 0x100;   // JOB_OBJECT_LIMIT_PROCESS_MEMORY
+inline constexpr std::uint32_t no_error_dialogs = 0x0001 | 0x0002;  // SEM_FAILCRITICALERRORS, SEM_NOGPFAULTERRORBOX
+inline constexpr std::uint32_t crash_reports_without_heap = 0x0001; // WER_FAULT_REPORTING_FLAG_NOHEAP
+
+// The console and the event log.
+using console_handler = int (*)(std::uint32_t event) noexcept; // PHANDLER_ROUTINE
+inline constexpr std::uint32_t console_ctrl_c = 0;
+inline constexpr std::uint32_t console_ctrl_break = 1;
+inline constexpr std::uint32_t console_close = 2;
+inline constexpr std::uint32_t console_logoff = 5;
+inline constexpr std::uint32_t console_shutdown = 6;
+inline constexpr std::uint32_t std_input_handle = static_cast<std::uint32_t>(-10);
+inline constexpr std::uint32_t std_output_handle = static_cast<std::uint32_t>(-11);
+inline constexpr std::uint32_t std_error_handle = static_cast<std::uint32_t>(-12);
+inline constexpr std::uint32_t code_page_utf8 = 65001;
+inline constexpr std::uint16_t event_log_error = 1; // EVENTLOG_ERROR_TYPE
+
+// Services.
+using service_handle = void*;        // SC_HANDLE
+using service_status_handle = void*; // SERVICE_STATUS_HANDLE
+struct service_status {              // SERVICE_STATUS
+    std::uint32_t type;
+    std::uint32_t state;
+    std::uint32_t accepted;
+    std::uint32_t exit_code;
+    std::uint32_t specific_exit_code;
+    std::uint32_t check_point;
+    std::uint32_t wait_hint_ms;
+};
+using service_main = void (*)(std::uint32_t count, wide** arguments) noexcept; // LPSERVICE_MAIN_FUNCTIONW
+using service_handler = std::uint32_t (*)(std::uint32_t control, std::uint32_t event, void* data,
+                                          void* context) noexcept; // LPHANDLER_FUNCTION_EX
+struct service_entry {                                             // SERVICE_TABLE_ENTRYW
+    wide const* name;
+    service_main main;
+};
+inline constexpr std::uint32_t service_own_process = 0x10;
+inline constexpr std::uint32_t service_auto_start = 2;
+inline constexpr std::uint32_t service_error_normal = 1;
+inline constexpr std::uint32_t service_stopped = 1;
+inline constexpr std::uint32_t service_start_pending = 2;
+inline constexpr std::uint32_t service_stop_pending = 3;
+inline constexpr std::uint32_t service_running = 4;
+inline constexpr std::uint32_t service_accepts_stop = 1;
+inline constexpr std::uint32_t service_accepts_shutdown = 4;
+inline constexpr std::uint32_t service_control_stop = 1;
+inline constexpr std::uint32_t service_control_interrogate = 4;
+inline constexpr std::uint32_t service_control_shutdown = 5;
+inline constexpr std::uint32_t manager_connect = 1;        // SC_MANAGER_CONNECT
+inline constexpr std::uint32_t manager_create_service = 2; // SC_MANAGER_CREATE_SERVICE
+inline constexpr std::uint32_t service_query_status = 0x4;
+inline constexpr std::uint32_t service_start_right = 0x10;
+inline constexpr std::uint32_t service_stop_right = 0x20;
+inline constexpr std::uint32_t service_delete_right = 0x10000; // DELETE
+inline constexpr std::uint32_t service_change_config = 0x2;
+inline constexpr std::uint32_t service_description = 1; // SERVICE_CONFIG_DESCRIPTION
+
+// Changes of the network.
+using interface_callback = void (*)(void* context, interface_row* row, int kind) noexcept; // MIB_DELETE_INSTANCE: 2
+using row_callback = void (*)(void* context, void* row, int kind) noexcept;
+inline constexpr int row_is_deleted = 2; // MibDeleteInstance
+
+inline constexpr std::uint32_t preferred_random_source = 2;    // BCRYPT_USE_SYSTEM_PREFERRED_RNG
+inline constexpr std::uint16_t all_processor_groups = 0xffff;  // ALL_PROCESSOR_GROUPS
+inline constexpr std::uint32_t message_from_system = 0x1200;   // FORMAT_MESSAGE_FROM_SYSTEM, ..._IGNORE_INSERTS
+inline constexpr std::uint32_t stack_is_reservation = 0x10000; // STACK_SIZE_PARAM_IS_A_RESERVATION
+
+// clang-format off
+handle create_event(void* security, int manual_reset, int set, wide const* name) noexcept __asm__("CreateEventW");
+int set_event(handle event) noexcept __asm__("SetEvent");
+int reset_event(handle event) noexcept __asm__("ResetEvent");
+int close_handle(handle object) noexcept __asm__("CloseHandle");
+std::uint32_t wait_for_one(handle object, std::uint32_t milliseconds) noexcept __asm__("WaitForSingleObject");
+std::uint32_t wait_for_many(std::uint32_t count, handle const* objects, int all, std::uint32_t milliseconds) noexcept
+    __asm__("WaitForMultipleObjects");
+std::uint32_t last_error() noexcept __asm__("GetLastError");
+handle loaded_module(wide const* name) noexcept __asm__("GetModuleHandleW");
+function find_function(handle module, char const* name) noexcept __asm__("GetProcAddress");
+std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
+                             wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
+std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
+std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
+    __asm__("BCryptGenRandom");
+void* allocate_pages(void* at, std::size_t size, std::uint32_t kind, std::uint32_t protection) noexcept
+    __asm__("VirtualAlloc");
+int free_pages(void* at, std::size_t size, std::uint32_t kind) noexcept __asm__("VirtualFree");
+int lock_pages(void* at, std::size_t size) noexcept __asm__("VirtualLock");
+handle current_process() noexcept __asm__("GetCurrentProcess");
+int get_working_set(handle process, std::size_t* least, std::size_t* most) noexcept
+    __asm__("GetProcessWorkingSetSize");
+int set_working_set(handle process, std::size_t least, std::size_t most) noexcept __asm__("SetProcessWorkingSetSize");
+void lock_exclusive(void** lock) noexcept __asm__("AcquireSRWLockExclusive");
+void unlock_exclusive(void** lock) noexcept __asm__("ReleaseSRWLockExclusive");
+int wait_on_address(void volatile const* at, void const* old, std::size_t size, std::uint32_t milliseconds) noexcept
+    __asm__("WaitOnAddress");
+void wake_all(void const* at) noexcept __asm__("WakeByAddressAll");
+handle create_thread(void* security, std::size_t stack_bytes, thread_start start, void* context, std::uint32_t flags,
+                     std::uint32_t* id) noexcept __asm__("CreateThread");
+int switch_to_thread() noexcept __asm__("SwitchToThread");
+std::uint32_t processor_count(std::uint16_t group) noexcept __asm__("GetActiveProcessorCount");
+int start_sockets(std::uint16_t version, void* data) noexcept __asm__("WSAStartup");
+int stop_sockets() noexcept __asm__("WSACleanup");
+int last_socket_error() noexcept __asm__("WSAGetLastError");
+socket_handle open_socket(int family, int type, int protocol, void* information, std::uint32_t group,
+                          std::uint32_t flags) noexcept __asm__("WSASocketW");
+int close_socket(socket_handle socket) noexcept __asm__("closesocket");
+int bind_socket(socket_handle socket, socket_address const* where, int size) noexcept __asm__("bind");
+int socket_name(socket_handle socket, socket_address* where, int* size) noexcept __asm__("getsockname");
+int set_socket_option(socket_handle socket, int level, int name, void const* value, int size) noexcept
+    __asm__("setsockopt");
+int get_socket_option(socket_handle socket, int level, int name, void* value, int* size) noexcept
+    __asm__("getsockopt");
+int control_socket(socket_handle socket, std::uint32_t code, void const* in, std::uint32_t in_bytes, void* out,
+                   std::uint32_t out_bytes, std::uint32_t* returned, void* overlapped, void* completion) noexcept
+    __asm__("WSAIoctl");
+int select_events(socket_handle socket, handle event, std::int32_t which) noexcept __asm__("WSAEventSelect");
+int poll_sockets(poll_entry* entries, std::uint32_t count, int milliseconds) noexcept __asm__("WSAPoll");
+handle load_library(wide const* name, handle reserved, std::uint32_t flags) noexcept __asm__("LoadLibraryExW");
+int free_library(handle library) noexcept __asm__("FreeLibrary");
+std::uint32_t get_interface(interface_row* row) noexcept __asm__("GetIpInterfaceEntry");
+std::uint32_t set_interface(interface_row* row) noexcept __asm__("SetIpInterfaceEntry");
+std::uint32_t get_routes(std::uint16_t family, route_table** table) noexcept __asm__("GetIpForwardTable2");
+void free_table(void* table) noexcept __asm__("FreeMibTable");
+std::uint32_t watch_interfaces(std::uint16_t family, interface_callback told, void* context, byte initial,
+                               handle* watch) noexcept __asm__("NotifyIpInterfaceChange");
+std::uint32_t watch_routes(std::uint16_t family, row_callback told, void* context, byte initial, handle* watch) noexcept
+    __asm__("NotifyRouteChange2");
+std::uint32_t watch_addresses(std::uint16_t family, row_callback told, void* context, byte initial,
+                              handle* watch) noexcept __asm__("NotifyUnicastIpAddressChange");
+std::uint32_t stop_watch(handle watch) noexcept __asm__("CancelMibChangeNotify2");
+std::uint32_t interface_of_alias(wide const* alias, std::uint64_t* luid) noexcept
+    __asm__("ConvertInterfaceAliasToLuid");
+std::uint32_t index_of_interface(std::uint64_t const* luid, std::uint32_t* index) noexcept
+    __asm__("ConvertInterfaceLuidToIndex");
+handle create_timer(void* security, int manual_reset, wide const* name) noexcept __asm__("CreateWaitableTimerW");
+int set_timer(handle timer, std::int64_t const* due, std::int32_t period_ms, void* completion, void* context,
+              int resumes) noexcept __asm__("SetWaitableTimer");
+handle create_pipe(wide const* name, std::uint32_t open_mode, std::uint32_t pipe_mode, std::uint32_t max_instances,
+                   std::uint32_t out_bytes, std::uint32_t in_bytes, std::uint32_t timeout_ms,
+                   security_attributes const* security) noexcept __asm__("CreateNamedPipeW");
+int connect_pipe(handle pipe, overlapped* operation) noexcept __asm__("ConnectNamedPipe");
+int disconnect_pipe(handle pipe) noexcept __asm__("DisconnectNamedPipe");
+int wait_for_pipe(wide const* name, std::uint32_t timeout_ms) noexcept __asm__("WaitNamedPipeW");
+int read_file(handle file, void* to, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("ReadFile");
+int write_file(handle file, void const* from, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("WriteFile");
+int overlapped_result(handle file, overlapped* operation, std::uint32_t* done, int wait) noexcept
+    __asm__("GetOverlappedResult");
+int cancel_operation(handle file, overlapped* operation) noexcept __asm__("CancelIoEx");
+int security_descriptor_of(wide const* text, std::uint32_t revision, void** descriptor, std::uint32_t* size) noexcept
+    __asm__("ConvertStringSecurityDescriptorToSecurityDescriptorW");
+void* free_local(void* memory) noexcept __asm__("LocalFree");
+int open_token(handle process, std::uint32_t access, handle* token) noexcept __asm__("OpenProcessToken");
+int find_privilege(wide const* system, wide const* name, std::uint32_t* id) noexcept __asm__("LookupPrivilegeValueW");
+int adjust_privileges(handle token, int disable_all, privilege const* wanted, std::uint32_t size, void* before,
+                      std::uint32_t* needed) noexcept __asm__("AdjustTokenPrivileges");
+handle create_job(void* security, wide const* name) noexcept __asm__("CreateJobObjectW");
+int limit_job(handle job, int kind, void const* limits, std::uint32_t size) noexcept
+    __asm__("SetInformationJobObject");
+int join_job(handle job, handle process) noexcept __asm__("AssignProcessToJobObject");
+std::uint32_t set_error_mode(std::uint32_t mode) noexcept __asm__("SetErrorMode");
+handle standard_handle(std::uint32_t which) noexcept __asm__("GetStdHandle");
+int console_mode(handle console, std::uint32_t* mode) noexcept __asm__("GetConsoleMode");
+int write_console(handle console, wide const* text, std::uint32_t size, std::uint32_t* done, void* reserved) noexcept
+    __asm__("WriteConsoleW");
+std::uint32_t console_code_page() noexcept __asm__("GetConsoleCP");
+int handle_console_events(console_handler handler, int add) noexcept __asm__("SetConsoleCtrlHandler");
+int to_wide(std::uint32_t code_page, std::uint32_t flags, char const* from, int size, wide* to, int room) noexcept
+    __asm__("MultiByteToWideChar");
+int from_wide(std::uint32_t code_page, std::uint32_t flags, wide const* from, int size, char* to, int room,
+              char const* unknown, int* used_unknown) noexcept __asm__("WideCharToMultiByte");
+handle open_event_log(wide const* server, wide const* source) noexcept __asm__("RegisterEventSourceW");
+int close_event_log(handle log) noexcept __asm__("DeregisterEventSource");
+int report_event(handle log, std::uint16_t type, std::uint16_t category, std::uint32_t id, void* user,
+                 std::uint16_t text_count, std::uint32_t data_bytes, wide const** texts, void* data) noexcept
+    __asm__("ReportEventW");
+std::uint32_t module_path(handle module, wide* path, std::uint32_t room) noexcept __asm__("GetModuleFileNameW");
+void sleep(std::uint32_t milliseconds) noexcept __asm__("Sleep");
+int dispatch_service(service_entry const* services) noexcept __asm__("StartServiceCtrlDispatcherW");
+service_status_handle register_service(wide const* name, service_handler handler, void* context) noexcept
+    __asm__("RegisterServiceCtrlHandlerExW");
+int set_service_status(service_status_handle service, service_status* status) noexcept __asm__("SetServiceStatus");
+service_handle open_manager(wide const* machine, wide const* database, std::uint32_t access) noexcept
+    __asm__("OpenSCManagerW");
+service_handle create_service(service_handle manager, wide const* name, wide const* shown, std::uint32_t access,
+                              std::uint32_t type, std::uint32_t start, std::uint32_t error_control, wide const* command,
+                              wide const* group, std::uint32_t* tag, wide const* needs, wide const* account,
+                              wide const* password) noexcept __asm__("CreateServiceW");
+service_handle open_service(service_handle manager, wide const* name, std::uint32_t access) noexcept
+    __asm__("OpenServiceW");
+int close_service(service_handle object) noexcept __asm__("CloseServiceHandle");
+int delete_service(service_handle service) noexcept __asm__("DeleteService");
+int start_service(service_handle service, std::uint32_t count, wide const** arguments) noexcept
+    __asm__("StartServiceW");
+int control_service(service_handle service, std::uint32_t control, service_status* status) noexcept
+    __asm__("ControlService");
+int query_service(service_handle service, service_status* status) noexcept __asm__("QueryServiceStatus");
+int configure_service(service_handle service, std::uint32_t what, void const* value) noexcept
+    __asm__("ChangeServiceConfig2W");
+// clang-format on
+
+/// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
+template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
+    handle const found = loaded_module(module);
+    return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
+}
+
+}}}}} // namespace wg::WG_ABI::os::windows::api_detail
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The longest name of an interface, in bytes (IF_MAX_STRING_SIZE).
+inline constexpr std::size_t max_interface_name_bytes = 256;
+
+/// The number of the interface `name`, in UTF-8, such as `Ethernet`. Returns: 0 if there is none.
+inline unsigned interface_index(char const* name) noexcept {
+    char16_t alias[max_interface_name_bytes + 1];
+    constexpr int room = static_cast<int>(max_interface_name_bytes) + 1;
+    std::uint64_t luid = 0;
+    std::uint32_t index = 0;
+    if (api_detail::to_wide(api_detail::code_page_utf8, 0, name, -1, alias, room) == 0) return 0; // too long
+    if (api_detail::interface_of_alias(alias, &luid) != 0) return 0;
+    return api_detail::index_of_interface(&luid, &index) == 0 ? index : 0;
+}
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Follows the routes and addresses of the host and one interface (NotifyIpInterfaceChange, NotifyRouteChange2,
+// NotifyUnicastIpAddressChange). Folder: os/windows/net. One thread at a time. Link: iphlpapi.
+#ifndef WG_OS_WINDOWS_NET_NETWORK_MONITOR_HPP
+#define WG_OS_WINDOWS_NET_NETWORK_MONITOR_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The changes of a host's network that concern a tunnel. Folder: os. Pure; any thread.
+#ifndef WG_OS_NETWORK_CHANGES_HPP
+#define WG_OS_NETWORK_CHANGES_HPP
+
+
+#include <cstdint>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// All changes since the last `read` of a monitor.
+struct network_changes {
+    bool link = false;           ///< the interface was reported; `up` and `mtu_bytes` are the last values
+    bool up = false;             ///< an administrator has set it up
+    std::uint32_t mtu_bytes = 0; ///< 0: not reported
+    bool link_left = false;      ///< it was deleted or moved to another namespace; `tun::link_state` finds out which
+    bool routes = false;         ///< routes or rules changed, or an address was removed, IPv4 or IPv6
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// An owned handle of Windows. Folder: os/windows. Any thread; a handle has one owner.
+#ifndef WG_OS_WINDOWS_HANDLE_HPP
+#define WG_OS_WINDOWS_HANDLE_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The functions, structures and numbers of Windows that os/windows uses, declared here. <windows.h> would bring
+// thousands of macros into each program, and what a program defines before it would change these headers. Folder:
+// os/windows. Thread rules are those of Windows.
+//
+// Each function has a name of its own in C++ and the name of Windows for the linker, so a program may include the
+// headers of Windows before or after these. The declarations are for 64-bit Windows, where all functions have the same
+// calling convention. They also compile on Linux, where tests replace the calls. tests/windows/layout.cpp compares them
+// with the headers of Windows.
+#ifndef WG_OS_WINDOWS_API_HPP
+#define WG_OS_WINDOWS_API_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows { namespace api_detail {
+
+using handle = void*;                 // HANDLE
+using socket_handle = std::uintptr_t; // SOCKET
+using wide = char16_t;                // WCHAR
+using function = void (*)() noexcept; // FARPROC
+using thread_start = std::uint32_t (*)(void* context) noexcept;
+
+inline constexpr socket_handle no_socket = ~socket_handle{0}; // INVALID_SOCKET
+inline constexpr std::size_t page_bytes = 4096;               // of x64 and arm64
+
+// Error numbers.
+inline constexpr int error_file_not_found = 2;
+inline constexpr int error_path_not_found = 3;
+inline constexpr int error_access_denied = 5;
+inline constexpr int error_not_enough_memory = 8;
+inline constexpr int error_invalid_data = 13;
+inline constexpr int error_out_of_memory = 14;
+inline constexpr int error_end_of_file = 38; // ERROR_HANDLE_EOF
+inline constexpr int error_not_supported = 50;
+inline constexpr int error_invalid_parameter = 87;
+inline constexpr int error_buffer_overflow = 111;
+inline constexpr int error_broken_pipe = 109;
+inline constexpr int error_call_not_implemented = 120;
+inline constexpr int error_module_not_found = 126;
+inline constexpr int error_procedure_not_found = 127;
+inline constexpr int error_already_exists = 183;
+inline constexpr int error_bad_image = 193; // ERROR_BAD_EXE_FORMAT
+inline constexpr int error_pipe_busy = 231;
+inline constexpr int error_no_data = 232; // a client of a pipe has connected and left
+inline constexpr int error_no_more_items = 259;
+inline constexpr int error_pipe_connected = 535;
+inline constexpr int error_io_incomplete = 996;
+inline constexpr int error_io_pending = 997;
+inline constexpr int error_service_running = 1056; // ERROR_SERVICE_ALREADY_RUNNING
+inline constexpr int error_service_disabled = 1058;
+inline constexpr int error_no_service = 1060; // ERROR_SERVICE_DOES_NOT_EXIST
+inline constexpr int error_service_not_active = 1062;
+inline constexpr int error_no_controller = 1063; // ERROR_FAILED_SERVICE_CONTROLLER_CONNECT
+inline constexpr int error_service_specific = 1066;
+inline constexpr int error_service_is_removed = 1072; // ERROR_SERVICE_MARKED_FOR_DELETE
+inline constexpr int error_service_exists = 1073;
+inline constexpr int error_not_found = 1168;
+inline constexpr int error_invalid_owner = 1307;
+inline constexpr int error_privilege_not_held = 1314;
+inline constexpr int error_no_system_resources = 1450;
+inline constexpr int error_working_set_quota = 1453;
+inline constexpr int error_object_already_exists = 5010;
+inline constexpr int wsa_bad_handle = 10009;
+inline constexpr int wsa_access = 10013;
+inline constexpr int wsa_fault = 10014;
+inline constexpr int wsa_invalid = 10022;
+inline constexpr int wsa_too_many_files = 10024;
+inline constexpr int wsa_would_block = 10035;
+inline constexpr int wsa_not_socket = 10038;
+inline constexpr int wsa_message_size = 10040;
+inline constexpr int wsa_no_protocol_option = 10042;
+inline constexpr int wsa_protocol_not_supported = 10043;
+inline constexpr int wsa_operation_not_supported = 10045;
+inline constexpr int wsa_family_not_supported = 10047;
+inline constexpr int wsa_address_in_use = 10048;
+inline constexpr int wsa_address_not_available = 10049;
+inline constexpr int wsa_network_unreachable = 10051;
+inline constexpr int wsa_network_reset = 10052;
+inline constexpr int wsa_connection_reset = 10054;
+inline constexpr int wsa_no_buffers = 10055;
+inline constexpr int wsa_host_unreachable = 10065;
+
+// Memory.
+inline constexpr std::uint32_t mem_commit = 0x1000;
+inline constexpr std::uint32_t mem_reserve = 0x2000;
+inline constexpr std::uint32_t mem_release = 0x8000;
+inline constexpr std::uint32_t page_no_access = 0x01;
+inline constexpr std::uint32_t page_read_write = 0x04;
+
+// Sockets.
+inline constexpr int family_v4 = 2;  // AF_INET
+inline constexpr int family_v6 = 23; // AF_INET6
+inline constexpr int level_socket = 0xffff;
+inline constexpr int level_v4 = 0;          // IPPROTO_IP
+inline constexpr int level_v6 = 41;         // IPPROTO_IPV6
+inline constexpr int level_udp = 17;        // IPPROTO_UDP
+inline constexpr int option_exclusive = -5; // SO_EXCLUSIVEADDRUSE
+inline constexpr int option_send_buffer = 0x1001;
+inline constexpr int option_receive_buffer = 0x1002;
+inline constexpr int option_v6_only = 27;
+// These have the same number for IPv4 and for IPv6.
+inline constexpr int option_packet_info = 19; // IP_PKTINFO, IPV6_PKTINFO: option and control message
+inline constexpr int option_unicast_if = 31;  // IP_UNICAST_IF, IPV6_UNICAST_IF
+inline constexpr int option_receive_tos = 40; // IP_RECVTOS, IPV6_RECVTCLASS
+inline constexpr int option_ecn = 50;         // IP_ECN, IPV6_ECN: option and control message
+inline constexpr int control_tos_v4 = 3;      // IP_TOS
+inline constexpr int control_tos_v6 = 39;     // IPV6_TCLASS
+inline constexpr int option_segment = 2;      // UDP_SEND_MSG_SIZE: option and control message
+inline constexpr int option_coalesce = 3;     // UDP_RECV_MAX_COALESCED_SIZE; as a control message UDP_COALESCED_INFO
+inline constexpr std::uint32_t message_is_cut = 0x0100;            // MSG_TRUNC
+inline constexpr std::uint32_t control_non_blocking = 0x8004667e;  // FIONBIO
+inline constexpr std::uint32_t control_reset = 0x9800000c;         // SIO_UDP_CONNRESET
+inline constexpr std::uint32_t control_net_reset = 0x9800000f;     // SIO_UDP_NETRESET
+inline constexpr std::uint32_t control_find_function = 0xc8000006; // SIO_GET_EXTENSION_FUNCTION_POINTER
+inline constexpr int event_read = 1;                               // FD_READ
+inline constexpr short poll_write = 0x10;                          // POLLWRNORM
+
+// The first members of each structure have its name in Windows.
+struct address_v4 { // SOCKADDR_IN
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    alignas(4) byte address[4];
+    byte zero[8];
+};
+struct address_v6 { // SOCKADDR_IN6
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    std::uint32_t flow;
+    byte address[16];
+    std::uint32_t scope;
+};
+union socket_address { // SOCKADDR_INET
+    std::uint16_t family;
+    address_v4 v4;
+    address_v6 v6;
+};
+struct piece { // WSABUF
+    std::uint32_t size;
+    byte* data;
+};
+struct message { // WSAMSG
+    socket_address* name;
+    std::int32_t name_bytes;
+    piece* pieces;
+    std::uint32_t piece_count;
+    piece control;
+    std::uint32_t flags;
+};
+struct control_header { // WSACMSGHDR
+    std::size_t size;   // of this header and the value
+    std::int32_t level;
+    std::int32_t type;
+};
+struct packet_info_v4 { // IN_PKTINFO
+    byte address[4];
+    std::uint32_t interface_index;
+};
+struct packet_info_v6 { // IN6_PKTINFO
+    byte address[16];
+    std::uint32_t interface_index;
+};
+struct guid { // GUID
+    std::uint32_t a;
+    std::uint16_t b, c;
+    byte d[8];
+};
+struct poll_entry { // WSAPOLLFD
+    socket_handle socket;
+    short wanted;
+    short found;
+};
+using send_function = int (*)(socket_handle, message*, std::uint32_t flags, std::uint32_t* sent, void* overlapped,
+                              void* completion) noexcept; // LPFN_WSASENDMSG
+using receive_function = int (*)(socket_handle, message*, std::uint32_t* received, void* overlapped,
+                                 void* completion) noexcept; // LPFN_WSARECVMSG
+inline constexpr guid send_function_id = {0xa441e712, 0x754f, 0x43ca, {0x84, 0xa7, 0x0d, 0xee, 0x44, 0xcf, 0x60, 0x6d}};
+inline constexpr guid receive_function_id = {
+    0xf689d7c8, 0x6f1f, 0x436b, {0x8a, 0x53, 0xe5, 0x4f, 0xe3, 0x51, 0xc3, 0x22}};
+
+// Interfaces and routes.
+struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not used
+    std::uint16_t family;
+    std::uint64_t luid;
+    std::uint32_t index;
+    byte unused[124];
+    std::uint32_t site_prefix_bits;
+    std::uint32_t metric;
+    std::uint32_t mtu;
+    byte unused_end[12];
+};
+struct prefix { // IP_ADDRESS_PREFIX
+    socket_address address;
+    byte bits;
+};
+struct route_row { // MIB_IPFORWARD_ROW2, without the members that are not used
+    std::uint64_t luid;
+    std::uint32_t index;
+    prefix destination;
+    socket_address next_hop;
+    byte unused[12];
+    std::uint32_t metric;
+    byte unused_end[16];
+};
+struct route_table { // MIB_IPFORWARD_TABLE2
+    std::uint32_t count;
+    route_row first;
+};
+
+// Where LoadLibraryExW looks: in the program's directory, and in that of Windows. Others could be written to by others.
+inline constexpr std::uint32_t load_from_safe_places = 0x200 | 0x800;
+
+// Waiting.
+inline constexpr std::uint32_t wait_object_0 = 0;
+inline constexpr std::uint32_t wait_timeout = 258;
+inline constexpr std::uint32_t wait_failed = 0xffffffff;
+inline constexpr std::uint32_t wait_forever = 0xffffffff;
+inline constexpr std::size_t max_wait_objects = 64;
+
+// Pipes and files. An operation that is `overlapped` goes on after the call.
+struct overlapped { // OVERLAPPED
+    std::uintptr_t status;
+    std::uintptr_t size;
+    std::uint64_t offset;
+    handle event;
+};
+struct security_attributes { // SECURITY_ATTRIBUTES
+    std::uint32_t size;
+    void* descriptor;
+    int inherited;
+};
+inline constexpr std::uint32_t pipe_both_ways = 3;              // PIPE_ACCESS_DUPLEX
+inline constexpr std::uint32_t pipe_is_first = 0x00080000;      // FILE_FLAG_FIRST_PIPE_INSTANCE
+inline constexpr std::uint32_t file_overlapped = 0x40000000;    // FILE_FLAG_OVERLAPPED
+inline constexpr std::uint32_t pipe_rejects_remote_clients = 8; // PIPE_REJECT_REMOTE_CLIENTS, of bytes, waiting
+inline constexpr std::uint32_t pipe_does_not_wait = 1;          // NMPWAIT_NOWAIT
+inline constexpr std::uint32_t security_text_revision = 1;      // SDDL_REVISION_1
+
+// Rights of the process.
+struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
+    std::uint32_t count;
+    std::uint32_t id[2];
+    std::uint32_t attributes;
+};
+inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
+
+// Memory of the process.
+struct job_limits { // JOBOBJECT_EXTENDED_LIMIT_INFORMATION, without the members that are not used
+    std::uint64_t unused[2];
+    std::uint32_t flags;
+    byte unused_middle[92];
+    std::size_t process_memory;
+    std::size_t unused_end[3];
+};
+inline constexpr int extended_job_limits = 9;                       // JobObjectExtendedLimitInformation
+inline constexpr std::uint32_t job_limits_process_memory = 0x100;   // JOB_OBJECT_LIMIT_PROCESS_MEMORY
+inline constexpr std::uint32_t no_error_dialogs = 0x0001 | 0x0002;  // SEM_FAILCRITICALERRORS, SEM_NOGPFAULTERRORBOX
+inline constexpr std::uint32_t crash_reports_without_heap = 0x0001; // WER_FAULT_REPORTING_FLAG_NOHEAP
+
+// The console and the event log.
+using console_handler = int (*)(std::uint32_t event) noexcept; // PHANDLER_ROUTINE
+inline constexpr std::uint32_t console_ctrl_c = 0;
+inline constexpr std::uint32_t console_ctrl_break = 1;
+inline constexpr std::uint32_t console_close = 2;
+inline constexpr std::uint32_t console_logoff = 5;
+inline constexpr std::uint32_t console_shutdown = 6;
+inline constexpr std::uint32_t std_input_handle = static_cast<std::uint32_t>(-10);
+inline constexpr std::uint32_t std_output_handle = static_cast<std::uint32_t>(-11);
+inline constexpr std::uint32_t std_error_handle = static_cast<std::uint32_t>(-12);
+inline constexpr std::uint32_t code_page_utf8 = 65001;
+inline constexpr std::uint16_t event_log_error = 1; // EVENTLOG_ERROR_TYPE
+
+// Services.
+using service_handle = void*;        // SC_HANDLE
+using service_status_handle = void*; // SERVICE_STATUS_HANDLE
+struct service_status {              // SERVICE_STATUS
+    std::uint32_t type;
+    std::uint32_t state;
+    std::uint32_t accepted;
+    std::uint32_t exit_code;
+    std::uint32_t specific_exit_code;
+    std::uint32_t check_point;
+    std::uint32_t wait_hint_ms;
+};
+using service_main = void (*)(std::uint32_t count, wide** arguments) noexcept; // LPSERVICE_MAIN_FUNCTIONW
+using service_handler = std::uint32_t (*)(std::uint32_t control, std::uint32_t event, void* data,
+                                          void* context) noexcept; // LPHANDLER_FUNCTION_EX
+struct service_entry {                                             // SERVICE_TABLE_ENTRYW
+    wide const* name;
+    service_main main;
+};
+inline constexpr std::uint32_t service_own_process = 0x10;
+inline constexpr std::uint32_t service_auto_start = 2;
+inline constexpr std::uint32_t service_error_normal = 1;
+inline constexpr std::uint32_t service_stopped = 1;
+inline constexpr std::uint32_t service_start_pending = 2;
+inline constexpr std::uint32_t service_stop_pending = 3;
+inline constexpr std::uint32_t service_running = 4;
+inline constexpr std::uint32_t service_accepts_stop = 1;
+inline constexpr std::uint32_t service_accepts_shutdown = 4;
+inline constexpr std::uint32_t service_control_stop = 1;
+inline constexpr std::uint32_t service_control_interrogate = 4;
+inline constexpr std::uint32_t service_control_shutdown = 5;
+inline constexpr std::uint32_t manager_connect = 1;        // SC_MANAGER_CONNECT
+inline constexpr std::uint32_t manager_create_service = 2; // SC_MANAGER_CREATE_SERVICE
+inline constexpr std::uint32_t service_query_status = 0x4;
+inline constexpr std::uint32_t service_start_right = 0x10;
+inline constexpr std::uint32_t service_stop_right = 0x20;
+inline constexpr std::uint32_t service_delete_right = 0x10000; // DELETE
+inline constexpr std::uint32_t service_change_config = 0x2;
+inline constexpr std::uint32_t service_description = 1; // SERVICE_CONFIG_DESCRIPTION
+
+// Changes of the network.
+using interface_callback = void (*)(void* context, interface_row* row, int kind) noexcept; // MIB_DELETE_INSTANCE: 2
+using row_callback = void (*)(void* context, void* row, int kind) noexcept;
+inline constexpr int row_is_deleted = 2; // MibDeleteInstance
+
+inline constexpr std::uint32_t preferred_random_source = 2;    // BCRYPT_USE_SYSTEM_PREFERRED_RNG
+inline constexpr std::uint16_t all_processor_groups = 0xffff;  // ALL_PROCESSOR_GROUPS
+inline constexpr std::uint32_t message_from_system = 0x1200;   // FORMAT_MESSAGE_FROM_SYSTEM, ..._IGNORE_INSERTS
+inline constexpr std::uint32_t stack_is_reservation = 0x10000; // STACK_SIZE_PARAM_IS_A_RESERVATION
+
+// clang-format off
+handle create_event(void* security, int manual_reset, int set, wide const* name) noexcept __asm__("CreateEventW");
+int set_event(handle event) noexcept __asm__("SetEvent");
+int reset_event(handle event) noexcept __asm__("ResetEvent");
+int close_handle(handle object) noexcept __asm__("CloseHandle");
+std::uint32_t wait_for_one(handle object, std::uint32_t milliseconds) noexcept __asm__("WaitForSingleObject");
+std::uint32_t wait_for_many(std::uint32_t count, handle const* objects, int all, std::uint32_t milliseconds) noexcept
+    __asm__("WaitForMultipleObjects");
+std::uint32_t last_error() noexcept __asm__("GetLastError");
+handle loaded_module(wide const* name) noexcept __asm__("GetModuleHandleW");
+function find_function(handle module, char const* name) noexcept __asm__("GetProcAddress");
+std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
+                             wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
+std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
+std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
+    __asm__("BCryptGenRandom");
+void* allocate_pages(void* at, std::size_t size, std::uint32_t kind, std::uint32_t protection) noexcept
+    __asm__("VirtualAlloc");
+int free_pages(void* at, std::size_t size, std::uint32_t kind) noexcept __asm__("VirtualFree");
+int lock_pages(void* at, std::size_t size) noexcept __asm__("VirtualLock");
+handle current_process() noexcept __asm__("GetCurrentProcess");
+int get_working_set(handle process, std::size_t* least, std::size_t* most) noexcept
+    __asm__("GetProcessWorkingSetSize");
+int set_working_set(handle process, std::size_t least, std::size_t most) noexcept __asm__("SetProcessWorkingSetSize");
+void lock_exclusive(void** lock) noexcept __asm__("AcquireSRWLockExclusive");
+void unlock_exclusive(void** lock) noexcept __asm__("ReleaseSRWLockExclusive");
+int wait_on_address(void volatile const* at, void const* old, std::size_t size, std::uint32_t milliseconds) noexcept
+    __asm__("WaitOnAddress");
+void wake_all(void const* at) noexcept __asm__("WakeByAddressAll");
+handle create_thread(void* security, std::size_t stack_bytes, thread_start start, void* context, std::uint32_t flags,
+                     std::uint32_t* id) noexcept __asm__("CreateThread");
+int switch_to_thread() noexcept __asm__("SwitchToThread");
+std::uint32_t processor_count(std::uint16_t group) noexcept __asm__("GetActiveProcessorCount");
+int start_sockets(std::uint16_t version, void* data) noexcept __asm__("WSAStartup");
+int stop_sockets() noexcept __asm__("WSACleanup");
+int last_socket_error() noexcept __asm__("WSAGetLastError");
+socket_handle open_socket(int family, int type, int protocol, void* information, std::uint32_t group,
+                          std::uint32_t flags) noexcept __asm__("WSASocketW");
+int close_socket(socket_handle socket) noexcept __asm__("closesocket");
+int bind_socket(socket_handle socket, socket_address const* where, int size) noexcept __asm__("bind");
+int socket_name(socket_handle socket, socket_address* where, int* size) noexcept __asm__("getsockname");
+int set_socket_option(socket_handle socket, int level, int name, void const* value, int size) noexcept
+    __asm__("setsockopt");
+int get_socket_option(socket_handle socket, int level, int name, void* value, int* size) noexcept
+    __asm__("getsockopt");
+int control_socket(socket_handle socket, std::uint32_t code, void const* in, std::uint32_t in_bytes, void* out,
+                   std::uint32_t out_bytes, std::uint32_t* returned, void* overlapped, void* completion) noexcept
+    __asm__("WSAIoctl");
+int select_events(socket_handle socket, handle event, std::int32_t which) noexcept __asm__("WSAEventSelect");
+int poll_sockets(poll_entry* entries, std::uint32_t count, int milliseconds) noexcept __asm__("WSAPoll");
+handle load_library(wide const* name, handle reserved, std::uint32_t flags) noexcept __asm__("LoadLibraryExW");
+int free_library(handle library) noexcept __asm__("FreeLibrary");
+std::uint32_t get_interface(interface_row* row) noexcept __asm__("GetIpInterfaceEntry");
+std::uint32_t set_interface(interface_row* row) noexcept __asm__("SetIpInterfaceEntry");
+std::uint32_t get_routes(std::uint16_t family, route_table** table) noexcept __asm__("GetIpForwardTable2");
+void free_table(void* table) noexcept __asm__("FreeMibTable");
+std::uint32_t watch_interfaces(std::uint16_t family, interface_callback told, void* context, byte initial,
+                               handle* watch) noexcept __asm__("NotifyIpInterfaceChange");
+std::uint32_t watch_routes(std::uint16_t family, row_callback told, void* context, byte initial, handle* watch) noexcept
+    __asm__("NotifyRouteChange2");
+std::uint32_t watch_addresses(std::uint16_t family, row_callback told, void* context, byte initial,
+                              handle* watch) noexcept __asm__("NotifyUnicastIpAddressChange");
+std::uint32_t stop_watch(handle watch) noexcept __asm__("CancelMibChangeNotify2");
+std::uint32_t interface_of_alias(wide const* alias, std::uint64_t* luid) noexcept
+    __asm__("ConvertInterfaceAliasToLuid");
+std::uint32_t index_of_interface(std::uint64_t const* luid, std::uint32_t* index) noexcept
+    __asm__("ConvertInterfaceLuidToIndex");
+handle create_timer(void* security, int manual_reset, wide const* name) noexcept __asm__("CreateWaitableTimerW");
+int set_timer(handle timer, std::int64_t const* due, std::int32_t period_ms, void* completion, void* context,
+              int resumes) noexcept __asm__("SetWaitableTimer");
+handle create_pipe(wide const* name, std::uint32_t open_mode, std::uint32_t pipe_mode, std::uint32_t max_instances,
+                   std::uint32_t out_bytes, std::uint32_t in_bytes, std::uint32_t timeout_ms,
+                   security_attributes const* security) noexcept __asm__("CreateNamedPipeW");
+int connect_pipe(handle pipe, overlapped* operation) noexcept __asm__("ConnectNamedPipe");
+int disconnect_pipe(handle pipe) noexcept __asm__("DisconnectNamedPipe");
+int wait_for_pipe(wide const* name, std::uint32_t timeout_ms) noexcept __asm__("WaitNamedPipeW");
+int read_file(handle file, void* to, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("ReadFile");
+int write_file(handle file, void const* from, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("WriteFile");
+int overlapped_result(handle file, overlapped* operation, std::uint32_t* done, int wait) noexcept
+    __asm__("GetOverlappedResult");
+int cancel_operation(handle file, overlapped* operation) noexcept __asm__("CancelIoEx");
+int security_descriptor_of(wide const* text, std::uint32_t revision, void** descriptor, std::uint32_t* size) noexcept
+    __asm__("ConvertStringSecurityDescriptorToSecurityDescriptorW");
+void* free_local(void* memory) noexcept __asm__("LocalFree");
+int open_token(handle process, std::uint32_t access, handle* token) noexcept __asm__("OpenProcessToken");
+int find_privilege(wide const* system, wide const* name, std::uint32_t* id) noexcept __asm__("LookupPrivilegeValueW");
+int adjust_privileges(handle token, int disable_all, privilege const* wanted, std::uint32_t size, void* before,
+                      std::uint32_t* needed) noexcept __asm__("AdjustTokenPrivileges");
+handle create_job(void* security, wide const* name) noexcept __asm__("CreateJobObjectW");
+int limit_job(handle job, int kind, void const* limits, std::uint32_t size) noexcept
+    __asm__("SetInformationJobObject");
+int join_job(handle job, handle process) noexcept __asm__("AssignProcessToJobObject");
+std::uint32_t set_error_mode(std::uint32_t mode) noexcept __asm__("SetErrorMode");
+handle standard_handle(std::uint32_t which) noexcept __asm__("GetStdHandle");
+int console_mode(handle console, std::uint32_t* mode) noexcept __asm__("GetConsoleMode");
+int write_console(handle console, wide const* text, std::uint32_t size, std::uint32_t* done, void* reserved) noexcept
+    __asm__("WriteConsoleW");
+std::uint32_t console_code_page() noexcept __asm__("GetConsoleCP");
+int handle_console_events(console_handler handler, int add) noexcept __asm__("SetConsoleCtrlHandler");
+int to_wide(std::uint32_t code_page, std::uint32_t flags, char const* from, int size, wide* to, int room) noexcept
+    __asm__("MultiByteToWideChar");
+int from_wide(std::uint32_t code_page, std::uint32_t flags, wide const* from, int size, char* to, int room,
+              char const* unknown, int* used_unknown) noexcept __asm__("WideCharToMultiByte");
+handle open_event_log(wide const* server, wide const* source) noexcept __asm__("RegisterEventSourceW");
+int close_event_log(handle log) noexcept __asm__("DeregisterEventSource");
+int report_event(handle log, std::uint16_t type, std::uint16_t category, std::uint32_t id, void* user,
+                 std::uint16_t text_count, std::uint32_t data_bytes, wide const** texts, void* data) noexcept
+    __asm__("ReportEventW");
+std::uint32_t module_path(handle module, wide* path, std::uint32_t room) noexcept __asm__("GetModuleFileNameW");
+void sleep(std::uint32_t milliseconds) noexcept __asm__("Sleep");
+int dispatch_service(service_entry const* services) noexcept __asm__("StartServiceCtrlDispatcherW");
+service_status_handle register_service(wide const* name, service_handler handler, void* context) noexcept
+    __asm__("RegisterServiceCtrlHandlerExW");
+int set_service_status(service_status_handle service, service_status* status) noexcept __asm__("SetServiceStatus");
+service_handle open_manager(wide const* machine, wide const* database, std::uint32_t access) noexcept
+    __asm__("OpenSCManagerW");
+service_handle create_service(service_handle manager, wide const* name, wide const* shown, std::uint32_t access,
+                              std::uint32_t type, std::uint32_t start, std::uint32_t error_control, wide const* command,
+                              wide const* group, std::uint32_t* tag, wide const* needs, wide const* account,
+                              wide const* password) noexcept __asm__("CreateServiceW");
+service_handle open_service(service_handle manager, wide const* name, std::uint32_t access) noexcept
+    __asm__("OpenServiceW");
+int close_service(service_handle object) noexcept __asm__("CloseServiceHandle");
+int delete_service(service_handle service) noexcept __asm__("DeleteService");
+int start_service(service_handle service, std::uint32_t count, wide const** arguments) noexcept
+    __asm__("StartServiceW");
+int control_service(service_handle service, std::uint32_t control, service_status* status) noexcept
+    __asm__("ControlService");
+int query_service(service_handle service, service_status* status) noexcept __asm__("QueryServiceStatus");
+int configure_service(service_handle service, std::uint32_t what, void const* value) noexcept
+    __asm__("ChangeServiceConfig2W");
+// clang-format on
+
+/// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
+template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
+    handle const found = loaded_module(module);
+    return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
+}
+
+}}}}} // namespace wg::WG_ABI::os::windows::api_detail
+
+#endif
+
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The call of `basic_handle`.
+struct handle_calls {
+    /// CloseHandle
+    static void close(void* handle) noexcept { api_detail::close_handle(handle); }
+};
+
+/// Owns a handle, and closes it in the end. Null and INVALID_HANDLE_VALUE (-1) are no handles. A test replaces `Calls`.
+template <class Calls = handle_calls> class basic_handle {
+public:
+    /// Owns none.
+    constexpr basic_handle() noexcept = default;
+    /// Owns `handle`.
+    explicit basic_handle(void* handle) noexcept : handle_(is_handle(handle) ? handle : nullptr) {}
+    /// Takes over the handle of `other`.
+    constexpr basic_handle(basic_handle&& other) noexcept : handle_(other.release()) {}
+    /// Closes its handle and takes over that of `other`.
+    basic_handle& operator=(basic_handle&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    basic_handle(basic_handle const&) = delete;
+    basic_handle& operator=(basic_handle const&) = delete;
+    ~basic_handle() { reset(); }
+
+    /// Whether it owns a handle.
+    constexpr explicit operator bool() const noexcept { return handle_ != nullptr; }
+    /// The handle, or null.
+    constexpr void* get() const noexcept { return handle_; }
+    /// Gives up the handle without closing it. Returns: the handle, or null.
+    constexpr void* release() noexcept { return std::exchange(handle_, nullptr); }
+    /// Closes its handle and owns `handle` from now on.
+    void reset(void* handle = nullptr) noexcept {
+        if (handle_ != nullptr) Calls::close(handle_);
+        handle_ = is_handle(handle) ? handle : nullptr;
+    }
+
+private:
+    static bool is_handle(void* handle) noexcept { return reinterpret_cast<std::uintptr_t>(handle) + 1 > 1; }
+
+    void* handle_ = nullptr;
+};
+
+/// Owns a handle of Windows.
+using unique_handle = basic_handle<>;
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Reads and changes the settings of a network interface (GetIpInterfaceEntry, SetIpInterfaceEntry). Folder:
+// os/windows/net. Any thread. Link: iphlpapi.
+#ifndef WG_OS_WINDOWS_NET_INTERFACE_CALLS_HPP
+#define WG_OS_WINDOWS_NET_INTERFACE_CALLS_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The calls for settings of an interface. Each returns 0 or the error number; ERROR_CALL_NOT_IMPLEMENTED on Wine,
+/// where version 8 ends a program that calls these functions.
+struct interface_calls {
+    /// Reads the settings of the interface and the family that `row` names: GetIpInterfaceEntry.
+    static int get_interface(api_detail::interface_row& row) noexcept {
+        return is_wine() ? api_detail::error_call_not_implemented : static_cast<int>(api_detail::get_interface(&row));
+    }
+    /// Changes the settings to those of `row`: SetIpInterfaceEntry.
+    static int set_interface(api_detail::interface_row& row) noexcept {
+        return is_wine() ? api_detail::error_call_not_implemented : static_cast<int>(api_detail::set_interface(&row));
+    }
+    /// Whether this is Wine and not Windows.
+    static bool is_wine() noexcept {
+        return api_detail::find_in<char const*() noexcept>(u"ntdll.dll", "wine_get_version") != nullptr;
+    }
+};
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+
+#include <atomic>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The calls of `basic_network_monitor`. Those that return an int return 0 or the error number.
+struct network_calls : handle_calls {
+    /// CreateEventW: an event that a wait resets. Returns: null if there is no memory left.
+    static void* create_event() noexcept { return api_detail::create_event(nullptr, 0, 0, nullptr); }
+    /// SetEvent
+    static void set_event(void* event) noexcept { api_detail::set_event(event); }
+    /// CreateWaitableTimerW, SetWaitableTimer: an object that is set each `period_ms`; a wait resets it. Returns: null
+    /// if there is no memory left.
+    static void* create_timer(int period_ms) noexcept {
+        unique_handle timer(api_detail::create_timer(nullptr, 0, nullptr));
+        std::int64_t const due = -std::int64_t{10'000} * period_ms; // in 100 ns, from now on
+        bool const set = timer && api_detail::set_timer(timer.get(), &due, period_ms, nullptr, nullptr, 0) != 0;
+        return set ? timer.release() : nullptr;
+    }
+    /// NotifyIpInterfaceChange. Wine 8 takes the call and never reports a change.
+    static int watch_interfaces(api_detail::interface_callback told, void* context, void** watch) noexcept {
+        if (interface_calls::is_wine()) return api_detail::error_call_not_implemented;
+        return static_cast<int>(api_detail::watch_interfaces(0, told, context, 0, watch));
+    }
+    /// NotifyRouteChange2
+    static int watch_routes(api_detail::row_callback told, void* context, void** watch) noexcept {
+        if (interface_calls::is_wine()) return api_detail::error_call_not_implemented;
+        return static_cast<int>(api_detail::watch_routes(0, told, context, 0, watch));
+    }
+    /// NotifyUnicastIpAddressChange
+    static int watch_addresses(api_detail::row_callback told, void* context, void** watch) noexcept {
+        if (interface_calls::is_wine()) return api_detail::error_call_not_implemented;
+        return static_cast<int>(api_detail::watch_addresses(0, told, context, 0, watch));
+    }
+    /// CancelMibChangeNotify2: waits until no callback runs.
+    static void stop_watch(void* watch) noexcept { (void)api_detail::stop_watch(watch); }
+};
+
+/// Watches routes, addresses and one interface. Where Windows does not report changes, its event is set each second,
+/// and `read` then reports that routes may have changed. A test replaces `Calls`.
+template <class Calls = network_calls> class basic_network_monitor {
+public:
+    static constexpr int look_interval_ms = 1000; ///< where Windows does not report changes
+
+    /// Watches routes and addresses, and no interface yet.
+    basic_network_monitor() noexcept : event_(Calls::create_event()) {
+        if (!event_) return;
+        reports_ = Calls::watch_interfaces(&interface_changed, this, &watches_[0]) == 0 &&
+                   Calls::watch_routes(&routes_changed, this, &watches_[1]) == 0 &&
+                   Calls::watch_addresses(&routes_changed, this, &watches_[2]) == 0;
+        if (reports_) return;
+        stop();
+        event_.reset(Calls::create_timer(look_interval_ms));
+    }
+    basic_network_monitor(basic_network_monitor const&) = delete;
+    basic_network_monitor& operator=(basic_network_monitor const&) = delete;
+    ~basic_network_monitor() { stop(); }
+
+    /// Follows the interface of `device` from now on.
+    template <class Tun> void watch(Tun const& device) noexcept { luid_.store(device.luid()); }
+
+    /// Whether changes of the interface are reported. Else the caller has to check the interface from time to time.
+    bool reports_link() const noexcept { return reports_; }
+
+    /// An event that is set when `read` has something to read. A wait resets it. Null: no memory was left.
+    void* event() const noexcept { return event_.get(); }
+    /// Whether Windows had an event for the object.
+    explicit operator bool() const noexcept { return static_cast<bool>(event_); }
+
+    /// Reads all changes without blocking. The MTU and the state of the interface are not reported: the TUN device asks
+    /// Windows for them.
+    network_changes read() noexcept {
+        std::uint32_t const told = told_.exchange(0);
+        network_changes changes;
+        changes.link = (told & link) != 0;
+        changes.up = changes.link;
+        changes.link_left = (told & link_left) != 0;
+        changes.routes = !reports_ || (told & routes) != 0;
+        return changes;
+    }
+
+private:
+    enum : std::uint32_t { link = 1, link_left = 2, routes = 4 };
+
+    /// Runs in a thread of Windows.
+    void tell(std::uint32_t what) noexcept {
+        told_.fetch_or(what);
+        Calls::set_event(event_.get());
+    }
+    static void interface_changed(void* context, api_detail::interface_row* row, int kind) noexcept {
+        auto& self = *static_cast<basic_network_monitor*>(context);
+        if (row == nullptr || row->luid != self.luid_.load()) return;
+        self.tell(kind == api_detail::row_is_deleted ? link_left : link);
+    }
+    static void routes_changed(void* context, void* /*row*/, int /*kind*/) noexcept {
+        static_cast<basic_network_monitor*>(context)->tell(routes);
+    }
+
+    void stop() noexcept {
+        for (void*& watch : watches_)
+            if (watch != nullptr) Calls::stop_watch(std::exchange(watch, nullptr));
+    }
+
+    basic_handle<Calls> event_;
+    void* watches_[3] = {};
+    std::atomic<std::uint64_t> luid_{0};
+    std::atomic<std::uint32_t> told_{0};
+    bool reports_ = false;
+};
+
+/// The network monitor of a Windows host.
+using network_monitor = basic_network_monitor<>;
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Runs a daemon as a service of Windows (StartServiceCtrlDispatcherW, SetServiceStatus). Folder: os/windows/process.
+// One object in a process. Link: advapi32.
+#ifndef WG_OS_WINDOWS_PROCESS_BACKGROUND_HPP
+#define WG_OS_WINDOWS_PROCESS_BACKGROUND_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Errors of Windows as a status and as a text. Folder: os/windows. Any thread.
+#ifndef WG_OS_WINDOWS_ERROR_HPP
+#define WG_OS_WINDOWS_ERROR_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The functions, structures and numbers of Windows that os/windows uses, declared here. <windows.h> would bring
+// thousands of macros into each program, and what a program defines before it would change these headers. Folder:
+// os/windows. Thread rules are those of Windows.
+//
+// Each function has a name of its own in C++ and the name of Windows for the linker, so a program may include the
+// headers of Windows before or after these. The declarations are for 64-bit Windows, where all functions have the same
+// calling convention. They also compile on Linux, where tests replace the calls. tests/windows/layout.cpp compares them
+// with the headers of Windows.
+#ifndef WG_OS_WINDOWS_API_HPP
+#define WG_OS_WINDOWS_API_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows { namespace api_detail {
+
+using handle = void*;                 // HANDLE
+using socket_handle = std::uintptr_t; // SOCKET
+using wide = char16_t;                // WCHAR
+using function = void (*)() noexcept; // FARPROC
+using thread_start = std::uint32_t (*)(void* context) noexcept;
+
+inline constexpr socket_handle no_socket = ~socket_handle{0}; // INVALID_SOCKET
+inline constexpr std::size_t page_bytes = 4096;               // of x64 and arm64
+
+// Error numbers.
+inline constexpr int error_file_not_found = 2;
+inline constexpr int error_path_not_found = 3;
+inline constexpr int error_access_denied = 5;
+inline constexpr int error_not_enough_memory = 8;
+inline constexpr int error_invalid_data = 13;
+inline constexpr int error_out_of_memory = 14;
+inline constexpr int error_end_of_file = 38; // ERROR_HANDLE_EOF
+inline constexpr int error_not_supported = 50;
+inline constexpr int error_invalid_parameter = 87;
+inline constexpr int error_buffer_overflow = 111;
+inline constexpr int error_broken_pipe = 109;
+inline constexpr int error_call_not_implemented = 120;
+inline constexpr int error_module_not_found = 126;
+inline constexpr int error_procedure_not_found = 127;
+inline constexpr int error_already_exists = 183;
+inline constexpr int error_bad_image = 193; // ERROR_BAD_EXE_FORMAT
+inline constexpr int error_pipe_busy = 231;
+inline constexpr int error_no_data = 232; // a client of a pipe has connected and left
+inline constexpr int error_no_more_items = 259;
+inline constexpr int error_pipe_connected = 535;
+inline constexpr int error_io_incomplete = 996;
+inline constexpr int error_io_pending = 997;
+inline constexpr int error_service_running = 1056; // ERROR_SERVICE_ALREADY_RUNNING
+inline constexpr int error_service_disabled = 1058;
+inline constexpr int error_no_service = 1060; // ERROR_SERVICE_DOES_NOT_EXIST
+inline constexpr int error_service_not_active = 1062;
+inline constexpr int error_no_controller = 1063; // ERROR_FAILED_SERVICE_CONTROLLER_CONNECT
+inline constexpr int error_service_specific = 1066;
+inline constexpr int error_service_is_removed = 1072; // ERROR_SERVICE_MARKED_FOR_DELETE
+inline constexpr int error_service_exists = 1073;
+inline constexpr int error_not_found = 1168;
+inline constexpr int error_invalid_owner = 1307;
+inline constexpr int error_privilege_not_held = 1314;
+inline constexpr int error_no_system_resources = 1450;
+inline constexpr int error_working_set_quota = 1453;
+inline constexpr int error_object_already_exists = 5010;
+inline constexpr int wsa_bad_handle = 10009;
+inline constexpr int wsa_access = 10013;
+inline constexpr int wsa_fault = 10014;
+inline constexpr int wsa_invalid = 10022;
+inline constexpr int wsa_too_many_files = 10024;
+inline constexpr int wsa_would_block = 10035;
+inline constexpr int wsa_not_socket = 10038;
+inline constexpr int wsa_message_size = 10040;
+inline constexpr int wsa_no_protocol_option = 10042;
+inline constexpr int wsa_protocol_not_supported = 10043;
+inline constexpr int wsa_operation_not_supported = 10045;
+inline constexpr int wsa_family_not_supported = 10047;
+inline constexpr int wsa_address_in_use = 10048;
+inline constexpr int wsa_address_not_available = 10049;
+inline constexpr int wsa_network_unreachable = 10051;
+inline constexpr int wsa_network_reset = 10052;
+inline constexpr int wsa_connection_reset = 10054;
+inline constexpr int wsa_no_buffers = 10055;
+inline constexpr int wsa_host_unreachable = 10065;
+
+// Memory.
+inline constexpr std::uint32_t mem_commit = 0x1000;
+inline constexpr std::uint32_t mem_reserve = 0x2000;
+inline constexpr std::uint32_t mem_release = 0x8000;
+inline constexpr std::uint32_t page_no_access = 0x01;
+inline constexpr std::uint32_t page_read_write = 0x04;
+
+// Sockets.
+inline constexpr int family_v4 = 2;  // AF_INET
+inline constexpr int family_v6 = 23; // AF_INET6
+inline constexpr int level_socket = 0xffff;
+inline constexpr int level_v4 = 0;          // IPPROTO_IP
+inline constexpr int level_v6 = 41;         // IPPROTO_IPV6
+inline constexpr int level_udp = 17;        // IPPROTO_UDP
+inline constexpr int option_exclusive = -5; // SO_EXCLUSIVEADDRUSE
+inline constexpr int option_send_buffer = 0x1001;
+inline constexpr int option_receive_buffer = 0x1002;
+inline constexpr int option_v6_only = 27;
+// These have the same number for IPv4 and for IPv6.
+inline constexpr int option_packet_info = 19; // IP_PKTINFO, IPV6_PKTINFO: option and control message
+inline constexpr int option_unicast_if = 31;  // IP_UNICAST_IF, IPV6_UNICAST_IF
+inline constexpr int option_receive_tos = 40; // IP_RECVTOS, IPV6_RECVTCLASS
+inline constexpr int option_ecn = 50;         // IP_ECN, IPV6_ECN: option and control message
+inline constexpr int control_tos_v4 = 3;      // IP_TOS
+inline constexpr int control_tos_v6 = 39;     // IPV6_TCLASS
+inline constexpr int option_segment = 2;      // UDP_SEND_MSG_SIZE: option and control message
+inline constexpr int option_coalesce = 3;     // UDP_RECV_MAX_COALESCED_SIZE; as a control message UDP_COALESCED_INFO
+inline constexpr std::uint32_t message_is_cut = 0x0100;            // MSG_TRUNC
+inline constexpr std::uint32_t control_non_blocking = 0x8004667e;  // FIONBIO
+inline constexpr std::uint32_t control_reset = 0x9800000c;         // SIO_UDP_CONNRESET
+inline constexpr std::uint32_t control_net_reset = 0x9800000f;     // SIO_UDP_NETRESET
+inline constexpr std::uint32_t control_find_function = 0xc8000006; // SIO_GET_EXTENSION_FUNCTION_POINTER
+inline constexpr int event_read = 1;                               // FD_READ
+inline constexpr short poll_write = 0x10;                          // POLLWRNORM
+
+// The first members of each structure have its name in Windows.
+struct address_v4 { // SOCKADDR_IN
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    alignas(4) byte address[4];
+    byte zero[8];
+};
+struct address_v6 { // SOCKADDR_IN6
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    std::uint32_t flow;
+    byte address[16];
+    std::uint32_t scope;
+};
+union socket_address { // SOCKADDR_INET
+    std::uint16_t family;
+    address_v4 v4;
+    address_v6 v6;
+};
+struct piece { // WSABUF
+    std::uint32_t size;
+    byte* data;
+};
+struct message { // WSAMSG
+    socket_address* name;
+    std::int32_t name_bytes;
+    piece* pieces;
+    std::uint32_t piece_count;
+    piece control;
+    std::uint32_t flags;
+};
+struct control_header { // WSACMSGHDR
+    std::size_t size;   // of this header and the value
+    std::int32_t level;
+    std::int32_t type;
+};
+struct packet_info_v4 { // IN_PKTINFO
+    byte address[4];
+    std::uint32_t interface_index;
+};
+struct packet_info_v6 { // IN6_PKTINFO
+    byte address[16];
+    std::uint32_t interface_index;
+};
+struct guid { // GUID
+    std::uint32_t a;
+    std::uint16_t b, c;
+    byte d[8];
+};
+struct poll_entry { // WSAPOLLFD
+    socket_handle socket;
+    short wanted;
+    short found;
+};
+using send_function = int (*)(socket_handle, message*, std::uint32_t flags, std::uint32_t* sent, void* overlapped,
+                              void* completion) noexcept; // LPFN_WSASENDMSG
+using receive_function = int (*)(socket_handle, message*, std::uint32_t* received, void* overlapped,
+                                 void* completion) noexcept; // LPFN_WSARECVMSG
+inline constexpr guid send_function_id = {0xa441e712, 0x754f, 0x43ca, {0x84, 0xa7, 0x0d, 0xee, 0x44, 0xcf, 0x60, 0x6d}};
+inline constexpr guid receive_function_id = {
+    0xf689d7c8, 0x6f1f, 0x436b, {0x8a, 0x53, 0xe5, 0x4f, 0xe3, 0x51, 0xc3, 0x22}};
+
+// Interfaces and routes.
+struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not used
+    std::uint16_t family;
+    std::uint64_t luid;
+    std::uint32_t index;
+    byte unused[124];
+    std::uint32_t site_prefix_bits;
+    std::uint32_t metric;
+    std::uint32_t mtu;
+    byte unused_end[12];
+};
+struct prefix { // IP_ADDRESS_PREFIX
+    socket_address address;
+    byte bits;
+};
+struct route_row { // MIB_IPFORWARD_ROW2, without the members that are not used
+    std::uint64_t luid;
+    std::uint32_t index;
+    prefix destination;
+    socket_address next_hop;
+    byte unused[12];
+    std::uint32_t metric;
+    byte unused_end[16];
+};
+struct route_table { // MIB_IPFORWARD_TABLE2
+    std::uint32_t count;
+    route_row first;
+};
+
+// Where LoadLibraryExW looks: in the program's directory, and in that of Windows. Others could be written to by others.
+inline constexpr std::uint32_t load_from_safe_places = 0x200 | 0x800;
+
+// Waiting.
+inline constexpr std::uint32_t wait_object_0 = 0;
+inline constexpr std::uint32_t wait_timeout = 258;
+inline constexpr std::uint32_t wait_failed = 0xffffffff;
+inline constexpr std::uint32_t wait_forever = 0xffffffff;
+inline constexpr std::size_t max_wait_objects = 64;
+
+// Pipes and files. An operation that is `overlapped` goes on after the call.
+struct overlapped { // OVERLAPPED
+    std::uintptr_t status;
+    std::uintptr_t size;
+    std::uint64_t offset;
+    handle event;
+};
+struct security_attributes { // SECURITY_ATTRIBUTES
+    std::uint32_t size;
+    void* descriptor;
+    int inherited;
+};
+inline constexpr std::uint32_t pipe_both_ways = 3;              // PIPE_ACCESS_DUPLEX
+inline constexpr std::uint32_t pipe_is_first = 0x00080000;      // FILE_FLAG_FIRST_PIPE_INSTANCE
+inline constexpr std::uint32_t file_overlapped = 0x40000000;    // FILE_FLAG_OVERLAPPED
+inline constexpr std::uint32_t pipe_rejects_remote_clients = 8; // PIPE_REJECT_REMOTE_CLIENTS, of bytes, waiting
+inline constexpr std::uint32_t pipe_does_not_wait = 1;          // NMPWAIT_NOWAIT
+inline constexpr std::uint32_t security_text_revision = 1;      // SDDL_REVISION_1
+
+// Rights of the process.
+struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
+    std::uint32_t count;
+    std::uint32_t id[2];
+    std::uint32_t attributes;
+};
+inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
+
+// Memory of the process.
+struct job_limits { // JOBOBJECT_EXTENDED_LIMIT_INFORMATION, without the members that are not used
+    std::uint64_t unused[2];
+    std::uint32_t flags;
+    byte unused_middle[92];
+    std::size_t process_memory;
+    std::size_t unused_end[3];
+};
+inline constexpr int extended_job_limits = 9;                       // JobObjectExtendedLimitInformation
+inline constexpr std::uint32_t job_limits_process_memory = 0x100;   // JOB_OBJECT_LIMIT_PROCESS_MEMORY
+inline constexpr std::uint32_t no_error_dialogs = 0x0001 | 0x0002;  // SEM_FAILCRITICALERRORS, SEM_NOGPFAULTERRORBOX
+inline constexpr std::uint32_t crash_reports_without_heap = 0x0001; // WER_FAULT_REPORTING_FLAG_NOHEAP
+
+// The console and the event log.
+using console_handler = int (*)(std::uint32_t event) noexcept; // PHANDLER_ROUTINE
+inline constexpr std::uint32_t console_ctrl_c = 0;
+inline constexpr std::uint32_t console_ctrl_break = 1;
+inline constexpr std::uint32_t console_close = 2;
+inline constexpr std::uint32_t console_logoff = 5;
+inline constexpr std::uint32_t console_shutdown = 6;
+inline constexpr std::uint32_t std_input_handle = static_cast<std::uint32_t>(-10);
+inline constexpr std::uint32_t std_output_handle = static_cast<std::uint32_t>(-11);
+inline constexpr std::uint32_t std_error_handle = static_cast<std::uint32_t>(-12);
+inline constexpr std::uint32_t code_page_utf8 = 65001;
+inline constexpr std::uint16_t event_log_error = 1; // EVENTLOG_ERROR_TYPE
+
+// Services.
+using service_handle = void*;        // SC_HANDLE
+using service_status_handle = void*; // SERVICE_STATUS_HANDLE
+struct service_status {              // SERVICE_STATUS
+    std::uint32_t type;
+    std::uint32_t state;
+    std::uint32_t accepted;
+    std::uint32_t exit_code;
+    std::uint32_t specific_exit_code;
+    std::uint32_t check_point;
+    std::uint32_t wait_hint_ms;
+};
+using service_main = void (*)(std::uint32_t count, wide** arguments) noexcept; // LPSERVICE_MAIN_FUNCTIONW
+using service_handler = std::uint32_t (*)(std::uint32_t control, std::uint32_t event, void* data,
+                                          void* context) noexcept; // LPHANDLER_FUNCTION_EX
+struct service_entry {                                             // SERVICE_TABLE_ENTRYW
+    wide const* name;
+    service_main main;
+};
+inline constexpr std::uint32_t service_own_process = 0x10;
+inline constexpr std::uint32_t service_auto_start = 2;
+inline constexpr std::uint32_t service_error_normal = 1;
+inline constexpr std::uint32_t service_stopped = 1;
+inline constexpr std::uint32_t service_start_pending = 2;
+inline constexpr std::uint32_t service_stop_pending = 3;
+inline constexpr std::uint32_t service_running = 4;
+inline constexpr std::uint32_t service_accepts_stop = 1;
+inline constexpr std::uint32_t service_accepts_shutdown = 4;
+inline constexpr std::uint32_t service_control_stop = 1;
+inline constexpr std::uint32_t service_control_interrogate = 4;
+inline constexpr std::uint32_t service_control_shutdown = 5;
+inline constexpr std::uint32_t manager_connect = 1;        // SC_MANAGER_CONNECT
+inline constexpr std::uint32_t manager_create_service = 2; // SC_MANAGER_CREATE_SERVICE
+inline constexpr std::uint32_t service_query_status = 0x4;
+inline constexpr std::uint32_t service_start_right = 0x10;
+inline constexpr std::uint32_t service_stop_right = 0x20;
+inline constexpr std::uint32_t service_delete_right = 0x10000; // DELETE
+inline constexpr std::uint32_t service_change_config = 0x2;
+inline constexpr std::uint32_t service_description = 1; // SERVICE_CONFIG_DESCRIPTION
+
+// Changes of the network.
+using interface_callback = void (*)(void* context, interface_row* row, int kind) noexcept; // MIB_DELETE_INSTANCE: 2
+using row_callback = void (*)(void* context, void* row, int kind) noexcept;
+inline constexpr int row_is_deleted = 2; // MibDeleteInstance
+
+inline constexpr std::uint32_t preferred_random_source = 2;    // BCRYPT_USE_SYSTEM_PREFERRED_RNG
+inline constexpr std::uint16_t all_processor_groups = 0xffff;  // ALL_PROCESSOR_GROUPS
+inline constexpr std::uint32_t message_from_system = 0x1200;   // FORMAT_MESSAGE_FROM_SYSTEM, ..._IGNORE_INSERTS
+inline constexpr std::uint32_t stack_is_reservation = 0x10000; // STACK_SIZE_PARAM_IS_A_RESERVATION
+
+// clang-format off
+handle create_event(void* security, int manual_reset, int set, wide const* name) noexcept __asm__("CreateEventW");
+int set_event(handle event) noexcept __asm__("SetEvent");
+int reset_event(handle event) noexcept __asm__("ResetEvent");
+int close_handle(handle object) noexcept __asm__("CloseHandle");
+std::uint32_t wait_for_one(handle object, std::uint32_t milliseconds) noexcept __asm__("WaitForSingleObject");
+std::uint32_t wait_for_many(std::uint32_t count, handle const* objects, int all, std::uint32_t milliseconds) noexcept
+    __asm__("WaitForMultipleObjects");
+std::uint32_t last_error() noexcept __asm__("GetLastError");
+handle loaded_module(wide const* name) noexcept __asm__("GetModuleHandleW");
+function find_function(handle module, char const* name) noexcept __asm__("GetProcAddress");
+std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
+                             wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
+std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
+std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
+    __asm__("BCryptGenRandom");
+void* allocate_pages(void* at, std::size_t size, std::uint32_t kind, std::uint32_t protection) noexcept
+    __asm__("VirtualAlloc");
+int free_pages(void* at, std::size_t size, std::uint32_t kind) noexcept __asm__("VirtualFree");
+int lock_pages(void* at, std::size_t size) noexcept __asm__("VirtualLock");
+handle current_process() noexcept __asm__("GetCurrentProcess");
+int get_working_set(handle process, std::size_t* least, std::size_t* most) noexcept
+    __asm__("GetProcessWorkingSetSize");
+int set_working_set(handle process, std::size_t least, std::size_t most) noexcept __asm__("SetProcessWorkingSetSize");
+void lock_exclusive(void** lock) noexcept __asm__("AcquireSRWLockExclusive");
+void unlock_exclusive(void** lock) noexcept __asm__("ReleaseSRWLockExclusive");
+int wait_on_address(void volatile const* at, void const* old, std::size_t size, std::uint32_t milliseconds) noexcept
+    __asm__("WaitOnAddress");
+void wake_all(void const* at) noexcept __asm__("WakeByAddressAll");
+handle create_thread(void* security, std::size_t stack_bytes, thread_start start, void* context, std::uint32_t flags,
+                     std::uint32_t* id) noexcept __asm__("CreateThread");
+int switch_to_thread() noexcept __asm__("SwitchToThread");
+std::uint32_t processor_count(std::uint16_t group) noexcept __asm__("GetActiveProcessorCount");
+int start_sockets(std::uint16_t version, void* data) noexcept __asm__("WSAStartup");
+int stop_sockets() noexcept __asm__("WSACleanup");
+int last_socket_error() noexcept __asm__("WSAGetLastError");
+socket_handle open_socket(int family, int type, int protocol, void* information, std::uint32_t group,
+                          std::uint32_t flags) noexcept __asm__("WSASocketW");
+int close_socket(socket_handle socket) noexcept __asm__("closesocket");
+int bind_socket(socket_handle socket, socket_address const* where, int size) noexcept __asm__("bind");
+int socket_name(socket_handle socket, socket_address* where, int* size) noexcept __asm__("getsockname");
+int set_socket_option(socket_handle socket, int level, int name, void const* value, int size) noexcept
+    __asm__("setsockopt");
+int get_socket_option(socket_handle socket, int level, int name, void* value, int* size) noexcept
+    __asm__("getsockopt");
+int control_socket(socket_handle socket, std::uint32_t code, void const* in, std::uint32_t in_bytes, void* out,
+                   std::uint32_t out_bytes, std::uint32_t* returned, void* overlapped, void* completion) noexcept
+    __asm__("WSAIoctl");
+int select_events(socket_handle socket, handle event, std::int32_t which) noexcept __asm__("WSAEventSelect");
+int poll_sockets(poll_entry* entries, std::uint32_t count, int milliseconds) noexcept __asm__("WSAPoll");
+handle load_library(wide const* name, handle reserved, std::uint32_t flags) noexcept __asm__("LoadLibraryExW");
+int free_library(handle library) noexcept __asm__("FreeLibrary");
+std::uint32_t get_interface(interface_row* row) noexcept __asm__("GetIpInterfaceEntry");
+std::uint32_t set_interface(interface_row* row) noexcept __asm__("SetIpInterfaceEntry");
+std::uint32_t get_routes(std::uint16_t family, route_table** table) noexcept __asm__("GetIpForwardTable2");
+void free_table(void* table) noexcept __asm__("FreeMibTable");
+std::uint32_t watch_interfaces(std::uint16_t family, interface_callback told, void* context, byte initial,
+                               handle* watch) noexcept __asm__("NotifyIpInterfaceChange");
+std::uint32_t watch_routes(std::uint16_t family, row_callback told, void* context, byte initial, handle* watch) noexcept
+    __asm__("NotifyRouteChange2");
+std::uint32_t watch_addresses(std::uint16_t family, row_callback told, void* context, byte initial,
+                              handle* watch) noexcept __asm__("NotifyUnicastIpAddressChange");
+std::uint32_t stop_watch(handle watch) noexcept __asm__("CancelMibChangeNotify2");
+std::uint32_t interface_of_alias(wide const* alias, std::uint64_t* luid) noexcept
+    __asm__("ConvertInterfaceAliasToLuid");
+std::uint32_t index_of_interface(std::uint64_t const* luid, std::uint32_t* index) noexcept
+    __asm__("ConvertInterfaceLuidToIndex");
+handle create_timer(void* security, int manual_reset, wide const* name) noexcept __asm__("CreateWaitableTimerW");
+int set_timer(handle timer, std::int64_t const* due, std::int32_t period_ms, void* completion, void* context,
+              int resumes) noexcept __asm__("SetWaitableTimer");
+handle create_pipe(wide const* name, std::uint32_t open_mode, std::uint32_t pipe_mode, std::uint32_t max_instances,
+                   std::uint32_t out_bytes, std::uint32_t in_bytes, std::uint32_t timeout_ms,
+                   security_attributes const* security) noexcept __asm__("CreateNamedPipeW");
+int connect_pipe(handle pipe, overlapped* operation) noexcept __asm__("ConnectNamedPipe");
+int disconnect_pipe(handle pipe) noexcept __asm__("DisconnectNamedPipe");
+int wait_for_pipe(wide const* name, std::uint32_t timeout_ms) noexcept __asm__("WaitNamedPipeW");
+int read_file(handle file, void* to, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("ReadFile");
+int write_file(handle file, void const* from, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("WriteFile");
+int overlapped_result(handle file, overlapped* operation, std::uint32_t* done, int wait) noexcept
+    __asm__("GetOverlappedResult");
+int cancel_operation(handle file, overlapped* operation) noexcept __asm__("CancelIoEx");
+int security_descriptor_of(wide const* text, std::uint32_t revision, void** descriptor, std::uint32_t* size) noexcept
+    __asm__("ConvertStringSecurityDescriptorToSecurityDescriptorW");
+void* free_local(void* memory) noexcept __asm__("LocalFree");
+int open_token(handle process, std::uint32_t access, handle* token) noexcept __asm__("OpenProcessToken");
+int find_privilege(wide const* system, wide const* name, std::uint32_t* id) noexcept __asm__("LookupPrivilegeValueW");
+int adjust_privileges(handle token, int disable_all, privilege const* wanted, std::uint32_t size, void* before,
+                      std::uint32_t* needed) noexcept __asm__("AdjustTokenPrivileges");
+handle create_job(void* security, wide const* name) noexcept __asm__("CreateJobObjectW");
+int limit_job(handle job, int kind, void const* limits, std::uint32_t size) noexcept
+    __asm__("SetInformationJobObject");
+int join_job(handle job, handle process) noexcept __asm__("AssignProcessToJobObject");
+std::uint32_t set_error_mode(std::uint32_t mode) noexcept __asm__("SetErrorMode");
+handle standard_handle(std::uint32_t which) noexcept __asm__("GetStdHandle");
+int console_mode(handle console, std::uint32_t* mode) noexcept __asm__("GetConsoleMode");
+int write_console(handle console, wide const* text, std::uint32_t size, std::uint32_t* done, void* reserved) noexcept
+    __asm__("WriteConsoleW");
+std::uint32_t console_code_page() noexcept __asm__("GetConsoleCP");
+int handle_console_events(console_handler handler, int add) noexcept __asm__("SetConsoleCtrlHandler");
+int to_wide(std::uint32_t code_page, std::uint32_t flags, char const* from, int size, wide* to, int room) noexcept
+    __asm__("MultiByteToWideChar");
+int from_wide(std::uint32_t code_page, std::uint32_t flags, wide const* from, int size, char* to, int room,
+              char const* unknown, int* used_unknown) noexcept __asm__("WideCharToMultiByte");
+handle open_event_log(wide const* server, wide const* source) noexcept __asm__("RegisterEventSourceW");
+int close_event_log(handle log) noexcept __asm__("DeregisterEventSource");
+int report_event(handle log, std::uint16_t type, std::uint16_t category, std::uint32_t id, void* user,
+                 std::uint16_t text_count, std::uint32_t data_bytes, wide const** texts, void* data) noexcept
+    __asm__("ReportEventW");
+std::uint32_t module_path(handle module, wide* path, std::uint32_t room) noexcept __asm__("GetModuleFileNameW");
+void sleep(std::uint32_t milliseconds) noexcept __asm__("Sleep");
+int dispatch_service(service_entry const* services) noexcept __asm__("StartServiceCtrlDispatcherW");
+service_status_handle register_service(wide const* name, service_handler handler, void* context) noexcept
+    __asm__("RegisterServiceCtrlHandlerExW");
+int set_service_status(service_status_handle service, service_status* status) noexcept __asm__("SetServiceStatus");
+service_handle open_manager(wide const* machine, wide const* database, std::uint32_t access) noexcept
+    __asm__("OpenSCManagerW");
+service_handle create_service(service_handle manager, wide const* name, wide const* shown, std::uint32_t access,
+                              std::uint32_t type, std::uint32_t start, std::uint32_t error_control, wide const* command,
+                              wide const* group, std::uint32_t* tag, wide const* needs, wide const* account,
+                              wide const* password) noexcept __asm__("CreateServiceW");
+service_handle open_service(service_handle manager, wide const* name, std::uint32_t access) noexcept
+    __asm__("OpenServiceW");
+int close_service(service_handle object) noexcept __asm__("CloseServiceHandle");
+int delete_service(service_handle service) noexcept __asm__("DeleteService");
+int start_service(service_handle service, std::uint32_t count, wide const** arguments) noexcept
+    __asm__("StartServiceW");
+int control_service(service_handle service, std::uint32_t control, service_status* status) noexcept
+    __asm__("ControlService");
+int query_service(service_handle service, service_status* status) noexcept __asm__("QueryServiceStatus");
+int configure_service(service_handle service, std::uint32_t what, void const* value) noexcept
+    __asm__("ChangeServiceConfig2W");
+// clang-format on
+
+/// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
+template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
+    handle const found = loaded_module(module);
+    return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
+}
+
+}}}}} // namespace wg::WG_ABI::os::windows::api_detail
+
+#endif
+
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The status for an error number of GetLastError or WSAGetLastError; `io_error` for those that have none of their own.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case api_detail::error_access_denied:
+    case api_detail::error_privilege_not_held:
+    case api_detail::wsa_access: return status::no_permission;
+    case api_detail::error_already_exists:
+    case api_detail::error_object_already_exists:
+    case api_detail::wsa_address_in_use: return status::address_in_use;
+    case api_detail::error_not_supported:
+    case api_detail::error_call_not_implemented:
+    case api_detail::error_procedure_not_found:
+    case api_detail::wsa_no_protocol_option:
+    case api_detail::wsa_protocol_not_supported:
+    case api_detail::wsa_operation_not_supported:
+    case api_detail::wsa_family_not_supported: return status::not_supported;
+    case api_detail::error_not_enough_memory:
+    case api_detail::error_out_of_memory:
+    case api_detail::error_no_system_resources:
+    case api_detail::wsa_too_many_files:
+    case api_detail::wsa_no_buffers: return status::no_memory;
+    case api_detail::wsa_would_block: return status::would_block;
+    case api_detail::error_invalid_parameter:
+    case api_detail::wsa_invalid: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// The call of `basic_system_text`.
+struct message_calls {
+    /// FormatMessageW for an error number, in UTF-8. Returns: the bytes of the text; 0: there is none.
+    static std::uint32_t message(int error, char* text, std::uint32_t size) noexcept {
+        char16_t wide[256];
+        std::uint32_t const units = api_detail::format_message(
+            api_detail::message_from_system, nullptr, static_cast<std::uint32_t>(error), 0, wide, 256, nullptr);
+        if (units == 0) return 0;
+        int const bytes = api_detail::from_wide(api_detail::code_page_utf8, 0, wide, static_cast<int>(units), text,
+                                                static_cast<int>(size), nullptr, nullptr);
+        return bytes > 0 ? static_cast<std::uint32_t>(bytes) : 0;
+    }
+};
+
+/// The text of Windows for an error number, in the language of the user, without the full stop and the line break at
+/// its end. At most 255 bytes. A test replaces `Calls`.
+template <class Calls = message_calls> class basic_system_text {
+public:
+    /// Looks up the text of `error`.
+    explicit basic_system_text(int error) noexcept {
+        std::uint32_t const size = Calls::message(error, text_, sizeof text_);
+        size_ = size < sizeof text_ ? size : 0;
+        while (size_ != 0 && is_end(text_[size_ - 1])) --size_;
+    }
+    /// The text; "unknown error" if Windows has none.
+    std::string_view view() const noexcept {
+        return size_ != 0 ? std::string_view{text_, size_} : std::string_view{"unknown error"};
+    }
+
+private:
+    static bool is_end(char c) noexcept { return c == '\r' || c == '\n' || c == ' ' || c == '.'; }
+
+    char text_[256];
+    std::size_t size_;
+};
+
+/// The text of Windows for an error number.
+using system_text = basic_system_text<>;
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Receives the events that stop a daemon: of its console (SetConsoleCtrlHandler), and of the service control manager.
+// Folder: os/windows/process. At start-up, before other threads; one object in a process.
+#ifndef WG_OS_WINDOWS_PROCESS_STOP_SIGNALS_HPP
+#define WG_OS_WINDOWS_PROCESS_STOP_SIGNALS_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned handle of Windows. Folder: os/windows. Any thread; a handle has one owner.
+#ifndef WG_OS_WINDOWS_HANDLE_HPP
+#define WG_OS_WINDOWS_HANDLE_HPP
+
+
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The call of `basic_handle`.
+struct handle_calls {
+    /// CloseHandle
+    static void close(void* handle) noexcept { api_detail::close_handle(handle); }
+};
+
+/// Owns a handle, and closes it in the end. Null and INVALID_HANDLE_VALUE (-1) are no handles. A test replaces `Calls`.
+template <class Calls = handle_calls> class basic_handle {
+public:
+    /// Owns none.
+    constexpr basic_handle() noexcept = default;
+    /// Owns `handle`.
+    explicit basic_handle(void* handle) noexcept : handle_(is_handle(handle) ? handle : nullptr) {}
+    /// Takes over the handle of `other`.
+    constexpr basic_handle(basic_handle&& other) noexcept : handle_(other.release()) {}
+    /// Closes its handle and takes over that of `other`.
+    basic_handle& operator=(basic_handle&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    basic_handle(basic_handle const&) = delete;
+    basic_handle& operator=(basic_handle const&) = delete;
+    ~basic_handle() { reset(); }
+
+    /// Whether it owns a handle.
+    constexpr explicit operator bool() const noexcept { return handle_ != nullptr; }
+    /// The handle, or null.
+    constexpr void* get() const noexcept { return handle_; }
+    /// Gives up the handle without closing it. Returns: the handle, or null.
+    constexpr void* release() noexcept { return std::exchange(handle_, nullptr); }
+    /// Closes its handle and owns `handle` from now on.
+    void reset(void* handle = nullptr) noexcept {
+        if (handle_ != nullptr) Calls::close(handle_);
+        handle_ = is_handle(handle) ? handle : nullptr;
+    }
+
+private:
+    static bool is_handle(void* handle) noexcept { return reinterpret_cast<std::uintptr_t>(handle) + 1 > 1; }
+
+    void* handle_ = nullptr;
+};
+
+/// Owns a handle of Windows.
+using unique_handle = basic_handle<>;
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+
+#include <atomic>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The calls of `basic_stop_signals`.
+struct stop_calls : handle_calls {
+    /// CreateEventW: an event that a wait resets. Returns: null if there is no memory left.
+    static void* create_event() noexcept { return api_detail::create_event(nullptr, 0, 0, nullptr); }
+    /// SetEvent
+    static void set_event(void* event) noexcept { api_detail::set_event(event); }
+    /// SetConsoleCtrlHandler
+    static void handle_console_events(api_detail::console_handler handler, bool add) noexcept {
+        (void)api_detail::handle_console_events(handler, add ? 1 : 0);
+    }
+    /// Sleep
+    static void sleep(std::uint32_t milliseconds) noexcept { api_detail::sleep(milliseconds); }
+};
+
+/// Receives the events that stop a daemon through an event of Windows. A test replaces `Calls`.
+template <class Calls = stop_calls> class basic_stop_signals {
+public:
+    /// The effect of the end of the console. Windows ends the process in both cases, so both stop the daemon.
+    enum class hang_up { stops, is_ignored };
+
+    static constexpr int interrupted = 2; ///< Ctrl+C or Ctrl+Break was pressed
+    static constexpr int terminated = 15; ///< the console is closed, the user logs off, or the service is stopped
+
+    /// Handles the events of the console from now on. By default they would end the process before it has cleaned up.
+    explicit basic_stop_signals(hang_up = hang_up::stops) noexcept : event_(Calls::create_event()) {
+        state.number.store(0);
+        state.event.store(event_.get());
+        Calls::handle_console_events(&on_console_event, true);
+    }
+    basic_stop_signals(basic_stop_signals const&) = delete;
+    basic_stop_signals& operator=(basic_stop_signals const&) = delete;
+    ~basic_stop_signals() {
+        Calls::handle_console_events(&on_console_event, false);
+        state.event.store(nullptr);
+    }
+
+    /// An event that is set when the daemon is to stop. Null: no memory was left.
+    void* event() const noexcept { return event_.get(); }
+    /// Whether Windows had an event for the object.
+    explicit operator bool() const noexcept { return static_cast<bool>(event_); }
+    /// Takes a request to stop. Returns: its number; 0 if none has come.
+    int take() noexcept { return state.number.exchange(0); }
+
+    /// Asks the daemon to stop. Any thread.
+    static void stop(int number) noexcept {
+        state.number.store(number);
+        if (void* const event = state.event.load(); event != nullptr) Calls::set_event(event);
+    }
+    /// Notes that the process is a service. Windows tells services when any user logs off.
+    static void is_service(bool is) noexcept { state.is_service.store(is); }
+
+private:
+    static constexpr std::uint32_t longest_end_ms = 10'000;
+
+    struct shared_state {
+        std::atomic<void*> event{nullptr};
+        std::atomic<int> number{0};
+        std::atomic<bool> is_service{false};
+    };
+    static inline shared_state state{};
+
+    /// Runs in a thread of Windows. Windows ends the process when this returns after the last three events, so it
+    /// waits until the process has ended by itself.
+    static int on_console_event(std::uint32_t event) noexcept {
+        bool const is_key = event == api_detail::console_ctrl_c || event == api_detail::console_ctrl_break;
+        bool const is_end = event == api_detail::console_close || event == api_detail::console_logoff ||
+                            event == api_detail::console_shutdown;
+        if (!is_key && !is_end) return 0;
+        if (event == api_detail::console_logoff && state.is_service.load()) return 1;
+        stop(is_key ? interrupted : terminated);
+        if (is_end) Calls::sleep(longest_end_ms);
+        return 1;
+    }
+
+    basic_handle<Calls> event_;
+};
+
+/// The requests to stop of a Windows host.
+using stop_signals = basic_stop_signals<>;
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The calls of `basic_background`.
+struct service_calls : stop_calls {
+    /// CreateThread: runs `start` in a thread that the process does not wait for. Returns: false if Windows refuses.
+    static bool start_thread(api_detail::thread_start start) noexcept {
+        constexpr std::size_t stack_bytes = std::size_t{256} << 10;
+        return static_cast<bool>(unique_handle(api_detail::create_thread(nullptr, stack_bytes, start, nullptr,
+                                                                         api_detail::stack_is_reservation, nullptr)));
+    }
+    /// WaitForSingleObject. Returns: false if the time is over.
+    static bool wait(void* event, std::uint32_t milliseconds) noexcept {
+        return api_detail::wait_for_one(event, milliseconds) == api_detail::wait_object_0;
+    }
+    /// StartServiceCtrlDispatcherW: calls `main` in another thread, and returns when the service has stopped. Returns:
+    /// 0 or the error number.
+    static int dispatch(api_detail::service_main main) noexcept {
+        api_detail::service_entry const table[] = {{u"", main}, {nullptr, nullptr}};
+        return api_detail::dispatch_service(table) != 0 ? 0 : static_cast<int>(api_detail::last_error());
+    }
+    /// RegisterServiceCtrlHandlerExW. Returns: null if Windows refuses.
+    static void* register_service(api_detail::service_handler handler) noexcept {
+        return api_detail::register_service(u"", handler, nullptr);
+    }
+    /// SetServiceStatus
+    static void set_status(void* service, api_detail::service_status& status) noexcept {
+        (void)api_detail::set_service_status(service, &status);
+    }
+};
+
+/// Connects the process to the service control manager. `StopRequests` gets the request to stop. A test replaces both.
+template <class Calls = service_calls, class StopRequests = stop_signals> class basic_background {
+public:
+    /// Stays in the foreground: `ready` does nothing.
+    basic_background() noexcept = default;
+    /// Takes over the service.
+    basic_background(basic_background&& other) noexcept
+        : is_service_(std::exchange(other.is_service_, false)), is_ready_(other.is_ready_) {}
+    basic_background& operator=(basic_background&&) = delete;
+    /// Reports that the service has stopped, with an error if it was never ready.
+    ~basic_background() {
+        if (!is_service_) return;
+        report(api_detail::service_stopped, is_ready_ ? 0 : api_detail::error_service_specific);
+        StopRequests::is_service(false);
+    }
+
+    /// Connects to the service control manager, which has started this process, and reports that the service starts.
+    /// From then on its request to stop is one of `stop_signals`. Returns: `not_supported` if another program has
+    /// started this process; `no_memory`.
+    static result<basic_background> enter() noexcept {
+        basic_handle<Calls> connected(Calls::create_event());
+        if (!connected) return status::no_memory;
+        state.error.store(0);
+        state.service.store(nullptr);
+        state.connected.store(connected.get());
+        if (!Calls::start_thread(&dispatch)) return status::no_memory;
+        bool const answered = Calls::wait(connected.get(), longest_connect_ms);
+        state.connected.store(nullptr);
+        if (state.error.load() == api_detail::error_no_controller) return status::not_supported;
+        if (!answered || state.error.load() != 0 || state.service.load() == nullptr) return status::io_error;
+        StopRequests::is_service(true);
+        basic_background made;
+        made.is_service_ = true;
+        return made;
+    }
+
+    /// Reports that the service runs.
+    void ready(bool /*keep_stderr*/) noexcept {
+        is_ready_ = true;
+        if (is_service_) report(api_detail::service_running, 0);
+    }
+
+private:
+    static constexpr std::uint32_t longest_connect_ms = 30'000;
+    static constexpr std::uint32_t longest_step_ms = 60'000; ///< Wintun may have to install its driver
+
+    struct shared_state {
+        std::atomic<void*> connected{nullptr}; ///< the event that `enter` waits for
+        std::atomic<void*> service{nullptr};
+        std::atomic<int> error{0};
+    };
+    static inline shared_state state{};
+
+    static void tell_connected() noexcept {
+        if (void* const event = state.connected.load(); event != nullptr) Calls::set_event(event);
+    }
+
+    /// The thread that calls `serve` and the handler.
+    static std::uint32_t dispatch(void*) noexcept {
+        if (int const error = Calls::dispatch(&serve); error != 0) {
+            state.error.store(error);
+            tell_connected();
+        }
+        return 0;
+    }
+    /// Begins the service. Returns at once: the process's first thread serves.
+    static void serve(std::uint32_t, api_detail::wide**) noexcept {
+        state.service.store(Calls::register_service(&handle));
+        if (state.service.load() != nullptr) report(api_detail::service_start_pending, 0);
+        tell_connected();
+    }
+    static std::uint32_t handle(std::uint32_t control, std::uint32_t, void*, void*) noexcept {
+        switch (control) {
+        case api_detail::service_control_stop:
+        case api_detail::service_control_shutdown:
+            report(api_detail::service_stop_pending, 0);
+            StopRequests::stop(StopRequests::terminated);
+            return 0;
+        case api_detail::service_control_interrogate: return 0;
+        default: return api_detail::error_call_not_implemented;
+        }
+    }
+
+    static void report(std::uint32_t now, int error) noexcept {
+        bool const runs = now == api_detail::service_running, rests = runs || now == api_detail::service_stopped;
+        api_detail::service_status status{};
+        status.type = api_detail::service_own_process;
+        status.state = now;
+        status.accepted = runs ? api_detail::service_accepts_stop | api_detail::service_accepts_shutdown : 0;
+        status.exit_code = static_cast<std::uint32_t>(error);
+        status.specific_exit_code = error != 0 ? 1 : 0;
+        status.wait_hint_ms = rests ? 0 : longest_step_ms;
+        Calls::set_status(state.service.load(), status);
+    }
+
+    bool is_service_ = false;
+    bool is_ready_ = false;
+};
+
+/// The service of a Windows host.
+using background = basic_background<>;
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Limits of a process: its memory, and what a crash report takes of it (job objects, WerSetFlags). Folder:
+// os/windows/process. At start-up, before other threads.
+#ifndef WG_OS_WINDOWS_PROCESS_LIMITS_HPP
+#define WG_OS_WINDOWS_PROCESS_LIMITS_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned handle of Windows. Folder: os/windows. Any thread; a handle has one owner.
+#ifndef WG_OS_WINDOWS_HANDLE_HPP
+#define WG_OS_WINDOWS_HANDLE_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The functions, structures and numbers of Windows that os/windows uses, declared here. <windows.h> would bring
+// thousands of macros into each program, and what a program defines before it would change these headers. Folder:
+// os/windows. Thread rules are those of Windows.
+//
+// Each function has a name of its own in C++ and the name of Windows for the linker, so a program may include the
+// headers of Windows before or after these. The declarations are for 64-bit Windows, where all functions have the same
+// calling convention. They also compile on Linux, where tests replace the calls. tests/windows/layout.cpp compares them
+// with the headers of Windows.
+#ifndef WG_OS_WINDOWS_API_HPP
+#define WG_OS_WINDOWS_API_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows { namespace api_detail {
+
+using handle = void*;                 // HANDLE
+using socket_handle = std::uintptr_t; // SOCKET
+using wide = char16_t;                // WCHAR
+using function = void (*)() noexcept; // FARPROC
+using thread_start = std::uint32_t (*)(void* context) noexcept;
+
+inline constexpr socket_handle no_socket = ~socket_handle{0}; // INVALID_SOCKET
+inline constexpr std::size_t page_bytes = 4096;               // of x64 and arm64
+
+// Error numbers.
+inline constexpr int error_file_not_found = 2;
+inline constexpr int error_path_not_found = 3;
+inline constexpr int error_access_denied = 5;
+inline constexpr int error_not_enough_memory = 8;
+inline constexpr int error_invalid_data = 13;
+inline constexpr int error_out_of_memory = 14;
+inline constexpr int error_end_of_file = 38; // ERROR_HANDLE_EOF
+inline constexpr int error_not_supported = 50;
+inline constexpr int error_invalid_parameter = 87;
+inline constexpr int error_buffer_overflow = 111;
+inline constexpr int error_broken_pipe = 109;
+inline constexpr int error_call_not_implemented = 120;
+inline constexpr int error_module_not_found = 126;
+inline constexpr int error_procedure_not_found = 127;
+inline constexpr int error_already_exists = 183;
+inline constexpr int error_bad_image = 193; // ERROR_BAD_EXE_FORMAT
+inline constexpr int error_pipe_busy = 231;
+inline constexpr int error_no_data = 232; // a client of a pipe has connected and left
+inline constexpr int error_no_more_items = 259;
+inline constexpr int error_pipe_connected = 535;
+inline constexpr int error_io_incomplete = 996;
+inline constexpr int error_io_pending = 997;
+inline constexpr int error_service_running = 1056; // ERROR_SERVICE_ALREADY_RUNNING
+inline constexpr int error_service_disabled = 1058;
+inline constexpr int error_no_service = 1060; // ERROR_SERVICE_DOES_NOT_EXIST
+inline constexpr int error_service_not_active = 1062;
+inline constexpr int error_no_controller = 1063; // ERROR_FAILED_SERVICE_CONTROLLER_CONNECT
+inline constexpr int error_service_specific = 1066;
+inline constexpr int error_service_is_removed = 1072; // ERROR_SERVICE_MARKED_FOR_DELETE
+inline constexpr int error_service_exists = 1073;
+inline constexpr int error_not_found = 1168;
+inline constexpr int error_invalid_owner = 1307;
+inline constexpr int error_privilege_not_held = 1314;
+inline constexpr int error_no_system_resources = 1450;
+inline constexpr int error_working_set_quota = 1453;
+inline constexpr int error_object_already_exists = 5010;
+inline constexpr int wsa_bad_handle = 10009;
+inline constexpr int wsa_access = 10013;
+inline constexpr int wsa_fault = 10014;
+inline constexpr int wsa_invalid = 10022;
+inline constexpr int wsa_too_many_files = 10024;
+inline constexpr int wsa_would_block = 10035;
+inline constexpr int wsa_not_socket = 10038;
+inline constexpr int wsa_message_size = 10040;
+inline constexpr int wsa_no_protocol_option = 10042;
+inline constexpr int wsa_protocol_not_supported = 10043;
+inline constexpr int wsa_operation_not_supported = 10045;
+inline constexpr int wsa_family_not_supported = 10047;
+inline constexpr int wsa_address_in_use = 10048;
+inline constexpr int wsa_address_not_available = 10049;
+inline constexpr int wsa_network_unreachable = 10051;
+inline constexpr int wsa_network_reset = 10052;
+inline constexpr int wsa_connection_reset = 10054;
+inline constexpr int wsa_no_buffers = 10055;
+inline constexpr int wsa_host_unreachable = 10065;
+
+// Memory.
+inline constexpr std::uint32_t mem_commit = 0x1000;
+inline constexpr std::uint32_t mem_reserve = 0x2000;
+inline constexpr std::uint32_t mem_release = 0x8000;
+inline constexpr std::uint32_t page_no_access = 0x01;
+inline constexpr std::uint32_t page_read_write = 0x04;
+
+// Sockets.
+inline constexpr int family_v4 = 2;  // AF_INET
+inline constexpr int family_v6 = 23; // AF_INET6
+inline constexpr int level_socket = 0xffff;
+inline constexpr int level_v4 = 0;          // IPPROTO_IP
+inline constexpr int level_v6 = 41;         // IPPROTO_IPV6
+inline constexpr int level_udp = 17;        // IPPROTO_UDP
+inline constexpr int option_exclusive = -5; // SO_EXCLUSIVEADDRUSE
+inline constexpr int option_send_buffer = 0x1001;
+inline constexpr int option_receive_buffer = 0x1002;
+inline constexpr int option_v6_only = 27;
+// These have the same number for IPv4 and for IPv6.
+inline constexpr int option_packet_info = 19; // IP_PKTINFO, IPV6_PKTINFO: option and control message
+inline constexpr int option_unicast_if = 31;  // IP_UNICAST_IF, IPV6_UNICAST_IF
+inline constexpr int option_receive_tos = 40; // IP_RECVTOS, IPV6_RECVTCLASS
+inline constexpr int option_ecn = 50;         // IP_ECN, IPV6_ECN: option and control message
+inline constexpr int control_tos_v4 = 3;      // IP_TOS
+inline constexpr int control_tos_v6 = 39;     // IPV6_TCLASS
+inline constexpr int option_segment = 2;      // UDP_SEND_MSG_SIZE: option and control message
+inline constexpr int option_coalesce = 3;     // UDP_RECV_MAX_COALESCED_SIZE; as a control message UDP_COALESCED_INFO
+inline constexpr std::uint32_t message_is_cut = 0x0100;            // MSG_TRUNC
+inline constexpr std::uint32_t control_non_blocking = 0x8004667e;  // FIONBIO
+inline constexpr std::uint32_t control_reset = 0x9800000c;         // SIO_UDP_CONNRESET
+inline constexpr std::uint32_t control_net_reset = 0x9800000f;     // SIO_UDP_NETRESET
+inline constexpr std::uint32_t control_find_function = 0xc8000006; // SIO_GET_EXTENSION_FUNCTION_POINTER
+inline constexpr int event_read = 1;                               // FD_READ
+inline constexpr short poll_write = 0x10;                          // POLLWRNORM
+
+// The first members of each structure have its name in Windows.
+struct address_v4 { // SOCKADDR_IN
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    alignas(4) byte address[4];
+    byte zero[8];
+};
+struct address_v6 { // SOCKADDR_IN6
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    std::uint32_t flow;
+    byte address[16];
+    std::uint32_t scope;
+};
+union socket_address { // SOCKADDR_INET
+    std::uint16_t family;
+    address_v4 v4;
+    address_v6 v6;
+};
+struct piece { // WSABUF
+    std::uint32_t size;
+    byte* data;
+};
+struct message { // WSAMSG
+    socket_address* name;
+    std::int32_t name_bytes;
+    piece* pieces;
+    std::uint32_t piece_count;
+    piece control;
+    std::uint32_t flags;
+};
+struct control_header { // WSACMSGHDR
+    std::size_t size;   // of this header and the value
+    std::int32_t level;
+    std::int32_t type;
+};
+struct packet_info_v4 { // IN_PKTINFO
+    byte address[4];
+    std::uint32_t interface_index;
+};
+struct packet_info_v6 { // IN6_PKTINFO
+    byte address[16];
+    std::uint32_t interface_index;
+};
+struct guid { // GUID
+    std::uint32_t a;
+    std::uint16_t b, c;
+    byte d[8];
+};
+struct poll_entry { // WSAPOLLFD
+    socket_handle socket;
+    short wanted;
+    short found;
+};
+using send_function = int (*)(socket_handle, message*, std::uint32_t flags, std::uint32_t* sent, void* overlapped,
+                              void* completion) noexcept; // LPFN_WSASENDMSG
+using receive_function = int (*)(socket_handle, message*, std::uint32_t* received, void* overlapped,
+                                 void* completion) noexcept; // LPFN_WSARECVMSG
+inline constexpr guid send_function_id = {0xa441e712, 0x754f, 0x43ca, {0x84, 0xa7, 0x0d, 0xee, 0x44, 0xcf, 0x60, 0x6d}};
+inline constexpr guid receive_function_id = {
+    0xf689d7c8, 0x6f1f, 0x436b, {0x8a, 0x53, 0xe5, 0x4f, 0xe3, 0x51, 0xc3, 0x22}};
+
+// Interfaces and routes.
+struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not used
+    std::uint16_t family;
+    std::uint64_t luid;
+    std::uint32_t index;
+    byte unused[124];
+    std::uint32_t site_prefix_bits;
+    std::uint32_t metric;
+    std::uint32_t mtu;
+    byte unused_end[12];
+};
+struct prefix { // IP_ADDRESS_PREFIX
+    socket_address address;
+    byte bits;
+};
+struct route_row { // MIB_IPFORWARD_ROW2, without the members that are not used
+    std::uint64_t luid;
+    std::uint32_t index;
+    prefix destination;
+    socket_address next_hop;
+    byte unused[12];
+    std::uint32_t metric;
+    byte unused_end[16];
+};
+struct route_table { // MIB_IPFORWARD_TABLE2
+    std::uint32_t count;
+    route_row first;
+};
+
+// Where LoadLibraryExW looks: in the program's directory, and in that of Windows. Others could be written to by others.
+inline constexpr std::uint32_t load_from_safe_places = 0x200 | 0x800;
+
+// Waiting.
+inline constexpr std::uint32_t wait_object_0 = 0;
+inline constexpr std::uint32_t wait_timeout = 258;
+inline constexpr std::uint32_t wait_failed = 0xffffffff;
+inline constexpr std::uint32_t wait_forever = 0xffffffff;
+inline constexpr std::size_t max_wait_objects = 64;
+
+// Pipes and files. An operation that is `overlapped` goes on after the call.
+struct overlapped { // OVERLAPPED
+    std::uintptr_t status;
+    std::uintptr_t size;
+    std::uint64_t offset;
+    handle event;
+};
+struct security_attributes { // SECURITY_ATTRIBUTES
+    std::uint32_t size;
+    void* descriptor;
+    int inherited;
+};
+inline constexpr std::uint32_t pipe_both_ways = 3;              // PIPE_ACCESS_DUPLEX
+inline constexpr std::uint32_t pipe_is_first = 0x00080000;      // FILE_FLAG_FIRST_PIPE_INSTANCE
+inline constexpr std::uint32_t file_overlapped = 0x40000000;    // FILE_FLAG_OVERLAPPED
+inline constexpr std::uint32_t pipe_rejects_remote_clients = 8; // PIPE_REJECT_REMOTE_CLIENTS, of bytes, waiting
+inline constexpr std::uint32_t pipe_does_not_wait = 1;          // NMPWAIT_NOWAIT
+inline constexpr std::uint32_t security_text_revision = 1;      // SDDL_REVISION_1
+
+// Rights of the process.
+struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
+    std::uint32_t count;
+    std::uint32_t id[2];
+    std::uint32_t attributes;
+};
+inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
+
+// Memory of the process.
+struct job_limits { // JOBOBJECT_EXTENDED_LIMIT_INFORMATION, without the members that are not used
+    std::uint64_t unused[2];
+    std::uint32_t flags;
+    byte unused_middle[92];
+    std::size_t process_memory;
+    std::size_t unused_end[3];
+};
+inline constexpr int extended_job_limits = 9;                       // JobObjectExtendedLimitInformation
+inline constexpr std::uint32_t job_limits_process_memory = 0x100;   // JOB_OBJECT_LIMIT_PROCESS_MEMORY
+inline constexpr std::uint32_t no_error_dialogs = 0x0001 | 0x0002;  // SEM_FAILCRITICALERRORS, SEM_NOGPFAULTERRORBOX
+inline constexpr std::uint32_t crash_reports_without_heap = 0x0001; // WER_FAULT_REPORTING_FLAG_NOHEAP
+
+// The console and the event log.
+using console_handler = int (*)(std::uint32_t event) noexcept; // PHANDLER_ROUTINE
+inline constexpr std::uint32_t console_ctrl_c = 0;
+inline constexpr std::uint32_t console_ctrl_break = 1;
+inline constexpr std::uint32_t console_close = 2;
+inline constexpr std::uint32_t console_logoff = 5;
+inline constexpr std::uint32_t console_shutdown = 6;
+inline constexpr std::uint32_t std_input_handle = static_cast<std::uint32_t>(-10);
+inline constexpr std::uint32_t std_output_handle = static_cast<std::uint32_t>(-11);
+inline constexpr std::uint32_t std_error_handle = static_cast<std::uint32_t>(-12);
+inline constexpr std::uint32_t code_page_utf8 = 65001;
+inline constexpr std::uint16_t event_log_error = 1; // EVENTLOG_ERROR_TYPE
+
+// Services.
+using service_handle = void*;        // SC_HANDLE
+using service_status_handle = void*; // SERVICE_STATUS_HANDLE
+struct service_status {              // SERVICE_STATUS
+    std::uint32_t type;
+    std::uint32_t state;
+    std::uint32_t accepted;
+    std::uint32_t exit_code;
+    std::uint32_t specific_exit_code;
+    std::uint32_t check_point;
+    std::uint32_t wait_hint_ms;
+};
+using service_main = void (*)(std::uint32_t count, wide** arguments) noexcept; // LPSERVICE_MAIN_FUNCTIONW
+using service_handler = std::uint32_t (*)(std::uint32_t control, std::uint32_t event, void* data,
+                                          void* context) noexcept; // LPHANDLER_FUNCTION_EX
+struct service_entry {                                             // SERVICE_TABLE_ENTRYW
+    wide const* name;
+    service_main main;
+};
+inline constexpr std::uint32_t service_own_process = 0x10;
+inline constexpr std::uint32_t service_auto_start = 2;
+inline constexpr std::uint32_t service_error_normal = 1;
+inline constexpr std::uint32_t service_stopped = 1;
+inline constexpr std::uint32_t service_start_pending = 2;
+inline constexpr std::uint32_t service_stop_pending = 3;
+inline constexpr std::uint32_t service_running = 4;
+inline constexpr std::uint32_t service_accepts_stop = 1;
+inline constexpr std::uint32_t service_accepts_shutdown = 4;
+inline constexpr std::uint32_t service_control_stop = 1;
+inline constexpr std::uint32_t service_control_interrogate = 4;
+inline constexpr std::uint32_t service_control_shutdown = 5;
+inline constexpr std::uint32_t manager_connect = 1;        // SC_MANAGER_CONNECT
+inline constexpr std::uint32_t manager_create_service = 2; // SC_MANAGER_CREATE_SERVICE
+inline constexpr std::uint32_t service_query_status = 0x4;
+inline constexpr std::uint32_t service_start_right = 0x10;
+inline constexpr std::uint32_t service_stop_right = 0x20;
+inline constexpr std::uint32_t service_delete_right = 0x10000; // DELETE
+inline constexpr std::uint32_t service_change_config = 0x2;
+inline constexpr std::uint32_t service_description = 1; // SERVICE_CONFIG_DESCRIPTION
+
+// Changes of the network.
+using interface_callback = void (*)(void* context, interface_row* row, int kind) noexcept; // MIB_DELETE_INSTANCE: 2
+using row_callback = void (*)(void* context, void* row, int kind) noexcept;
+inline constexpr int row_is_deleted = 2; // MibDeleteInstance
+
+inline constexpr std::uint32_t preferred_random_source = 2;    // BCRYPT_USE_SYSTEM_PREFERRED_RNG
+inline constexpr std::uint16_t all_processor_groups = 0xffff;  // ALL_PROCESSOR_GROUPS
+inline constexpr std::uint32_t message_from_system = 0x1200;   // FORMAT_MESSAGE_FROM_SYSTEM, ..._IGNORE_INSERTS
+inline constexpr std::uint32_t stack_is_reservation = 0x10000; // STACK_SIZE_PARAM_IS_A_RESERVATION
+
+// clang-format off
+handle create_event(void* security, int manual_reset, int set, wide const* name) noexcept __asm__("CreateEventW");
+int set_event(handle event) noexcept __asm__("SetEvent");
+int reset_event(handle event) noexcept __asm__("ResetEvent");
+int close_handle(handle object) noexcept __asm__("CloseHandle");
+std::uint32_t wait_for_one(handle object, std::uint32_t milliseconds) noexcept __asm__("WaitForSingleObject");
+std::uint32_t wait_for_many(std::uint32_t count, handle const* objects, int all, std::uint32_t milliseconds) noexcept
+    __asm__("WaitForMultipleObjects");
+std::uint32_t last_error() noexcept __asm__("GetLastError");
+handle loaded_module(wide const* name) noexcept __asm__("GetModuleHandleW");
+function find_function(handle module, char const* name) noexcept __asm__("GetProcAddress");
+std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
+                             wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
+std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
+std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
+    __asm__("BCryptGenRandom");
+void* allocate_pages(void* at, std::size_t size, std::uint32_t kind, std::uint32_t protection) noexcept
+    __asm__("VirtualAlloc");
+int free_pages(void* at, std::size_t size, std::uint32_t kind) noexcept __asm__("VirtualFree");
+int lock_pages(void* at, std::size_t size) noexcept __asm__("VirtualLock");
+handle current_process() noexcept __asm__("GetCurrentProcess");
+int get_working_set(handle process, std::size_t* least, std::size_t* most) noexcept
+    __asm__("GetProcessWorkingSetSize");
+int set_working_set(handle process, std::size_t least, std::size_t most) noexcept __asm__("SetProcessWorkingSetSize");
+void lock_exclusive(void** lock) noexcept __asm__("AcquireSRWLockExclusive");
+void unlock_exclusive(void** lock) noexcept __asm__("ReleaseSRWLockExclusive");
+int wait_on_address(void volatile const* at, void const* old, std::size_t size, std::uint32_t milliseconds) noexcept
+    __asm__("WaitOnAddress");
+void wake_all(void const* at) noexcept __asm__("WakeByAddressAll");
+handle create_thread(void* security, std::size_t stack_bytes, thread_start start, void* context, std::uint32_t flags,
+                     std::uint32_t* id) noexcept __asm__("CreateThread");
+int switch_to_thread() noexcept __asm__("SwitchToThread");
+std::uint32_t processor_count(std::uint16_t group) noexcept __asm__("GetActiveProcessorCount");
+int start_sockets(std::uint16_t version, void* data) noexcept __asm__("WSAStartup");
+int stop_sockets() noexcept __asm__("WSACleanup");
+int last_socket_error() noexcept __asm__("WSAGetLastError");
+socket_handle open_socket(int family, int type, int protocol, void* information, std::uint32_t group,
+                          std::uint32_t flags) noexcept __asm__("WSASocketW");
+int close_socket(socket_handle socket) noexcept __asm__("closesocket");
+int bind_socket(socket_handle socket, socket_address const* where, int size) noexcept __asm__("bind");
+int socket_name(socket_handle socket, socket_address* where, int* size) noexcept __asm__("getsockname");
+int set_socket_option(socket_handle socket, int level, int name, void const* value, int size) noexcept
+    __asm__("setsockopt");
+int get_socket_option(socket_handle socket, int level, int name, void* value, int* size) noexcept
+    __asm__("getsockopt");
+int control_socket(socket_handle socket, std::uint32_t code, void const* in, std::uint32_t in_bytes, void* out,
+                   std::uint32_t out_bytes, std::uint32_t* returned, void* overlapped, void* completion) noexcept
+    __asm__("WSAIoctl");
+int select_events(socket_handle socket, handle event, std::int32_t which) noexcept __asm__("WSAEventSelect");
+int poll_sockets(poll_entry* entries, std::uint32_t count, int milliseconds) noexcept __asm__("WSAPoll");
+handle load_library(wide const* name, handle reserved, std::uint32_t flags) noexcept __asm__("LoadLibraryExW");
+int free_library(handle library) noexcept __asm__("FreeLibrary");
+std::uint32_t get_interface(interface_row* row) noexcept __asm__("GetIpInterfaceEntry");
+std::uint32_t set_interface(interface_row* row) noexcept __asm__("SetIpInterfaceEntry");
+std::uint32_t get_routes(std::uint16_t family, route_table** table) noexcept __asm__("GetIpForwardTable2");
+void free_table(void* table) noexcept __asm__("FreeMibTable");
+std::uint32_t watch_interfaces(std::uint16_t family, interface_callback told, void* context, byte initial,
+                               handle* watch) noexcept __asm__("NotifyIpInterfaceChange");
+std::uint32_t watch_routes(std::uint16_t family, row_callback told, void* context, byte initial, handle* watch) noexcept
+    __asm__("NotifyRouteChange2");
+std::uint32_t watch_addresses(std::uint16_t family, row_callback told, void* context, byte initial,
+                              handle* watch) noexcept __asm__("NotifyUnicastIpAddressChange");
+std::uint32_t stop_watch(handle watch) noexcept __asm__("CancelMibChangeNotify2");
+std::uint32_t interface_of_alias(wide const* alias, std::uint64_t* luid) noexcept
+    __asm__("ConvertInterfaceAliasToLuid");
+std::uint32_t index_of_interface(std::uint64_t const* luid, std::uint32_t* index) noexcept
+    __asm__("ConvertInterfaceLuidToIndex");
+handle create_timer(void* security, int manual_reset, wide const* name) noexcept __asm__("CreateWaitableTimerW");
+int set_timer(handle timer, std::int64_t const* due, std::int32_t period_ms, void* completion, void* context,
+              int resumes) noexcept __asm__("SetWaitableTimer");
+handle create_pipe(wide const* name, std::uint32_t open_mode, std::uint32_t pipe_mode, std::uint32_t max_instances,
+                   std::uint32_t out_bytes, std::uint32_t in_bytes, std::uint32_t timeout_ms,
+                   security_attributes const* security) noexcept __asm__("CreateNamedPipeW");
+int connect_pipe(handle pipe, overlapped* operation) noexcept __asm__("ConnectNamedPipe");
+int disconnect_pipe(handle pipe) noexcept __asm__("DisconnectNamedPipe");
+int wait_for_pipe(wide const* name, std::uint32_t timeout_ms) noexcept __asm__("WaitNamedPipeW");
+int read_file(handle file, void* to, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("ReadFile");
+int write_file(handle file, void const* from, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("WriteFile");
+int overlapped_result(handle file, overlapped* operation, std::uint32_t* done, int wait) noexcept
+    __asm__("GetOverlappedResult");
+int cancel_operation(handle file, overlapped* operation) noexcept __asm__("CancelIoEx");
+int security_descriptor_of(wide const* text, std::uint32_t revision, void** descriptor, std::uint32_t* size) noexcept
+    __asm__("ConvertStringSecurityDescriptorToSecurityDescriptorW");
+void* free_local(void* memory) noexcept __asm__("LocalFree");
+int open_token(handle process, std::uint32_t access, handle* token) noexcept __asm__("OpenProcessToken");
+int find_privilege(wide const* system, wide const* name, std::uint32_t* id) noexcept __asm__("LookupPrivilegeValueW");
+int adjust_privileges(handle token, int disable_all, privilege const* wanted, std::uint32_t size, void* before,
+                      std::uint32_t* needed) noexcept __asm__("AdjustTokenPrivileges");
+handle create_job(void* security, wide const* name) noexcept __asm__("CreateJobObjectW");
+int limit_job(handle job, int kind, void const* limits, std::uint32_t size) noexcept
+    __asm__("SetInformationJobObject");
+int join_job(handle job, handle process) noexcept __asm__("AssignProcessToJobObject");
+std::uint32_t set_error_mode(std::uint32_t mode) noexcept __asm__("SetErrorMode");
+handle standard_handle(std::uint32_t which) noexcept __asm__("GetStdHandle");
+int console_mode(handle console, std::uint32_t* mode) noexcept __asm__("GetConsoleMode");
+int write_console(handle console, wide const* text, std::uint32_t size, std::uint32_t* done, void* reserved) noexcept
+    __asm__("WriteConsoleW");
+std::uint32_t console_code_page() noexcept __asm__("GetConsoleCP");
+int handle_console_events(console_handler handler, int add) noexcept __asm__("SetConsoleCtrlHandler");
+int to_wide(std::uint32_t code_page, std::uint32_t flags, char const* from, int size, wide* to, int room) noexcept
+    __asm__("MultiByteToWideChar");
+int from_wide(std::uint32_t code_page, std::uint32_t flags, wide const* from, int size, char* to, int room,
+              char const* unknown, int* used_unknown) noexcept __asm__("WideCharToMultiByte");
+handle open_event_log(wide const* server, wide const* source) noexcept __asm__("RegisterEventSourceW");
+int close_event_log(handle log) noexcept __asm__("DeregisterEventSource");
+int report_event(handle log, std::uint16_t type, std::uint16_t category, std::uint32_t id, void* user,
+                 std::uint16_t text_count, std::uint32_t data_bytes, wide const** texts, void* data) noexcept
+    __asm__("ReportEventW");
+std::uint32_t module_path(handle module, wide* path, std::uint32_t room) noexcept __asm__("GetModuleFileNameW");
+void sleep(std::uint32_t milliseconds) noexcept __asm__("Sleep");
+int dispatch_service(service_entry const* services) noexcept __asm__("StartServiceCtrlDispatcherW");
+service_status_handle register_service(wide const* name, service_handler handler, void* context) noexcept
+    __asm__("RegisterServiceCtrlHandlerExW");
+int set_service_status(service_status_handle service, service_status* status) noexcept __asm__("SetServiceStatus");
+service_handle open_manager(wide const* machine, wide const* database, std::uint32_t access) noexcept
+    __asm__("OpenSCManagerW");
+service_handle create_service(service_handle manager, wide const* name, wide const* shown, std::uint32_t access,
+                              std::uint32_t type, std::uint32_t start, std::uint32_t error_control, wide const* command,
+                              wide const* group, std::uint32_t* tag, wide const* needs, wide const* account,
+                              wide const* password) noexcept __asm__("CreateServiceW");
+service_handle open_service(service_handle manager, wide const* name, std::uint32_t access) noexcept
+    __asm__("OpenServiceW");
+int close_service(service_handle object) noexcept __asm__("CloseServiceHandle");
+int delete_service(service_handle service) noexcept __asm__("DeleteService");
+int start_service(service_handle service, std::uint32_t count, wide const** arguments) noexcept
+    __asm__("StartServiceW");
+int control_service(service_handle service, std::uint32_t control, service_status* status) noexcept
+    __asm__("ControlService");
+int query_service(service_handle service, service_status* status) noexcept __asm__("QueryServiceStatus");
+int configure_service(service_handle service, std::uint32_t what, void const* value) noexcept
+    __asm__("ChangeServiceConfig2W");
+// clang-format on
+
+/// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
+template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
+    handle const found = loaded_module(module);
+    return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
+}
+
+}}}}} // namespace wg::WG_ABI::os::windows::api_detail
+
+#endif
+
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The call of `basic_handle`.
+struct handle_calls {
+    /// CloseHandle
+    static void close(void* handle) noexcept { api_detail::close_handle(handle); }
+};
+
+/// Owns a handle, and closes it in the end. Null and INVALID_HANDLE_VALUE (-1) are no handles. A test replaces `Calls`.
+template <class Calls = handle_calls> class basic_handle {
+public:
+    /// Owns none.
+    constexpr basic_handle() noexcept = default;
+    /// Owns `handle`.
+    explicit basic_handle(void* handle) noexcept : handle_(is_handle(handle) ? handle : nullptr) {}
+    /// Takes over the handle of `other`.
+    constexpr basic_handle(basic_handle&& other) noexcept : handle_(other.release()) {}
+    /// Closes its handle and takes over that of `other`.
+    basic_handle& operator=(basic_handle&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    basic_handle(basic_handle const&) = delete;
+    basic_handle& operator=(basic_handle const&) = delete;
+    ~basic_handle() { reset(); }
+
+    /// Whether it owns a handle.
+    constexpr explicit operator bool() const noexcept { return handle_ != nullptr; }
+    /// The handle, or null.
+    constexpr void* get() const noexcept { return handle_; }
+    /// Gives up the handle without closing it. Returns: the handle, or null.
+    constexpr void* release() noexcept { return std::exchange(handle_, nullptr); }
+    /// Closes its handle and owns `handle` from now on.
+    void reset(void* handle = nullptr) noexcept {
+        if (handle_ != nullptr) Calls::close(handle_);
+        handle_ = is_handle(handle) ? handle : nullptr;
+    }
+
+private:
+    static bool is_handle(void* handle) noexcept { return reinterpret_cast<std::uintptr_t>(handle) + 1 > 1; }
+
+    void* handle_ = nullptr;
+};
+
+/// Owns a handle of Windows.
+using unique_handle = basic_handle<>;
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// Keeps the heap out of reports of a crash, and shows no dialog in a crash. Windows itself keeps processes with fewer
+/// rights from reading the memory of an administrator's process. Returns: whether reports leave the heap out.
+inline bool keep_memory_private() noexcept {
+    (void)api_detail::set_error_mode(api_detail::no_error_dialogs);
+    using set_flags = std::int32_t(std::uint32_t) noexcept;
+    auto* const set = api_detail::find_in<set_flags>(u"kernel32.dll", "WerSetFlags");
+    return set != nullptr && set(api_detail::crash_reports_without_heap) >= 0;
+}
+
+/// Limits the memory that this process may commit: heap, buffers, stacks of threads. Further allocations fail, which
+/// the whole library handles. Returns: false with `last_error` if Windows refuses.
+inline bool limit_memory(std::size_t bytes) noexcept {
+    unique_handle const job(api_detail::create_job(nullptr, nullptr));
+    api_detail::job_limits limits{};
+    limits.flags = api_detail::job_limits_process_memory;
+    limits.process_memory = bytes;
+    return job && api_detail::limit_job(job.get(), api_detail::extended_job_limits, &limits, sizeof limits) != 0 &&
+           api_detail::join_job(job.get(), api_detail::current_process()) != 0;
+}
+
+/// The result of `make_descriptor_room`.
+struct descriptor_room {
+    std::size_t limit = 0; ///< handles that the process may have
+    std::size_t used = 0;  ///< how many of them are in use
+    /// How many of them are free.
+    std::size_t left() const noexcept { return limit - used; }
+};
+/// Windows limits handles only by memory. Returns: room for `wanted`.
+inline descriptor_room make_descriptor_room(std::size_t wanted) noexcept { return {wanted, 0}; }
+
+/// Windows limits handles only by memory. Returns: true.
+inline bool can_open(std::size_t /*count*/) noexcept { return true; }
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Writes log lines without ever waiting: a thread writes them, and a line for which there is no room is dropped and
+// counted. Lines go to standard error. Errors that standard error does not take go to the event log (ReportEventW).
+// Folder: os/windows/process. Any thread. Link: advapi32.
+#ifndef WG_OS_WINDOWS_PROCESS_LOG_HPP
+#define WG_OS_WINDOWS_PROCESS_LOG_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Limits how often a daemon logs the same. Folder: os. Any thread.
+#ifndef WG_OS_LINE_LIMIT_HPP
+#define WG_OS_LINE_LIMIT_HPP
+
+
+#include <cstddef>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Limits the number of log lines: a line about the same subject with the same content passes once in `interval`. For
+/// all subjects together, `burst` lines pass at once, and then one a second. `Mutex` has `lock` and `unlock`. Any
+/// thread.
+template <class Mutex> class basic_line_limit {
+public:
+    static constexpr duration interval = seconds(60); ///< between two equal lines
+    static constexpr std::uint32_t burst = 10;        ///< lines that pass at once after a silence
+
+    /// Whether a line about `subject` with the content `what`, such as an errno, may be written; then it is counted.
+    bool pass(std::uint32_t subject, std::uint32_t what, instant now) noexcept {
+        mutex_.lock();
+        bool const passes = is_new(subject, what, now) && take_token(now);
+        if (passes) lines_[subject % subjects] = {subject, what, now, true};
+        mutex_.unlock();
+        return passes;
+    }
+
+private:
+    static constexpr std::size_t subjects = 64; ///< that are remembered; further subjects share their places
+
+    struct line {
+        std::uint32_t subject = 0;
+        std::uint32_t what = 0;
+        instant at{};
+        bool used = false;
+    };
+
+    bool is_new(std::uint32_t subject, std::uint32_t what, instant now) const noexcept {
+        line const& last = lines_[subject % subjects];
+        return !last.used || last.subject != subject || last.what != what || now - last.at >= interval;
+    }
+
+    bool take_token(instant now) noexcept {
+        constexpr duration each = seconds(1), all = each * burst;
+        if (!begun_ || now - since_ > all) since_ = now - all;
+        begun_ = true;
+        if (now - since_ < each) return false;
+        since_ = since_ + each;
+        return true;
+    }
+
+    Mutex mutex_;
+    line lines_[subjects];
+    instant since_{}; ///< a token bucket: each second from here until now is a line that may pass
+    bool begun_ = false;
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The threads policy of a Windows host (slim reader/writer locks, WaitOnAddress, CreateThread). Folder: os/windows. Any
+// thread. Link: synchronization.
+#ifndef WG_OS_WINDOWS_THREADS_HPP
+#define WG_OS_WINDOWS_THREADS_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned handle of Windows. Folder: os/windows. Any thread; a handle has one owner.
+#ifndef WG_OS_WINDOWS_HANDLE_HPP
+#define WG_OS_WINDOWS_HANDLE_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The functions, structures and numbers of Windows that os/windows uses, declared here. <windows.h> would bring
+// thousands of macros into each program, and what a program defines before it would change these headers. Folder:
+// os/windows. Thread rules are those of Windows.
+//
+// Each function has a name of its own in C++ and the name of Windows for the linker, so a program may include the
+// headers of Windows before or after these. The declarations are for 64-bit Windows, where all functions have the same
+// calling convention. They also compile on Linux, where tests replace the calls. tests/windows/layout.cpp compares them
+// with the headers of Windows.
+#ifndef WG_OS_WINDOWS_API_HPP
+#define WG_OS_WINDOWS_API_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows { namespace api_detail {
+
+using handle = void*;                 // HANDLE
+using socket_handle = std::uintptr_t; // SOCKET
+using wide = char16_t;                // WCHAR
+using function = void (*)() noexcept; // FARPROC
+using thread_start = std::uint32_t (*)(void* context) noexcept;
+
+inline constexpr socket_handle no_socket = ~socket_handle{0}; // INVALID_SOCKET
+inline constexpr std::size_t page_bytes = 4096;               // of x64 and arm64
+
+// Error numbers.
+inline constexpr int error_file_not_found = 2;
+inline constexpr int error_path_not_found = 3;
+inline constexpr int error_access_denied = 5;
+inline constexpr int error_not_enough_memory = 8;
+inline constexpr int error_invalid_data = 13;
+inline constexpr int error_out_of_memory = 14;
+inline constexpr int error_end_of_file = 38; // ERROR_HANDLE_EOF
+inline constexpr int error_not_supported = 50;
+inline constexpr int error_invalid_parameter = 87;
+inline constexpr int error_buffer_overflow = 111;
+inline constexpr int error_broken_pipe = 109;
+inline constexpr int error_call_not_implemented = 120;
+inline constexpr int error_module_not_found = 126;
+inline constexpr int error_procedure_not_found = 127;
+inline constexpr int error_already_exists = 183;
+inline constexpr int error_bad_image = 193; // ERROR_BAD_EXE_FORMAT
+inline constexpr int error_pipe_busy = 231;
+inline constexpr int error_no_data = 232; // a client of a pipe has connected and left
+inline constexpr int error_no_more_items = 259;
+inline constexpr int error_pipe_connected = 535;
+inline constexpr int error_io_incomplete = 996;
+inline constexpr int error_io_pending = 997;
+inline constexpr int error_service_running = 1056; // ERROR_SERVICE_ALREADY_RUNNING
+inline constexpr int error_service_disabled = 1058;
+inline constexpr int error_no_service = 1060; // ERROR_SERVICE_DOES_NOT_EXIST
+inline constexpr int error_service_not_active = 1062;
+inline constexpr int error_no_controller = 1063; // ERROR_FAILED_SERVICE_CONTROLLER_CONNECT
+inline constexpr int error_service_specific = 1066;
+inline constexpr int error_service_is_removed = 1072; // ERROR_SERVICE_MARKED_FOR_DELETE
+inline constexpr int error_service_exists = 1073;
+inline constexpr int error_not_found = 1168;
+inline constexpr int error_invalid_owner = 1307;
+inline constexpr int error_privilege_not_held = 1314;
+inline constexpr int error_no_system_resources = 1450;
+inline constexpr int error_working_set_quota = 1453;
+inline constexpr int error_object_already_exists = 5010;
+inline constexpr int wsa_bad_handle = 10009;
+inline constexpr int wsa_access = 10013;
+inline constexpr int wsa_fault = 10014;
+inline constexpr int wsa_invalid = 10022;
+inline constexpr int wsa_too_many_files = 10024;
+inline constexpr int wsa_would_block = 10035;
+inline constexpr int wsa_not_socket = 10038;
+inline constexpr int wsa_message_size = 10040;
+inline constexpr int wsa_no_protocol_option = 10042;
+inline constexpr int wsa_protocol_not_supported = 10043;
+inline constexpr int wsa_operation_not_supported = 10045;
+inline constexpr int wsa_family_not_supported = 10047;
+inline constexpr int wsa_address_in_use = 10048;
+inline constexpr int wsa_address_not_available = 10049;
+inline constexpr int wsa_network_unreachable = 10051;
+inline constexpr int wsa_network_reset = 10052;
+inline constexpr int wsa_connection_reset = 10054;
+inline constexpr int wsa_no_buffers = 10055;
+inline constexpr int wsa_host_unreachable = 10065;
+
+// Memory.
+inline constexpr std::uint32_t mem_commit = 0x1000;
+inline constexpr std::uint32_t mem_reserve = 0x2000;
+inline constexpr std::uint32_t mem_release = 0x8000;
+inline constexpr std::uint32_t page_no_access = 0x01;
+inline constexpr std::uint32_t page_read_write = 0x04;
+
+// Sockets.
+inline constexpr int family_v4 = 2;  // AF_INET
+inline constexpr int family_v6 = 23; // AF_INET6
+inline constexpr int level_socket = 0xffff;
+inline constexpr int level_v4 = 0;          // IPPROTO_IP
+inline constexpr int level_v6 = 41;         // IPPROTO_IPV6
+inline constexpr int level_udp = 17;        // IPPROTO_UDP
+inline constexpr int option_exclusive = -5; // SO_EXCLUSIVEADDRUSE
+inline constexpr int option_send_buffer = 0x1001;
+inline constexpr int option_receive_buffer = 0x1002;
+inline constexpr int option_v6_only = 27;
+// These have the same number for IPv4 and for IPv6.
+inline constexpr int option_packet_info = 19; // IP_PKTINFO, IPV6_PKTINFO: option and control message
+inline constexpr int option_unicast_if = 31;  // IP_UNICAST_IF, IPV6_UNICAST_IF
+inline constexpr int option_receive_tos = 40; // IP_RECVTOS, IPV6_RECVTCLASS
+inline constexpr int option_ecn = 50;         // IP_ECN, IPV6_ECN: option and control message
+inline constexpr int control_tos_v4 = 3;      // IP_TOS
+inline constexpr int control_tos_v6 = 39;     // IPV6_TCLASS
+inline constexpr int option_segment = 2;      // UDP_SEND_MSG_SIZE: option and control message
+inline constexpr int option_coalesce = 3;     // UDP_RECV_MAX_COALESCED_SIZE; as a control message UDP_COALESCED_INFO
+inline constexpr std::uint32_t message_is_cut = 0x0100;            // MSG_TRUNC
+inline constexpr std::uint32_t control_non_blocking = 0x8004667e;  // FIONBIO
+inline constexpr std::uint32_t control_reset = 0x9800000c;         // SIO_UDP_CONNRESET
+inline constexpr std::uint32_t control_net_reset = 0x9800000f;     // SIO_UDP_NETRESET
+inline constexpr std::uint32_t control_find_function = 0xc8000006; // SIO_GET_EXTENSION_FUNCTION_POINTER
+inline constexpr int event_read = 1;                               // FD_READ
+inline constexpr short poll_write = 0x10;                          // POLLWRNORM
+
+// The first members of each structure have its name in Windows.
+struct address_v4 { // SOCKADDR_IN
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    alignas(4) byte address[4];
+    byte zero[8];
+};
+struct address_v6 { // SOCKADDR_IN6
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    std::uint32_t flow;
+    byte address[16];
+    std::uint32_t scope;
+};
+union socket_address { // SOCKADDR_INET
+    std::uint16_t family;
+    address_v4 v4;
+    address_v6 v6;
+};
+struct piece { // WSABUF
+    std::uint32_t size;
+    byte* data;
+};
+struct message { // WSAMSG
+    socket_address* name;
+    std::int32_t name_bytes;
+    piece* pieces;
+    std::uint32_t piece_count;
+    piece control;
+    std::uint32_t flags;
+};
+struct control_header { // WSACMSGHDR
+    std::size_t size;   // of this header and the value
+    std::int32_t level;
+    std::int32_t type;
+};
+struct packet_info_v4 { // IN_PKTINFO
+    byte address[4];
+    std::uint32_t interface_index;
+};
+struct packet_info_v6 { // IN6_PKTINFO
+    byte address[16];
+    std::uint32_t interface_index;
+};
+struct guid { // GUID
+    std::uint32_t a;
+    std::uint16_t b, c;
+    byte d[8];
+};
+struct poll_entry { // WSAPOLLFD
+    socket_handle socket;
+    short wanted;
+    short found;
+};
+using send_function = int (*)(socket_handle, message*, std::uint32_t flags, std::uint32_t* sent, void* overlapped,
+                              void* completion) noexcept; // LPFN_WSASENDMSG
+using receive_function = int (*)(socket_handle, message*, std::uint32_t* received, void* overlapped,
+                                 void* completion) noexcept; // LPFN_WSARECVMSG
+inline constexpr guid send_function_id = {0xa441e712, 0x754f, 0x43ca, {0x84, 0xa7, 0x0d, 0xee, 0x44, 0xcf, 0x60, 0x6d}};
+inline constexpr guid receive_function_id = {
+    0xf689d7c8, 0x6f1f, 0x436b, {0x8a, 0x53, 0xe5, 0x4f, 0xe3, 0x51, 0xc3, 0x22}};
+
+// Interfaces and routes.
+struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not used
+    std::uint16_t family;
+    std::uint64_t luid;
+    std::uint32_t index;
+    byte unused[124];
+    std::uint32_t site_prefix_bits;
+    std::uint32_t metric;
+    std::uint32_t mtu;
+    byte unused_end[12];
+};
+struct prefix { // IP_ADDRESS_PREFIX
+    socket_address address;
+    byte bits;
+};
+struct route_row { // MIB_IPFORWARD_ROW2, without the members that are not used
+    std::uint64_t luid;
+    std::uint32_t index;
+    prefix destination;
+    socket_address next_hop;
+    byte unused[12];
+    std::uint32_t metric;
+    byte unused_end[16];
+};
+struct route_table { // MIB_IPFORWARD_TABLE2
+    std::uint32_t count;
+    route_row first;
+};
+
+// Where LoadLibraryExW looks: in the program's directory, and in that of Windows. Others could be written to by others.
+inline constexpr std::uint32_t load_from_safe_places = 0x200 | 0x800;
+
+// Waiting.
+inline constexpr std::uint32_t wait_object_0 = 0;
+inline constexpr std::uint32_t wait_timeout = 258;
+inline constexpr std::uint32_t wait_failed = 0xffffffff;
+inline constexpr std::uint32_t wait_forever = 0xffffffff;
+inline constexpr std::size_t max_wait_objects = 64;
+
+// Pipes and files. An operation that is `overlapped` goes on after the call.
+struct overlapped { // OVERLAPPED
+    std::uintptr_t status;
+    std::uintptr_t size;
+    std::uint64_t offset;
+    handle event;
+};
+struct security_attributes { // SECURITY_ATTRIBUTES
+    std::uint32_t size;
+    void* descriptor;
+    int inherited;
+};
+inline constexpr std::uint32_t pipe_both_ways = 3;              // PIPE_ACCESS_DUPLEX
+inline constexpr std::uint32_t pipe_is_first = 0x00080000;      // FILE_FLAG_FIRST_PIPE_INSTANCE
+inline constexpr std::uint32_t file_overlapped = 0x40000000;    // FILE_FLAG_OVERLAPPED
+inline constexpr std::uint32_t pipe_rejects_remote_clients = 8; // PIPE_REJECT_REMOTE_CLIENTS, of bytes, waiting
+inline constexpr std::uint32_t pipe_does_not_wait = 1;          // NMPWAIT_NOWAIT
+inline constexpr std::uint32_t security_text_revision = 1;      // SDDL_REVISION_1
+
+// Rights of the process.
+struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
+    std::uint32_t count;
+    std::uint32_t id[2];
+    std::uint32_t attributes;
+};
+inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
+
+// Memory of the process.
+struct job_limits { // JOBOBJECT_EXTENDED_LIMIT_INFORMATION, without the members that are not used
+    std::uint64_t unused[2];
+    std::uint32_t flags;
+    byte unused_middle[92];
+    std::size_t process_memory;
+    std::size_t unused_end[3];
+};
+inline constexpr int extended_job_limits = 9;                       // JobObjectExtendedLimitInformation
+inline constexpr std::uint32_t job_limits_process_memory = 0x100;   // JOB_OBJECT_LIMIT_PROCESS_MEMORY
+inline constexpr std::uint32_t no_error_dialogs = 0x0001 | 0x0002;  // SEM_FAILCRITICALERRORS, SEM_NOGPFAULTERRORBOX
+inline constexpr std::uint32_t crash_reports_without_heap = 0x0001; // WER_FAULT_REPORTING_FLAG_NOHEAP
+
+// The console and the event log.
+using console_handler = int (*)(std::uint32_t event) noexcept; // PHANDLER_ROUTINE
+inline constexpr std::uint32_t console_ctrl_c = 0;
+inline constexpr std::uint32_t console_ctrl_break = 1;
+inline constexpr std::uint32_t console_close = 2;
+inline constexpr std::uint32_t console_logoff = 5;
+inline constexpr std::uint32_t console_shutdown = 6;
+inline constexpr std::uint32_t std_input_handle = static_cast<std::uint32_t>(-10);
+inline constexpr std::uint32_t std_output_handle = static_cast<std::uint32_t>(-11);
+inline constexpr std::uint32_t std_error_handle = static_cast<std::uint32_t>(-12);
+inline constexpr std::uint32_t code_page_utf8 = 65001;
+inline constexpr std::uint16_t event_log_error = 1; // EVENTLOG_ERROR_TYPE
+
+// Services.
+using service_handle = void*;        // SC_HANDLE
+using service_status_handle = void*; // SERVICE_STATUS_HANDLE
+struct service_status {              // SERVICE_STATUS
+    std::uint32_t type;
+    std::uint32_t state;
+    std::uint32_t accepted;
+    std::uint32_t exit_code;
+    std::uint32_t specific_exit_code;
+    std::uint32_t check_point;
+    std::uint32_t wait_hint_ms;
+};
+using service_main = void (*)(std::uint32_t count, wide** arguments) noexcept; // LPSERVICE_MAIN_FUNCTIONW
+using service_handler = std::uint32_t (*)(std::uint32_t control, std::uint32_t event, void* data,
+                                          void* context) noexcept; // LPHANDLER_FUNCTION_EX
+struct service_entry {                                             // SERVICE_TABLE_ENTRYW
+    wide const* name;
+    service_main main;
+};
+inline constexpr std::uint32_t service_own_process = 0x10;
+inline constexpr std::uint32_t service_auto_start = 2;
+inline constexpr std::uint32_t service_error_normal = 1;
+inline constexpr std::uint32_t service_stopped = 1;
+inline constexpr std::uint32_t service_start_pending = 2;
+inline constexpr std::uint32_t service_stop_pending = 3;
+inline constexpr std::uint32_t service_running = 4;
+inline constexpr std::uint32_t service_accepts_stop = 1;
+inline constexpr std::uint32_t service_accepts_shutdown = 4;
+inline constexpr std::uint32_t service_control_stop = 1;
+inline constexpr std::uint32_t service_control_interrogate = 4;
+inline constexpr std::uint32_t service_control_shutdown = 5;
+inline constexpr std::uint32_t manager_connect = 1;        // SC_MANAGER_CONNECT
+inline constexpr std::uint32_t manager_create_service = 2; // SC_MANAGER_CREATE_SERVICE
+inline constexpr std::uint32_t service_query_status = 0x4;
+inline constexpr std::uint32_t service_start_right = 0x10;
+inline constexpr std::uint32_t service_stop_right = 0x20;
+inline constexpr std::uint32_t service_delete_right = 0x10000; // DELETE
+inline constexpr std::uint32_t service_change_config = 0x2;
+inline constexpr std::uint32_t service_description = 1; // SERVICE_CONFIG_DESCRIPTION
+
+// Changes of the network.
+using interface_callback = void (*)(void* context, interface_row* row, int kind) noexcept; // MIB_DELETE_INSTANCE: 2
+using row_callback = void (*)(void* context, void* row, int kind) noexcept;
+inline constexpr int row_is_deleted = 2; // MibDeleteInstance
+
+inline constexpr std::uint32_t preferred_random_source = 2;    // BCRYPT_USE_SYSTEM_PREFERRED_RNG
+inline constexpr std::uint16_t all_processor_groups = 0xffff;  // ALL_PROCESSOR_GROUPS
+inline constexpr std::uint32_t message_from_system = 0x1200;   // FORMAT_MESSAGE_FROM_SYSTEM, ..._IGNORE_INSERTS
+inline constexpr std::uint32_t stack_is_reservation = 0x10000; // STACK_SIZE_PARAM_IS_A_RESERVATION
+
+// clang-format off
+handle create_event(void* security, int manual_reset, int set, wide const* name) noexcept __asm__("CreateEventW");
+int set_event(handle event) noexcept __asm__("SetEvent");
+int reset_event(handle event) noexcept __asm__("ResetEvent");
+int close_handle(handle object) noexcept __asm__("CloseHandle");
+std::uint32_t wait_for_one(handle object, std::uint32_t milliseconds) noexcept __asm__("WaitForSingleObject");
+std::uint32_t wait_for_many(std::uint32_t count, handle const* objects, int all, std::uint32_t milliseconds) noexcept
+    __asm__("WaitForMultipleObjects");
+std::uint32_t last_error() noexcept __asm__("GetLastError");
+handle loaded_module(wide const* name) noexcept __asm__("GetModuleHandleW");
+function find_function(handle module, char const* name) noexcept __asm__("GetProcAddress");
+std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
+                             wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
+std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
+std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
+    __asm__("BCryptGenRandom");
+void* allocate_pages(void* at, std::size_t size, std::uint32_t kind, std::uint32_t protection) noexcept
+    __asm__("VirtualAlloc");
+int free_pages(void* at, std::size_t size, std::uint32_t kind) noexcept __asm__("VirtualFree");
+int lock_pages(void* at, std::size_t size) noexcept __asm__("VirtualLock");
+handle current_process() noexcept __asm__("GetCurrentProcess");
+int get_working_set(handle process, std::size_t* least, std::size_t* most) noexcept
+    __asm__("GetProcessWorkingSetSize");
+int set_working_set(handle process, std::size_t least, std::size_t most) noexcept __asm__("SetProcessWorkingSetSize");
+void lock_exclusive(void** lock) noexcept __asm__("AcquireSRWLockExclusive");
+void unlock_exclusive(void** lock) noexcept __asm__("ReleaseSRWLockExclusive");
+int wait_on_address(void volatile const* at, void const* old, std::size_t size, std::uint32_t milliseconds) noexcept
+    __asm__("WaitOnAddress");
+void wake_all(void const* at) noexcept __asm__("WakeByAddressAll");
+handle create_thread(void* security, std::size_t stack_bytes, thread_start start, void* context, std::uint32_t flags,
+                     std::uint32_t* id) noexcept __asm__("CreateThread");
+int switch_to_thread() noexcept __asm__("SwitchToThread");
+std::uint32_t processor_count(std::uint16_t group) noexcept __asm__("GetActiveProcessorCount");
+int start_sockets(std::uint16_t version, void* data) noexcept __asm__("WSAStartup");
+int stop_sockets() noexcept __asm__("WSACleanup");
+int last_socket_error() noexcept __asm__("WSAGetLastError");
+socket_handle open_socket(int family, int type, int protocol, void* information, std::uint32_t group,
+                          std::uint32_t flags) noexcept __asm__("WSASocketW");
+int close_socket(socket_handle socket) noexcept __asm__("closesocket");
+int bind_socket(socket_handle socket, socket_address const* where, int size) noexcept __asm__("bind");
+int socket_name(socket_handle socket, socket_address* where, int* size) noexcept __asm__("getsockname");
+int set_socket_option(socket_handle socket, int level, int name, void const* value, int size) noexcept
+    __asm__("setsockopt");
+int get_socket_option(socket_handle socket, int level, int name, void* value, int* size) noexcept
+    __asm__("getsockopt");
+int control_socket(socket_handle socket, std::uint32_t code, void const* in, std::uint32_t in_bytes, void* out,
+                   std::uint32_t out_bytes, std::uint32_t* returned, void* overlapped, void* completion) noexcept
+    __asm__("WSAIoctl");
+int select_events(socket_handle socket, handle event, std::int32_t which) noexcept __asm__("WSAEventSelect");
+int poll_sockets(poll_entry* entries, std::uint32_t count, int milliseconds) noexcept __asm__("WSAPoll");
+handle load_library(wide const* name, handle reserved, std::uint32_t flags) noexcept __asm__("LoadLibraryExW");
+int free_library(handle library) noexcept __asm__("FreeLibrary");
+std::uint32_t get_interface(interface_row* row) noexcept __asm__("GetIpInterfaceEntry");
+std::uint32_t set_interface(interface_row* row) noexcept __asm__("SetIpInterfaceEntry");
+std::uint32_t get_routes(std::uint16_t family, route_table** table) noexcept __asm__("GetIpForwardTable2");
+void free_table(void* table) noexcept __asm__("FreeMibTable");
+std::uint32_t watch_interfaces(std::uint16_t family, interface_callback told, void* context, byte initial,
+                               handle* watch) noexcept __asm__("NotifyIpInterfaceChange");
+std::uint32_t watch_routes(std::uint16_t family, row_callback told, void* context, byte initial, handle* watch) noexcept
+    __asm__("NotifyRouteChange2");
+std::uint32_t watch_addresses(std::uint16_t family, row_callback told, void* context, byte initial,
+                              handle* watch) noexcept __asm__("NotifyUnicastIpAddressChange");
+std::uint32_t stop_watch(handle watch) noexcept __asm__("CancelMibChangeNotify2");
+std::uint32_t interface_of_alias(wide const* alias, std::uint64_t* luid) noexcept
+    __asm__("ConvertInterfaceAliasToLuid");
+std::uint32_t index_of_interface(std::uint64_t const* luid, std::uint32_t* index) noexcept
+    __asm__("ConvertInterfaceLuidToIndex");
+handle create_timer(void* security, int manual_reset, wide const* name) noexcept __asm__("CreateWaitableTimerW");
+int set_timer(handle timer, std::int64_t const* due, std::int32_t period_ms, void* completion, void* context,
+              int resumes) noexcept __asm__("SetWaitableTimer");
+handle create_pipe(wide const* name, std::uint32_t open_mode, std::uint32_t pipe_mode, std::uint32_t max_instances,
+                   std::uint32_t out_bytes, std::uint32_t in_bytes, std::uint32_t timeout_ms,
+                   security_attributes const* security) noexcept __asm__("CreateNamedPipeW");
+int connect_pipe(handle pipe, overlapped* operation) noexcept __asm__("ConnectNamedPipe");
+int disconnect_pipe(handle pipe) noexcept __asm__("DisconnectNamedPipe");
+int wait_for_pipe(wide const* name, std::uint32_t timeout_ms) noexcept __asm__("WaitNamedPipeW");
+int read_file(handle file, void* to, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("ReadFile");
+int write_file(handle file, void const* from, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("WriteFile");
+int overlapped_result(handle file, overlapped* operation, std::uint32_t* done, int wait) noexcept
+    __asm__("GetOverlappedResult");
+int cancel_operation(handle file, overlapped* operation) noexcept __asm__("CancelIoEx");
+int security_descriptor_of(wide const* text, std::uint32_t revision, void** descriptor, std::uint32_t* size) noexcept
+    __asm__("ConvertStringSecurityDescriptorToSecurityDescriptorW");
+void* free_local(void* memory) noexcept __asm__("LocalFree");
+int open_token(handle process, std::uint32_t access, handle* token) noexcept __asm__("OpenProcessToken");
+int find_privilege(wide const* system, wide const* name, std::uint32_t* id) noexcept __asm__("LookupPrivilegeValueW");
+int adjust_privileges(handle token, int disable_all, privilege const* wanted, std::uint32_t size, void* before,
+                      std::uint32_t* needed) noexcept __asm__("AdjustTokenPrivileges");
+handle create_job(void* security, wide const* name) noexcept __asm__("CreateJobObjectW");
+int limit_job(handle job, int kind, void const* limits, std::uint32_t size) noexcept
+    __asm__("SetInformationJobObject");
+int join_job(handle job, handle process) noexcept __asm__("AssignProcessToJobObject");
+std::uint32_t set_error_mode(std::uint32_t mode) noexcept __asm__("SetErrorMode");
+handle standard_handle(std::uint32_t which) noexcept __asm__("GetStdHandle");
+int console_mode(handle console, std::uint32_t* mode) noexcept __asm__("GetConsoleMode");
+int write_console(handle console, wide const* text, std::uint32_t size, std::uint32_t* done, void* reserved) noexcept
+    __asm__("WriteConsoleW");
+std::uint32_t console_code_page() noexcept __asm__("GetConsoleCP");
+int handle_console_events(console_handler handler, int add) noexcept __asm__("SetConsoleCtrlHandler");
+int to_wide(std::uint32_t code_page, std::uint32_t flags, char const* from, int size, wide* to, int room) noexcept
+    __asm__("MultiByteToWideChar");
+int from_wide(std::uint32_t code_page, std::uint32_t flags, wide const* from, int size, char* to, int room,
+              char const* unknown, int* used_unknown) noexcept __asm__("WideCharToMultiByte");
+handle open_event_log(wide const* server, wide const* source) noexcept __asm__("RegisterEventSourceW");
+int close_event_log(handle log) noexcept __asm__("DeregisterEventSource");
+int report_event(handle log, std::uint16_t type, std::uint16_t category, std::uint32_t id, void* user,
+                 std::uint16_t text_count, std::uint32_t data_bytes, wide const** texts, void* data) noexcept
+    __asm__("ReportEventW");
+std::uint32_t module_path(handle module, wide* path, std::uint32_t room) noexcept __asm__("GetModuleFileNameW");
+void sleep(std::uint32_t milliseconds) noexcept __asm__("Sleep");
+int dispatch_service(service_entry const* services) noexcept __asm__("StartServiceCtrlDispatcherW");
+service_status_handle register_service(wide const* name, service_handler handler, void* context) noexcept
+    __asm__("RegisterServiceCtrlHandlerExW");
+int set_service_status(service_status_handle service, service_status* status) noexcept __asm__("SetServiceStatus");
+service_handle open_manager(wide const* machine, wide const* database, std::uint32_t access) noexcept
+    __asm__("OpenSCManagerW");
+service_handle create_service(service_handle manager, wide const* name, wide const* shown, std::uint32_t access,
+                              std::uint32_t type, std::uint32_t start, std::uint32_t error_control, wide const* command,
+                              wide const* group, std::uint32_t* tag, wide const* needs, wide const* account,
+                              wide const* password) noexcept __asm__("CreateServiceW");
+service_handle open_service(service_handle manager, wide const* name, std::uint32_t access) noexcept
+    __asm__("OpenServiceW");
+int close_service(service_handle object) noexcept __asm__("CloseServiceHandle");
+int delete_service(service_handle service) noexcept __asm__("DeleteService");
+int start_service(service_handle service, std::uint32_t count, wide const** arguments) noexcept
+    __asm__("StartServiceW");
+int control_service(service_handle service, std::uint32_t control, service_status* status) noexcept
+    __asm__("ControlService");
+int query_service(service_handle service, service_status* status) noexcept __asm__("QueryServiceStatus");
+int configure_service(service_handle service, std::uint32_t what, void const* value) noexcept
+    __asm__("ChangeServiceConfig2W");
+// clang-format on
+
+/// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
+template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
+    handle const found = loaded_module(module);
+    return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
+}
+
+}}}}} // namespace wg::WG_ABI::os::windows::api_detail
+
+#endif
+
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The call of `basic_handle`.
+struct handle_calls {
+    /// CloseHandle
+    static void close(void* handle) noexcept { api_detail::close_handle(handle); }
+};
+
+/// Owns a handle, and closes it in the end. Null and INVALID_HANDLE_VALUE (-1) are no handles. A test replaces `Calls`.
+template <class Calls = handle_calls> class basic_handle {
+public:
+    /// Owns none.
+    constexpr basic_handle() noexcept = default;
+    /// Owns `handle`.
+    explicit basic_handle(void* handle) noexcept : handle_(is_handle(handle) ? handle : nullptr) {}
+    /// Takes over the handle of `other`.
+    constexpr basic_handle(basic_handle&& other) noexcept : handle_(other.release()) {}
+    /// Closes its handle and takes over that of `other`.
+    basic_handle& operator=(basic_handle&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    basic_handle(basic_handle const&) = delete;
+    basic_handle& operator=(basic_handle const&) = delete;
+    ~basic_handle() { reset(); }
+
+    /// Whether it owns a handle.
+    constexpr explicit operator bool() const noexcept { return handle_ != nullptr; }
+    /// The handle, or null.
+    constexpr void* get() const noexcept { return handle_; }
+    /// Gives up the handle without closing it. Returns: the handle, or null.
+    constexpr void* release() noexcept { return std::exchange(handle_, nullptr); }
+    /// Closes its handle and owns `handle` from now on.
+    void reset(void* handle = nullptr) noexcept {
+        if (handle_ != nullptr) Calls::close(handle_);
+        handle_ = is_handle(handle) ? handle : nullptr;
+    }
+
+private:
+    static bool is_handle(void* handle) noexcept { return reinterpret_cast<std::uintptr_t>(handle) + 1 > 1; }
+
+    void* handle_ = nullptr;
+};
+
+/// Owns a handle of Windows.
+using unique_handle = basic_handle<>;
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+
+#include <atomic>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// Models `threads`, and has everything that `workers` needs. It does not need the C++ library's compiled part.
+struct threads {
+    static constexpr bool parallel = true; ///< a device may be called by several threads
+
+    /// A mutex (AcquireSRWLockExclusive).
+    class mutex {
+    public:
+        /// Not locked.
+        mutex() noexcept = default;
+        mutex(mutex const&) = delete;
+        mutex& operator=(mutex const&) = delete;
+        /// Locks the mutex; waits while another thread holds it.
+        void lock() noexcept { api_detail::lock_exclusive(&lock_); }
+        /// Unlocks the mutex, which this thread holds.
+        void unlock() noexcept { api_detail::unlock_exclusive(&lock_); }
+
+    private:
+        void* lock_ = nullptr; ///< SRWLOCK_INIT
+    };
+
+    /// A number on which threads can wait. All operations are sequentially consistent.
+    class cell {
+    public:
+        /// The number.
+        std::uint32_t load() const noexcept { return value_.load(); }
+        /// Changes the number and wakes all threads that wait.
+        void store(std::uint32_t value) noexcept {
+            value_.store(value);
+            // A thread that increments `waiting_` after this load finds the new value in WaitOnAddress's comparison.
+            if (waiting_.load() != 0) api_detail::wake_all(&value_);
+        }
+        /// Waits until the number is no longer `old`. May return earlier.
+        void wait(std::uint32_t old) noexcept {
+            static_assert(sizeof value_ == sizeof old && std::atomic<std::uint32_t>::is_always_lock_free);
+            for (int tries = 0; tries < tries_before_sleep; ++tries)
+                if (value_.load() != old) return;
+            ++waiting_;
+            api_detail::wait_on_address(&value_, &old, sizeof old, api_detail::wait_forever);
+            --waiting_;
+        }
+
+    private:
+        static constexpr int tries_before_sleep = 100; ///< take less time than to sleep and wake up
+
+        std::atomic<std::uint32_t> value_{0};
+        std::atomic<std::uint32_t> waiting_{0};
+    };
+
+    /// Owns a thread. The destructor waits until the thread ends.
+    class thread {
+    public:
+        /// Owns none.
+        thread() noexcept = default;
+        thread(thread const&) = delete;
+        thread& operator=(thread const&) = delete;
+        ~thread() {
+            if (thread_) api_detail::wait_for_one(thread_.get(), api_detail::wait_forever);
+        }
+        /// Starts a thread that runs `Work(context)`. Returns: false if Windows refuses.
+        template <auto Work, class Context> bool start(Context& context) noexcept {
+            api_detail::thread_start const begin = [](void* with) noexcept -> std::uint32_t {
+                Work(*static_cast<Context*>(with));
+                return 0;
+            };
+            thread_.reset(api_detail::create_thread(nullptr, stack_bytes, begin, &context,
+                                                    api_detail::stack_is_reservation, nullptr));
+            return static_cast<bool>(thread_);
+        }
+
+    private:
+        static constexpr std::size_t stack_bytes = std::size_t{512} << 10;
+        unique_handle thread_;
+    };
+
+    /// Lets another thread run that waits for this processor. Returns at once if none does.
+    static void give_way() noexcept { api_detail::switch_to_thread(); }
+
+    /// How many processors this host has, at least 1.
+    static std::size_t processors() noexcept {
+        std::uint32_t const count = api_detail::processor_count(api_detail::all_processor_groups);
+        return count != 0 ? count : 1;
+    }
+};
+static_assert(wg::threads<threads>);
+static_assert(threads_with_cell<threads> && threads_with_thread<threads> && threads_with_give_way<threads>);
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// What the source of a program for several systems needs from this one: its properties, names, texts and standard
+// output. Folder: os/windows/process. Any thread.
+#ifndef WG_OS_WINDOWS_PROCESS_PROGRAM_HPP
+#define WG_OS_WINDOWS_PROCESS_PROGRAM_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
+#ifndef WG_OS_ERROR_TEXT_HPP
+#define WG_OS_ERROR_TEXT_HPP
+
+
+#include <charconv>
+#include <concepts>
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// A text of at most 255 bytes; a longer one is cut. Empty until something fails.
+class error_text {
+public:
+    /// The text, which ends with a zero.
+    char const* c_str() const noexcept { return text_; }
+    /// The text.
+    std::string_view view() const noexcept { return {text_, size_}; }
+    /// Whether there is no text.
+    bool empty() const noexcept { return size_ == 0; }
+
+    /// Replaces the text by the pieces, texts and numbers, one after the other. (printf would take a tenth of a small
+    /// daemon.)
+    template <class... Piece> void set(Piece const&... pieces) noexcept {
+        piece const all[] = {piece(pieces)...};
+        set_all(all, sizeof...(pieces));
+    }
+
+private:
+    static constexpr std::size_t most = 255;
+
+    /// A text or a number. One function puts all sentences together, so each call of `set` takes little code.
+    struct piece {
+        enum class kind : unsigned char { text, c_string, negative, number };
+        kind is;
+        char const* text = nullptr;
+        std::uint64_t number = 0; ///< a number's absolute value; a text's length
+
+        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
+        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
+        explicit piece(std::signed_integral auto n) noexcept
+            : is(n < 0 ? kind::negative : kind::number),
+              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
+        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
+    };
+
+    void set_all(piece const* pieces, std::size_t count) noexcept {
+        size_ = 0;
+        for (piece const* p = pieces; p != pieces + count; ++p) {
+            if (p->is == piece::kind::negative) append("-");
+            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
+            else if (p->is == piece::kind::c_string) append(p->text);
+            else append_number(p->number);
+        }
+        text_[size_] = '\0';
+    }
+
+    void append(std::string_view more) noexcept {
+        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
+        std::memcpy(text_ + size_, more.data(), size);
+        size_ += size;
+    }
+    void append_number(std::uint64_t number) noexcept {
+        char digits[24];
+        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
+    }
+
+    char text_[most + 1] = {};
+    std::size_t size_ = 0;
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Errors of Windows as a status and as a text. Folder: os/windows. Any thread.
+#ifndef WG_OS_WINDOWS_ERROR_HPP
+#define WG_OS_WINDOWS_ERROR_HPP
+
+
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The status for an error number of GetLastError or WSAGetLastError; `io_error` for those that have none of their own.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case api_detail::error_access_denied:
+    case api_detail::error_privilege_not_held:
+    case api_detail::wsa_access: return status::no_permission;
+    case api_detail::error_already_exists:
+    case api_detail::error_object_already_exists:
+    case api_detail::wsa_address_in_use: return status::address_in_use;
+    case api_detail::error_not_supported:
+    case api_detail::error_call_not_implemented:
+    case api_detail::error_procedure_not_found:
+    case api_detail::wsa_no_protocol_option:
+    case api_detail::wsa_protocol_not_supported:
+    case api_detail::wsa_operation_not_supported:
+    case api_detail::wsa_family_not_supported: return status::not_supported;
+    case api_detail::error_not_enough_memory:
+    case api_detail::error_out_of_memory:
+    case api_detail::error_no_system_resources:
+    case api_detail::wsa_too_many_files:
+    case api_detail::wsa_no_buffers: return status::no_memory;
+    case api_detail::wsa_would_block: return status::would_block;
+    case api_detail::error_invalid_parameter:
+    case api_detail::wsa_invalid: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// The call of `basic_system_text`.
+struct message_calls {
+    /// FormatMessageW for an error number, in UTF-8. Returns: the bytes of the text; 0: there is none.
+    static std::uint32_t message(int error, char* text, std::uint32_t size) noexcept {
+        char16_t wide[256];
+        std::uint32_t const units = api_detail::format_message(
+            api_detail::message_from_system, nullptr, static_cast<std::uint32_t>(error), 0, wide, 256, nullptr);
+        if (units == 0) return 0;
+        int const bytes = api_detail::from_wide(api_detail::code_page_utf8, 0, wide, static_cast<int>(units), text,
+                                                static_cast<int>(size), nullptr, nullptr);
+        return bytes > 0 ? static_cast<std::uint32_t>(bytes) : 0;
+    }
+};
+
+/// The text of Windows for an error number, in the language of the user, without the full stop and the line break at
+/// its end. At most 255 bytes. A test replaces `Calls`.
+template <class Calls = message_calls> class basic_system_text {
+public:
+    /// Looks up the text of `error`.
+    explicit basic_system_text(int error) noexcept {
+        std::uint32_t const size = Calls::message(error, text_, sizeof text_);
+        size_ = size < sizeof text_ ? size : 0;
+        while (size_ != 0 && is_end(text_[size_ - 1])) --size_;
+    }
+    /// The text; "unknown error" if Windows has none.
+    std::string_view view() const noexcept {
+        return size_ != 0 ? std::string_view{text_, size_} : std::string_view{"unknown error"};
+    }
+
+private:
+    static bool is_end(char c) noexcept { return c == '\r' || c == '\n' || c == ' ' || c == '.'; }
+
+    char text_[256];
+    std::size_t size_;
+};
+
+/// The text of Windows for an error number.
+using system_text = basic_system_text<>;
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The properties of this system that the options and messages of a daemon depend on.
+struct system_traits {
+    static constexpr bool has_descriptors = false;     ///< another program can hand over a device or a socket
+    static constexpr bool starts_in_foreground = true; ///< a daemon stays in the foreground by default
+    /// Null: configuration pipes are no files.
+    static constexpr char const* socket_directory = nullptr;
+    /// How to mend a lack of handles.
+    static constexpr char const* more_descriptors = "Windows has no memory left for handles";
+    /// How to mend a lack of memory for keys.
+    static constexpr char const* more_key_memory = "raise --memory, or end other programs";
+    /// The limit that keeps memory from being locked.
+    static constexpr char const* lock_limit = "the working set of the process cannot grow";
+    /// The limit that keeps `limit_memory` from succeeding.
+    static constexpr char const* memory_limit = "the job object of the process";
+};
+
+inline constexpr int standard_output = 1; ///< for `print`
+inline constexpr int standard_error = 2;  ///< for `print` and `log_writer`
+
+/// The handle of standard input (0), output (1) or error (2); null: the process has none.
+inline void* standard_stream(int number) noexcept {
+    std::uint32_t const which = number == 0                 ? api_detail::std_input_handle
+                                : number == standard_output ? api_detail::std_output_handle
+                                                            : api_detail::std_error_handle;
+    void* const found = api_detail::standard_handle(which);
+    return reinterpret_cast<std::uintptr_t>(found) + 1 > 1 ? found : nullptr; // neither null nor INVALID_HANDLE_VALUE
+}
+
+/// Finds out which standard streams are missing. Returns: a bit, 1 << number, for each that is.
+inline unsigned open_standard_descriptors() noexcept {
+    unsigned missing = 0;
+    for (int const number : {0, standard_output, standard_error})
+        if (standard_stream(number) == nullptr) missing |= 1u << number;
+    return missing;
+}
+
+/// Whether this process has a console. When the console is closed, Windows ends the process.
+inline bool has_terminal() noexcept { return api_detail::console_code_page() != 0; }
+
+/// Writes `text`, UTF-8, to `standard_output` or `standard_error`. May block. Returns: false if not all of it was
+/// written.
+inline bool print(int descriptor, std::string_view text) noexcept {
+    void* const stream = standard_stream(descriptor);
+    if (stream == nullptr) return false;
+    std::uint32_t mode = 0, done = 0;
+    bool const is_console = api_detail::console_mode(stream, &mode) != 0;
+    while (!text.empty()) {
+        auto size = static_cast<std::uint32_t>(text.size() < 512 ? text.size() : 512);
+        if (is_console) { // a console takes UTF-16; no character is cut in two
+            while (size > 1 && size < text.size() && (text[size] & 0xc0) == 0x80) --size;
+            char16_t wide[512];
+            int const units = api_detail::to_wide(api_detail::code_page_utf8, 0, text.data(), static_cast<int>(size),
+                                                  wide, static_cast<int>(sizeof wide / sizeof *wide));
+            auto const wanted = static_cast<std::uint32_t>(units);
+            if (units <= 0 || api_detail::write_console(stream, wide, wanted, &done, nullptr) == 0) return false;
+        } else {
+            if (api_detail::write_file(stream, text.data(), size, &done, nullptr) == 0 || done == 0) return false;
+            size = done;
+        }
+        text.remove_prefix(size);
+    }
+    return true;
+}
+
+/// Windows has no descriptors that another program hands over. Returns: false.
+inline bool is_open_descriptor(int /*number*/) noexcept { return false; }
+
+/// The number of the error of the last call that failed in this thread, for `describe_error`.
+inline int last_error() noexcept { return static_cast<int>(api_detail::last_error()); }
+
+/// The text for an error number of the system, in UTF-8.
+inline error_text describe_error(int number) noexcept {
+    error_text text;
+    text.set(system_text(number).view());
+    return text;
+}
+
+/// No supervisor waits for a notice. `background` reports to the service control manager. Returns: true.
+inline bool notify_supervisor(char const* /*state*/) noexcept { return true; }
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+
+#include <cstring>
+#include <memory>
+#include <new>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The calls of `basic_log_writer`.
+struct log_calls : handle_calls {
+    using mutex = threads::mutex; ///< guards the lines
+
+    /// CreateEventW: an event that a wait resets. Returns: null if there is no memory left.
+    static void* create_event() noexcept { return api_detail::create_event(nullptr, 0, 0, nullptr); }
+    /// SetEvent
+    static void set_event(void* event) noexcept { api_detail::set_event(event); }
+    /// WaitForSingleObject. Returns: false if the time is over.
+    static bool wait(void* object, std::uint32_t milliseconds) noexcept {
+        return api_detail::wait_for_one(object, milliseconds) == api_detail::wait_object_0;
+    }
+    /// CreateThread. Returns: null if Windows refuses.
+    static void* start_thread(api_detail::thread_start start, void* context) noexcept {
+        constexpr std::size_t stack_bytes = std::size_t{64} << 10;
+        return api_detail::create_thread(nullptr, stack_bytes, start, context, api_detail::stack_is_reservation,
+                                         nullptr);
+    }
+    /// Writes to a standard stream. May block.
+    static bool write(int descriptor, std::string_view text) noexcept { return print(descriptor, text); }
+    /// Writes an error of the program `name` to the event log. May block.
+    static bool report(char const* name, char const* text) noexcept {
+        char16_t wide_name[64], wide_text[512];
+        if (api_detail::to_wide(api_detail::code_page_utf8, 0, name, -1, wide_name, 64) == 0 ||
+            api_detail::to_wide(api_detail::code_page_utf8, 0, text, -1, wide_text, 512) == 0)
+            return false;
+        void* const log = api_detail::open_event_log(nullptr, wide_name);
+        if (log == nullptr) return false;
+        char16_t const* texts[] = {wide_text};
+        constexpr std::uint32_t id = 1;
+        bool const written =
+            api_detail::report_event(log, api_detail::event_log_error, 0, id, nullptr, 1, 0, texts, nullptr) != 0;
+        api_detail::close_event_log(log);
+        return written;
+    }
+};
+
+/// Writes lines of at most 255 bytes, "NAME: TEXT". No call blocks. The destructor waits until the lines are written,
+/// `patience_ms` at most: a console with a selection takes none. A test replaces `Calls`.
+template <class Calls = log_calls> class basic_log_writer {
+public:
+    static constexpr std::size_t most_lines = 64;       ///< that wait to be written
+    static constexpr std::uint32_t patience_ms = 1'000; ///< of the destructor
+
+    /// Writes to standard error if `descriptor` is its number; -1: nowhere. `name` is the program's, and must outlive
+    /// the process.
+    explicit basic_log_writer(char const* name, int descriptor = standard_error) noexcept
+        : lines_(new(std::nothrow) waiting_lines), name_(name), descriptor_(descriptor) {
+        if (!lines_) return;
+        lines_->name = name;
+        lines_->wake.reset(Calls::create_event());
+    }
+    basic_log_writer(basic_log_writer const&) = delete;
+    basic_log_writer& operator=(basic_log_writer const&) = delete;
+    ~basic_log_writer() {
+        if (!thread_) return;
+        lines_->mutex.lock();
+        lines_->ends = true;
+        lines_->mutex.unlock();
+        Calls::set_event(lines_->wake.get());
+        // A thread that is stuck in a write still uses the lines. The end of the process ends it.
+        if (!Calls::wait(thread_.get(), patience_ms)) (void)lines_.release();
+    }
+
+    /// Stops using standard error: errors then go to the event log, and other lines are dropped. No other thread may
+    /// write meanwhile.
+    void leave_descriptor() noexcept { descriptor_ = -1; }
+
+    /// Writes the pieces, texts and numbers, as one line of an error.
+    template <class... Piece> void error(Piece const&... pieces) noexcept {
+        error_text text;
+        text.set(pieces...);
+        write(true, text);
+    }
+    /// Writes the pieces, texts and numbers, as one line of information.
+    template <class... Piece> void info(Piece const&... pieces) noexcept {
+        error_text text;
+        text.set(pieces...);
+        if (descriptor_ >= 0) write(false, text);
+    }
+
+    /// The number of lines that were lost since the last line that reported lost lines.
+    std::uint32_t lost() const noexcept { return lost_; }
+
+private:
+    struct line {
+        int descriptor = -1;
+        bool is_error = false;
+        error_text text{};
+    };
+    struct waiting_lines {
+        typename Calls::mutex mutex;
+        basic_handle<Calls> wake; ///< set when there is a line to write
+        char const* name = nullptr;
+        line all[most_lines];
+        std::size_t first = 0, count = 0;
+        bool ends = false;
+    };
+
+    void write(bool is_error, error_text const& text) noexcept {
+        if (!lines_) return put(name_, {descriptor_, is_error, text});
+        lines_->mutex.lock();
+        if (!thread_ && lines_->wake) thread_.reset(Calls::start_thread(&write_lines, lines_.get()));
+        bool const has_thread = static_cast<bool>(thread_);
+        if (has_thread) add(is_error, text);
+        lines_->mutex.unlock();
+        if (has_thread) Calls::set_event(lines_->wake.get());
+        else put(name_, {descriptor_, is_error, text}); // no memory is left for a thread
+    }
+
+    /// Adds a line, and before it the number of lines that were lost, if there is room for both.
+    void add(bool is_error, error_text const& text) noexcept {
+        std::size_t const wanted = lost_ != 0 ? 2 : 1;
+        if (most_lines - lines_->count < wanted) {
+            ++lost_;
+            return;
+        }
+        if (lost_ != 0) {
+            error_text told;
+            told.set(lost_, lost_ == 1 ? " log line was lost" : " log lines were lost");
+            push({descriptor_, is_error, told});
+            lost_ = 0;
+        }
+        push({descriptor_, is_error, text});
+    }
+    void push(line const& added) noexcept { lines_->all[(lines_->first + lines_->count++) % most_lines] = added; }
+
+    /// Writes one line. May block.
+    static void put(char const* name, line const& of) noexcept {
+        char text[512];
+        std::size_t size = 0;
+        auto const append = [&](std::string_view more) {
+            std::size_t const part = more.size() < sizeof text - 1 - size ? more.size() : sizeof text - 1 - size;
+            std::memcpy(text + size, more.data(), part);
+            size += part;
+        };
+        append(name);
+        append(": ");
+        append(of.text.view());
+        text[size++] = '\n';
+        bool const written = of.descriptor >= 0 && Calls::write(of.descriptor, {text, size});
+        if (!written && of.is_error) (void)Calls::report(name, of.text.c_str());
+    }
+
+    /// The thread that writes.
+    static std::uint32_t write_lines(void* context) noexcept {
+        auto& waiting = *static_cast<waiting_lines*>(context);
+        for (;;) {
+            waiting.mutex.lock();
+            bool const has_line = waiting.count != 0, ends = waiting.ends;
+            line next;
+            if (has_line) {
+                next = waiting.all[waiting.first];
+                waiting.first = (waiting.first + 1) % most_lines;
+                --waiting.count;
+            }
+            waiting.mutex.unlock();
+            if (has_line) put(waiting.name, next);
+            else if (ends) return 0;
+            else (void)Calls::wait(waiting.wake.get(), api_detail::wait_forever);
+        }
+    }
+
+    std::unique_ptr<waiting_lines> lines_;
+    char const* name_;
+    int descriptor_;
+    basic_handle<Calls> thread_{};
+    std::uint32_t lost_ = 0; ///< guarded by the mutex of the lines
+};
+
+/// The log of a Windows host.
+using log_writer = basic_log_writer<>;
+/// Limits the number of log lines.
+using line_limit = basic_line_limit<threads::mutex>;
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// A lock that lets one process at a time serve an interface (CreateNamedPipeW). Folder: os/windows/process. One thread
+// at a time. Link: advapi32.
+//
+// The lock is a pipe that takes one instance. Windows lets only administrators create pipes with this prefix, so no
+// other user can hold the lock, as a user could hold a mutex. Windows removes the pipe when the process ends in any
+// way.
+#ifndef WG_OS_WINDOWS_PROCESS_NAME_LOCK_HPP
+#define WG_OS_WINDOWS_PROCESS_NAME_LOCK_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
+#ifndef WG_OS_ERROR_TEXT_HPP
+#define WG_OS_ERROR_TEXT_HPP
+
+
+#include <charconv>
+#include <concepts>
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// A text of at most 255 bytes; a longer one is cut. Empty until something fails.
+class error_text {
+public:
+    /// The text, which ends with a zero.
+    char const* c_str() const noexcept { return text_; }
+    /// The text.
+    std::string_view view() const noexcept { return {text_, size_}; }
+    /// Whether there is no text.
+    bool empty() const noexcept { return size_ == 0; }
+
+    /// Replaces the text by the pieces, texts and numbers, one after the other. (printf would take a tenth of a small
+    /// daemon.)
+    template <class... Piece> void set(Piece const&... pieces) noexcept {
+        piece const all[] = {piece(pieces)...};
+        set_all(all, sizeof...(pieces));
+    }
+
+private:
+    static constexpr std::size_t most = 255;
+
+    /// A text or a number. One function puts all sentences together, so each call of `set` takes little code.
+    struct piece {
+        enum class kind : unsigned char { text, c_string, negative, number };
+        kind is;
+        char const* text = nullptr;
+        std::uint64_t number = 0; ///< a number's absolute value; a text's length
+
+        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
+        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
+        explicit piece(std::signed_integral auto n) noexcept
+            : is(n < 0 ? kind::negative : kind::number),
+              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
+        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
+    };
+
+    void set_all(piece const* pieces, std::size_t count) noexcept {
+        size_ = 0;
+        for (piece const* p = pieces; p != pieces + count; ++p) {
+            if (p->is == piece::kind::negative) append("-");
+            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
+            else if (p->is == piece::kind::c_string) append(p->text);
+            else append_number(p->number);
+        }
+        text_[size_] = '\0';
+    }
+
+    void append(std::string_view more) noexcept {
+        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
+        std::memcpy(text_ + size_, more.data(), size);
+        size_ += size;
+    }
+    void append_number(std::uint64_t number) noexcept {
+        char digits[24];
+        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
+    }
+
+    char text_[most + 1] = {};
+    std::size_t size_ = 0;
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The names of adapters, as WireGuard for Windows allows them. Folder: os/windows. Pure; any thread.
+#ifndef WG_OS_WINDOWS_ADAPTER_NAME_HPP
+#define WG_OS_WINDOWS_ADAPTER_NAME_HPP
+
+
+#include <cstddef>
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The longest name of an adapter, in bytes.
+inline constexpr std::size_t max_adapter_name_bytes = 32;
+
+/// Whether `name` can name an adapter: 1 to 32 letters, digits and `_=+.-`, as in WireGuard for Windows.
+constexpr bool is_adapter_name(std::string_view name) noexcept {
+    if (name.empty() || name.size() > max_adapter_name_bytes) return false;
+    for (char const c : name) {
+        bool const letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        if (!letter && !(c >= '0' && c <= '9') && std::string_view("_=+.-").find(c) == std::string_view::npos)
+            return false;
+    }
+    return true;
+}
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The calls of Windows for the server's end of named pipes, to which only administrators can connect. Folder:
+// os/windows/process. Any thread. Link: advapi32.
+#ifndef WG_OS_WINDOWS_PROCESS_PIPE_CALLS_HPP
+#define WG_OS_WINDOWS_PROCESS_PIPE_CALLS_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Errors of Windows as a status and as a text. Folder: os/windows. Any thread.
+#ifndef WG_OS_WINDOWS_ERROR_HPP
+#define WG_OS_WINDOWS_ERROR_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The functions, structures and numbers of Windows that os/windows uses, declared here. <windows.h> would bring
+// thousands of macros into each program, and what a program defines before it would change these headers. Folder:
+// os/windows. Thread rules are those of Windows.
+//
+// Each function has a name of its own in C++ and the name of Windows for the linker, so a program may include the
+// headers of Windows before or after these. The declarations are for 64-bit Windows, where all functions have the same
+// calling convention. They also compile on Linux, where tests replace the calls. tests/windows/layout.cpp compares them
+// with the headers of Windows.
+#ifndef WG_OS_WINDOWS_API_HPP
+#define WG_OS_WINDOWS_API_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows { namespace api_detail {
+
+using handle = void*;                 // HANDLE
+using socket_handle = std::uintptr_t; // SOCKET
+using wide = char16_t;                // WCHAR
+using function = void (*)() noexcept; // FARPROC
+using thread_start = std::uint32_t (*)(void* context) noexcept;
+
+inline constexpr socket_handle no_socket = ~socket_handle{0}; // INVALID_SOCKET
+inline constexpr std::size_t page_bytes = 4096;               // of x64 and arm64
+
+// Error numbers.
+inline constexpr int error_file_not_found = 2;
+inline constexpr int error_path_not_found = 3;
+inline constexpr int error_access_denied = 5;
+inline constexpr int error_not_enough_memory = 8;
+inline constexpr int error_invalid_data = 13;
+inline constexpr int error_out_of_memory = 14;
+inline constexpr int error_end_of_file = 38; // ERROR_HANDLE_EOF
+inline constexpr int error_not_supported = 50;
+inline constexpr int error_invalid_parameter = 87;
+inline constexpr int error_buffer_overflow = 111;
+inline constexpr int error_broken_pipe = 109;
+inline constexpr int error_call_not_implemented = 120;
+inline constexpr int error_module_not_found = 126;
+inline constexpr int error_procedure_not_found = 127;
+inline constexpr int error_already_exists = 183;
+inline constexpr int error_bad_image = 193; // ERROR_BAD_EXE_FORMAT
+inline constexpr int error_pipe_busy = 231;
+inline constexpr int error_no_data = 232; // a client of a pipe has connected and left
+inline constexpr int error_no_more_items = 259;
+inline constexpr int error_pipe_connected = 535;
+inline constexpr int error_io_incomplete = 996;
+inline constexpr int error_io_pending = 997;
+inline constexpr int error_service_running = 1056; // ERROR_SERVICE_ALREADY_RUNNING
+inline constexpr int error_service_disabled = 1058;
+inline constexpr int error_no_service = 1060; // ERROR_SERVICE_DOES_NOT_EXIST
+inline constexpr int error_service_not_active = 1062;
+inline constexpr int error_no_controller = 1063; // ERROR_FAILED_SERVICE_CONTROLLER_CONNECT
+inline constexpr int error_service_specific = 1066;
+inline constexpr int error_service_is_removed = 1072; // ERROR_SERVICE_MARKED_FOR_DELETE
+inline constexpr int error_service_exists = 1073;
+inline constexpr int error_not_found = 1168;
+inline constexpr int error_invalid_owner = 1307;
+inline constexpr int error_privilege_not_held = 1314;
+inline constexpr int error_no_system_resources = 1450;
+inline constexpr int error_working_set_quota = 1453;
+inline constexpr int error_object_already_exists = 5010;
+inline constexpr int wsa_bad_handle = 10009;
+inline constexpr int wsa_access = 10013;
+inline constexpr int wsa_fault = 10014;
+inline constexpr int wsa_invalid = 10022;
+inline constexpr int wsa_too_many_files = 10024;
+inline constexpr int wsa_would_block = 10035;
+inline constexpr int wsa_not_socket = 10038;
+inline constexpr int wsa_message_size = 10040;
+inline constexpr int wsa_no_protocol_option = 10042;
+inline constexpr int wsa_protocol_not_supported = 10043;
+inline constexpr int wsa_operation_not_supported = 10045;
+inline constexpr int wsa_family_not_supported = 10047;
+inline constexpr int wsa_address_in_use = 10048;
+inline constexpr int wsa_address_not_available = 10049;
+inline constexpr int wsa_network_unreachable = 10051;
+inline constexpr int wsa_network_reset = 10052;
+inline constexpr int wsa_connection_reset = 10054;
+inline constexpr int wsa_no_buffers = 10055;
+inline constexpr int wsa_host_unreachable = 10065;
+
+// Memory.
+inline constexpr std::uint32_t mem_commit = 0x1000;
+inline constexpr std::uint32_t mem_reserve = 0x2000;
+inline constexpr std::uint32_t mem_release = 0x8000;
+inline constexpr std::uint32_t page_no_access = 0x01;
+inline constexpr std::uint32_t page_read_write = 0x04;
+
+// Sockets.
+inline constexpr int family_v4 = 2;  // AF_INET
+inline constexpr int family_v6 = 23; // AF_INET6
+inline constexpr int level_socket = 0xffff;
+inline constexpr int level_v4 = 0;          // IPPROTO_IP
+inline constexpr int level_v6 = 41;         // IPPROTO_IPV6
+inline constexpr int level_udp = 17;        // IPPROTO_UDP
+inline constexpr int option_exclusive = -5; // SO_EXCLUSIVEADDRUSE
+inline constexpr int option_send_buffer = 0x1001;
+inline constexpr int option_receive_buffer = 0x1002;
+inline constexpr int option_v6_only = 27;
+// These have the same number for IPv4 and for IPv6.
+inline constexpr int option_packet_info = 19; // IP_PKTINFO, IPV6_PKTINFO: option and control message
+inline constexpr int option_unicast_if = 31;  // IP_UNICAST_IF, IPV6_UNICAST_IF
+inline constexpr int option_receive_tos = 40; // IP_RECVTOS, IPV6_RECVTCLASS
+inline constexpr int option_ecn = 50;         // IP_ECN, IPV6_ECN: option and control message
+inline constexpr int control_tos_v4 = 3;      // IP_TOS
+inline constexpr int control_tos_v6 = 39;     // IPV6_TCLASS
+inline constexpr int option_segment = 2;      // UDP_SEND_MSG_SIZE: option and control message
+inline constexpr int option_coalesce = 3;     // UDP_RECV_MAX_COALESCED_SIZE; as a control message UDP_COALESCED_INFO
+inline constexpr std::uint32_t message_is_cut = 0x0100;            // MSG_TRUNC
+inline constexpr std::uint32_t control_non_blocking = 0x8004667e;  // FIONBIO
+inline constexpr std::uint32_t control_reset = 0x9800000c;         // SIO_UDP_CONNRESET
+inline constexpr std::uint32_t control_net_reset = 0x9800000f;     // SIO_UDP_NETRESET
+inline constexpr std::uint32_t control_find_function = 0xc8000006; // SIO_GET_EXTENSION_FUNCTION_POINTER
+inline constexpr int event_read = 1;                               // FD_READ
+inline constexpr short poll_write = 0x10;                          // POLLWRNORM
+
+// The first members of each structure have its name in Windows.
+struct address_v4 { // SOCKADDR_IN
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    alignas(4) byte address[4];
+    byte zero[8];
+};
+struct address_v6 { // SOCKADDR_IN6
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    std::uint32_t flow;
+    byte address[16];
+    std::uint32_t scope;
+};
+union socket_address { // SOCKADDR_INET
+    std::uint16_t family;
+    address_v4 v4;
+    address_v6 v6;
+};
+struct piece { // WSABUF
+    std::uint32_t size;
+    byte* data;
+};
+struct message { // WSAMSG
+    socket_address* name;
+    std::int32_t name_bytes;
+    piece* pieces;
+    std::uint32_t piece_count;
+    piece control;
+    std::uint32_t flags;
+};
+struct control_header { // WSACMSGHDR
+    std::size_t size;   // of this header and the value
+    std::int32_t level;
+    std::int32_t type;
+};
+struct packet_info_v4 { // IN_PKTINFO
+    byte address[4];
+    std::uint32_t interface_index;
+};
+struct packet_info_v6 { // IN6_PKTINFO
+    byte address[16];
+    std::uint32_t interface_index;
+};
+struct guid { // GUID
+    std::uint32_t a;
+    std::uint16_t b, c;
+    byte d[8];
+};
+struct poll_entry { // WSAPOLLFD
+    socket_handle socket;
+    short wanted;
+    short found;
+};
+using send_function = int (*)(socket_handle, message*, std::uint32_t flags, std::uint32_t* sent, void* overlapped,
+                              void* completion) noexcept; // LPFN_WSASENDMSG
+using receive_function = int (*)(socket_handle, message*, std::uint32_t* received, void* overlapped,
+                                 void* completion) noexcept; // LPFN_WSARECVMSG
+inline constexpr guid send_function_id = {0xa441e712, 0x754f, 0x43ca, {0x84, 0xa7, 0x0d, 0xee, 0x44, 0xcf, 0x60, 0x6d}};
+inline constexpr guid receive_function_id = {
+    0xf689d7c8, 0x6f1f, 0x436b, {0x8a, 0x53, 0xe5, 0x4f, 0xe3, 0x51, 0xc3, 0x22}};
+
+// Interfaces and routes.
+struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not used
+    std::uint16_t family;
+    std::uint64_t luid;
+    std::uint32_t index;
+    byte unused[124];
+    std::uint32_t site_prefix_bits;
+    std::uint32_t metric;
+    std::uint32_t mtu;
+    byte unused_end[12];
+};
+struct prefix { // IP_ADDRESS_PREFIX
+    socket_address address;
+    byte bits;
+};
+struct route_row { // MIB_IPFORWARD_ROW2, without the members that are not used
+    std::uint64_t luid;
+    std::uint32_t index;
+    prefix destination;
+    socket_address next_hop;
+    byte unused[12];
+    std::uint32_t metric;
+    byte unused_end[16];
+};
+struct route_table { // MIB_IPFORWARD_TABLE2
+    std::uint32_t count;
+    route_row first;
+};
+
+// Where LoadLibraryExW looks: in the program's directory, and in that of Windows. Others could be written to by others.
+inline constexpr std::uint32_t load_from_safe_places = 0x200 | 0x800;
+
+// Waiting.
+inline constexpr std::uint32_t wait_object_0 = 0;
+inline constexpr std::uint32_t wait_timeout = 258;
+inline constexpr std::uint32_t wait_failed = 0xffffffff;
+inline constexpr std::uint32_t wait_forever = 0xffffffff;
+inline constexpr std::size_t max_wait_objects = 64;
+
+// Pipes and files. An operation that is `overlapped` goes on after the call.
+struct overlapped { // OVERLAPPED
+    std::uintptr_t status;
+    std::uintptr_t size;
+    std::uint64_t offset;
+    handle event;
+};
+struct security_attributes { // SECURITY_ATTRIBUTES
+    std::uint32_t size;
+    void* descriptor;
+    int inherited;
+};
+inline constexpr std::uint32_t pipe_both_ways = 3;              // PIPE_ACCESS_DUPLEX
+inline constexpr std::uint32_t pipe_is_first = 0x00080000;      // FILE_FLAG_FIRST_PIPE_INSTANCE
+inline constexpr std::uint32_t file_overlapped = 0x40000000;    // FILE_FLAG_OVERLAPPED
+inline constexpr std::uint32_t pipe_rejects_remote_clients = 8; // PIPE_REJECT_REMOTE_CLIENTS, of bytes, waiting
+inline constexpr std::uint32_t pipe_does_not_wait = 1;          // NMPWAIT_NOWAIT
+inline constexpr std::uint32_t security_text_revision = 1;      // SDDL_REVISION_1
+
+// Rights of the process.
+struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
+    std::uint32_t count;
+    std::uint32_t id[2];
+    std::uint32_t attributes;
+};
+inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
+
+// Memory of the process.
+struct job_limits { // JOBOBJECT_EXTENDED_LIMIT_INFORMATION, without the members that are not used
+    std::uint64_t unused[2];
+    std::uint32_t flags;
+    byte unused_middle[92];
+    std::size_t process_memory;
+    std::size_t unused_end[3];
+};
+inline constexpr int extended_job_limits = 9;                       // JobObjectExtendedLimitInformation
+inline constexpr std::uint32_t job_limits_process_memory = 0x100;   // JOB_OBJECT_LIMIT_PROCESS_MEMORY
+inline constexpr std::uint32_t no_error_dialogs = 0x0001 | 0x0002;  // SEM_FAILCRITICALERRORS, SEM_NOGPFAULTERRORBOX
+inline constexpr std::uint32_t crash_reports_without_heap = 0x0001; // WER_FAULT_REPORTING_FLAG_NOHEAP
+
+// The console and the event log.
+using console_handler = int (*)(std::uint32_t event) noexcept; // PHANDLER_ROUTINE
+inline constexpr std::uint32_t console_ctrl_c = 0;
+inline constexpr std::uint32_t console_ctrl_break = 1;
+inline constexpr std::uint32_t console_close = 2;
+inline constexpr std::uint32_t console_logoff = 5;
+inline constexpr std::uint32_t console_shutdown = 6;
+inline constexpr std::uint32_t std_input_handle = static_cast<std::uint32_t>(-10);
+inline constexpr std::uint32_t std_output_handle = static_cast<std::uint32_t>(-11);
+inline constexpr std::uint32_t std_error_handle = static_cast<std::uint32_t>(-12);
+inline constexpr std::uint32_t code_page_utf8 = 65001;
+inline constexpr std::uint16_t event_log_error = 1; // EVENTLOG_ERROR_TYPE
+
+// Services.
+using service_handle = void*;        // SC_HANDLE
+using service_status_handle = void*; // SERVICE_STATUS_HANDLE
+struct service_status {              // SERVICE_STATUS
+    std::uint32_t type;
+    std::uint32_t state;
+    std::uint32_t accepted;
+    std::uint32_t exit_code;
+    std::uint32_t specific_exit_code;
+    std::uint32_t check_point;
+    std::uint32_t wait_hint_ms;
+};
+using service_main = void (*)(std::uint32_t count, wide** arguments) noexcept; // LPSERVICE_MAIN_FUNCTIONW
+using service_handler = std::uint32_t (*)(std::uint32_t control, std::uint32_t event, void* data,
+                                          void* context) noexcept; // LPHANDLER_FUNCTION_EX
+struct service_entry {                                             // SERVICE_TABLE_ENTRYW
+    wide const* name;
+    service_main main;
+};
+inline constexpr std::uint32_t service_own_process = 0x10;
+inline constexpr std::uint32_t service_auto_start = 2;
+inline constexpr std::uint32_t service_error_normal = 1;
+inline constexpr std::uint32_t service_stopped = 1;
+inline constexpr std::uint32_t service_start_pending = 2;
+inline constexpr std::uint32_t service_stop_pending = 3;
+inline constexpr std::uint32_t service_running = 4;
+inline constexpr std::uint32_t service_accepts_stop = 1;
+inline constexpr std::uint32_t service_accepts_shutdown = 4;
+inline constexpr std::uint32_t service_control_stop = 1;
+inline constexpr std::uint32_t service_control_interrogate = 4;
+inline constexpr std::uint32_t service_control_shutdown = 5;
+inline constexpr std::uint32_t manager_connect = 1;        // SC_MANAGER_CONNECT
+inline constexpr std::uint32_t manager_create_service = 2; // SC_MANAGER_CREATE_SERVICE
+inline constexpr std::uint32_t service_query_status = 0x4;
+inline constexpr std::uint32_t service_start_right = 0x10;
+inline constexpr std::uint32_t service_stop_right = 0x20;
+inline constexpr std::uint32_t service_delete_right = 0x10000; // DELETE
+inline constexpr std::uint32_t service_change_config = 0x2;
+inline constexpr std::uint32_t service_description = 1; // SERVICE_CONFIG_DESCRIPTION
+
+// Changes of the network.
+using interface_callback = void (*)(void* context, interface_row* row, int kind) noexcept; // MIB_DELETE_INSTANCE: 2
+using row_callback = void (*)(void* context, void* row, int kind) noexcept;
+inline constexpr int row_is_deleted = 2; // MibDeleteInstance
+
+inline constexpr std::uint32_t preferred_random_source = 2;    // BCRYPT_USE_SYSTEM_PREFERRED_RNG
+inline constexpr std::uint16_t all_processor_groups = 0xffff;  // ALL_PROCESSOR_GROUPS
+inline constexpr std::uint32_t message_from_system = 0x1200;   // FORMAT_MESSAGE_FROM_SYSTEM, ..._IGNORE_INSERTS
+inline constexpr std::uint32_t stack_is_reservation = 0x10000; // STACK_SIZE_PARAM_IS_A_RESERVATION
+
+// clang-format off
+handle create_event(void* security, int manual_reset, int set, wide const* name) noexcept __asm__("CreateEventW");
+int set_event(handle event) noexcept __asm__("SetEvent");
+int reset_event(handle event) noexcept __asm__("ResetEvent");
+int close_handle(handle object) noexcept __asm__("CloseHandle");
+std::uint32_t wait_for_one(handle object, std::uint32_t milliseconds) noexcept __asm__("WaitForSingleObject");
+std::uint32_t wait_for_many(std::uint32_t count, handle const* objects, int all, std::uint32_t milliseconds) noexcept
+    __asm__("WaitForMultipleObjects");
+std::uint32_t last_error() noexcept __asm__("GetLastError");
+handle loaded_module(wide const* name) noexcept __asm__("GetModuleHandleW");
+function find_function(handle module, char const* name) noexcept __asm__("GetProcAddress");
+std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
+                             wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
+std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
+std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
+    __asm__("BCryptGenRandom");
+void* allocate_pages(void* at, std::size_t size, std::uint32_t kind, std::uint32_t protection) noexcept
+    __asm__("VirtualAlloc");
+int free_pages(void* at, std::size_t size, std::uint32_t kind) noexcept __asm__("VirtualFree");
+int lock_pages(void* at, std::size_t size) noexcept __asm__("VirtualLock");
+handle current_process() noexcept __asm__("GetCurrentProcess");
+int get_working_set(handle process, std::size_t* least, std::size_t* most) noexcept
+    __asm__("GetProcessWorkingSetSize");
+int set_working_set(handle process, std::size_t least, std::size_t most) noexcept __asm__("SetProcessWorkingSetSize");
+void lock_exclusive(void** lock) noexcept __asm__("AcquireSRWLockExclusive");
+void unlock_exclusive(void** lock) noexcept __asm__("ReleaseSRWLockExclusive");
+int wait_on_address(void volatile const* at, void const* old, std::size_t size, std::uint32_t milliseconds) noexcept
+    __asm__("WaitOnAddress");
+void wake_all(void const* at) noexcept __asm__("WakeByAddressAll");
+handle create_thread(void* security, std::size_t stack_bytes, thread_start start, void* context, std::uint32_t flags,
+                     std::uint32_t* id) noexcept __asm__("CreateThread");
+int switch_to_thread() noexcept __asm__("SwitchToThread");
+std::uint32_t processor_count(std::uint16_t group) noexcept __asm__("GetActiveProcessorCount");
+int start_sockets(std::uint16_t version, void* data) noexcept __asm__("WSAStartup");
+int stop_sockets() noexcept __asm__("WSACleanup");
+int last_socket_error() noexcept __asm__("WSAGetLastError");
+socket_handle open_socket(int family, int type, int protocol, void* information, std::uint32_t group,
+                          std::uint32_t flags) noexcept __asm__("WSASocketW");
+int close_socket(socket_handle socket) noexcept __asm__("closesocket");
+int bind_socket(socket_handle socket, socket_address const* where, int size) noexcept __asm__("bind");
+int socket_name(socket_handle socket, socket_address* where, int* size) noexcept __asm__("getsockname");
+int set_socket_option(socket_handle socket, int level, int name, void const* value, int size) noexcept
+    __asm__("setsockopt");
+int get_socket_option(socket_handle socket, int level, int name, void* value, int* size) noexcept
+    __asm__("getsockopt");
+int control_socket(socket_handle socket, std::uint32_t code, void const* in, std::uint32_t in_bytes, void* out,
+                   std::uint32_t out_bytes, std::uint32_t* returned, void* overlapped, void* completion) noexcept
+    __asm__("WSAIoctl");
+int select_events(socket_handle socket, handle event, std::int32_t which) noexcept __asm__("WSAEventSelect");
+int poll_sockets(poll_entry* entries, std::uint32_t count, int milliseconds) noexcept __asm__("WSAPoll");
+handle load_library(wide const* name, handle reserved, std::uint32_t flags) noexcept __asm__("LoadLibraryExW");
+int free_library(handle library) noexcept __asm__("FreeLibrary");
+std::uint32_t get_interface(interface_row* row) noexcept __asm__("GetIpInterfaceEntry");
+std::uint32_t set_interface(interface_row* row) noexcept __asm__("SetIpInterfaceEntry");
+std::uint32_t get_routes(std::uint16_t family, route_table** table) noexcept __asm__("GetIpForwardTable2");
+void free_table(void* table) noexcept __asm__("FreeMibTable");
+std::uint32_t watch_interfaces(std::uint16_t family, interface_callback told, void* context, byte initial,
+                               handle* watch) noexcept __asm__("NotifyIpInterfaceChange");
+std::uint32_t watch_routes(std::uint16_t family, row_callback told, void* context, byte initial, handle* watch) noexcept
+    __asm__("NotifyRouteChange2");
+std::uint32_t watch_addresses(std::uint16_t family, row_callback told, void* context, byte initial,
+                              handle* watch) noexcept __asm__("NotifyUnicastIpAddressChange");
+std::uint32_t stop_watch(handle watch) noexcept __asm__("CancelMibChangeNotify2");
+std::uint32_t interface_of_alias(wide const* alias, std::uint64_t* luid) noexcept
+    __asm__("ConvertInterfaceAliasToLuid");
+std::uint32_t index_of_interface(std::uint64_t const* luid, std::uint32_t* index) noexcept
+    __asm__("ConvertInterfaceLuidToIndex");
+handle create_timer(void* security, int manual_reset, wide const* name) noexcept __asm__("CreateWaitableTimerW");
+int set_timer(handle timer, std::int64_t const* due, std::int32_t period_ms, void* completion, void* context,
+              int resumes) noexcept __asm__("SetWaitableTimer");
+handle create_pipe(wide const* name, std::uint32_t open_mode, std::uint32_t pipe_mode, std::uint32_t max_instances,
+                   std::uint32_t out_bytes, std::uint32_t in_bytes, std::uint32_t timeout_ms,
+                   security_attributes const* security) noexcept __asm__("CreateNamedPipeW");
+int connect_pipe(handle pipe, overlapped* operation) noexcept __asm__("ConnectNamedPipe");
+int disconnect_pipe(handle pipe) noexcept __asm__("DisconnectNamedPipe");
+int wait_for_pipe(wide const* name, std::uint32_t timeout_ms) noexcept __asm__("WaitNamedPipeW");
+int read_file(handle file, void* to, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("ReadFile");
+int write_file(handle file, void const* from, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("WriteFile");
+int overlapped_result(handle file, overlapped* operation, std::uint32_t* done, int wait) noexcept
+    __asm__("GetOverlappedResult");
+int cancel_operation(handle file, overlapped* operation) noexcept __asm__("CancelIoEx");
+int security_descriptor_of(wide const* text, std::uint32_t revision, void** descriptor, std::uint32_t* size) noexcept
+    __asm__("ConvertStringSecurityDescriptorToSecurityDescriptorW");
+void* free_local(void* memory) noexcept __asm__("LocalFree");
+int open_token(handle process, std::uint32_t access, handle* token) noexcept __asm__("OpenProcessToken");
+int find_privilege(wide const* system, wide const* name, std::uint32_t* id) noexcept __asm__("LookupPrivilegeValueW");
+int adjust_privileges(handle token, int disable_all, privilege const* wanted, std::uint32_t size, void* before,
+                      std::uint32_t* needed) noexcept __asm__("AdjustTokenPrivileges");
+handle create_job(void* security, wide const* name) noexcept __asm__("CreateJobObjectW");
+int limit_job(handle job, int kind, void const* limits, std::uint32_t size) noexcept
+    __asm__("SetInformationJobObject");
+int join_job(handle job, handle process) noexcept __asm__("AssignProcessToJobObject");
+std::uint32_t set_error_mode(std::uint32_t mode) noexcept __asm__("SetErrorMode");
+handle standard_handle(std::uint32_t which) noexcept __asm__("GetStdHandle");
+int console_mode(handle console, std::uint32_t* mode) noexcept __asm__("GetConsoleMode");
+int write_console(handle console, wide const* text, std::uint32_t size, std::uint32_t* done, void* reserved) noexcept
+    __asm__("WriteConsoleW");
+std::uint32_t console_code_page() noexcept __asm__("GetConsoleCP");
+int handle_console_events(console_handler handler, int add) noexcept __asm__("SetConsoleCtrlHandler");
+int to_wide(std::uint32_t code_page, std::uint32_t flags, char const* from, int size, wide* to, int room) noexcept
+    __asm__("MultiByteToWideChar");
+int from_wide(std::uint32_t code_page, std::uint32_t flags, wide const* from, int size, char* to, int room,
+              char const* unknown, int* used_unknown) noexcept __asm__("WideCharToMultiByte");
+handle open_event_log(wide const* server, wide const* source) noexcept __asm__("RegisterEventSourceW");
+int close_event_log(handle log) noexcept __asm__("DeregisterEventSource");
+int report_event(handle log, std::uint16_t type, std::uint16_t category, std::uint32_t id, void* user,
+                 std::uint16_t text_count, std::uint32_t data_bytes, wide const** texts, void* data) noexcept
+    __asm__("ReportEventW");
+std::uint32_t module_path(handle module, wide* path, std::uint32_t room) noexcept __asm__("GetModuleFileNameW");
+void sleep(std::uint32_t milliseconds) noexcept __asm__("Sleep");
+int dispatch_service(service_entry const* services) noexcept __asm__("StartServiceCtrlDispatcherW");
+service_status_handle register_service(wide const* name, service_handler handler, void* context) noexcept
+    __asm__("RegisterServiceCtrlHandlerExW");
+int set_service_status(service_status_handle service, service_status* status) noexcept __asm__("SetServiceStatus");
+service_handle open_manager(wide const* machine, wide const* database, std::uint32_t access) noexcept
+    __asm__("OpenSCManagerW");
+service_handle create_service(service_handle manager, wide const* name, wide const* shown, std::uint32_t access,
+                              std::uint32_t type, std::uint32_t start, std::uint32_t error_control, wide const* command,
+                              wide const* group, std::uint32_t* tag, wide const* needs, wide const* account,
+                              wide const* password) noexcept __asm__("CreateServiceW");
+service_handle open_service(service_handle manager, wide const* name, std::uint32_t access) noexcept
+    __asm__("OpenServiceW");
+int close_service(service_handle object) noexcept __asm__("CloseServiceHandle");
+int delete_service(service_handle service) noexcept __asm__("DeleteService");
+int start_service(service_handle service, std::uint32_t count, wide const** arguments) noexcept
+    __asm__("StartServiceW");
+int control_service(service_handle service, std::uint32_t control, service_status* status) noexcept
+    __asm__("ControlService");
+int query_service(service_handle service, service_status* status) noexcept __asm__("QueryServiceStatus");
+int configure_service(service_handle service, std::uint32_t what, void const* value) noexcept
+    __asm__("ChangeServiceConfig2W");
+// clang-format on
+
+/// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
+template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
+    handle const found = loaded_module(module);
+    return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
+}
+
+}}}}} // namespace wg::WG_ABI::os::windows::api_detail
+
+#endif
+
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The status for an error number of GetLastError or WSAGetLastError; `io_error` for those that have none of their own.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case api_detail::error_access_denied:
+    case api_detail::error_privilege_not_held:
+    case api_detail::wsa_access: return status::no_permission;
+    case api_detail::error_already_exists:
+    case api_detail::error_object_already_exists:
+    case api_detail::wsa_address_in_use: return status::address_in_use;
+    case api_detail::error_not_supported:
+    case api_detail::error_call_not_implemented:
+    case api_detail::error_procedure_not_found:
+    case api_detail::wsa_no_protocol_option:
+    case api_detail::wsa_protocol_not_supported:
+    case api_detail::wsa_operation_not_supported:
+    case api_detail::wsa_family_not_supported: return status::not_supported;
+    case api_detail::error_not_enough_memory:
+    case api_detail::error_out_of_memory:
+    case api_detail::error_no_system_resources:
+    case api_detail::wsa_too_many_files:
+    case api_detail::wsa_no_buffers: return status::no_memory;
+    case api_detail::wsa_would_block: return status::would_block;
+    case api_detail::error_invalid_parameter:
+    case api_detail::wsa_invalid: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// The call of `basic_system_text`.
+struct message_calls {
+    /// FormatMessageW for an error number, in UTF-8. Returns: the bytes of the text; 0: there is none.
+    static std::uint32_t message(int error, char* text, std::uint32_t size) noexcept {
+        char16_t wide[256];
+        std::uint32_t const units = api_detail::format_message(
+            api_detail::message_from_system, nullptr, static_cast<std::uint32_t>(error), 0, wide, 256, nullptr);
+        if (units == 0) return 0;
+        int const bytes = api_detail::from_wide(api_detail::code_page_utf8, 0, wide, static_cast<int>(units), text,
+                                                static_cast<int>(size), nullptr, nullptr);
+        return bytes > 0 ? static_cast<std::uint32_t>(bytes) : 0;
+    }
+};
+
+/// The text of Windows for an error number, in the language of the user, without the full stop and the line break at
+/// its end. At most 255 bytes. A test replaces `Calls`.
+template <class Calls = message_calls> class basic_system_text {
+public:
+    /// Looks up the text of `error`.
+    explicit basic_system_text(int error) noexcept {
+        std::uint32_t const size = Calls::message(error, text_, sizeof text_);
+        size_ = size < sizeof text_ ? size : 0;
+        while (size_ != 0 && is_end(text_[size_ - 1])) --size_;
+    }
+    /// The text; "unknown error" if Windows has none.
+    std::string_view view() const noexcept {
+        return size_ != 0 ? std::string_view{text_, size_} : std::string_view{"unknown error"};
+    }
+
+private:
+    static bool is_end(char c) noexcept { return c == '\r' || c == '\n' || c == ' ' || c == '.'; }
+
+    char text_[256];
+    std::size_t size_;
+};
+
+/// The text of Windows for an error number.
+using system_text = basic_system_text<>;
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// An owned handle of Windows. Folder: os/windows. Any thread; a handle has one owner.
+#ifndef WG_OS_WINDOWS_HANDLE_HPP
+#define WG_OS_WINDOWS_HANDLE_HPP
+
+
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The call of `basic_handle`.
+struct handle_calls {
+    /// CloseHandle
+    static void close(void* handle) noexcept { api_detail::close_handle(handle); }
+};
+
+/// Owns a handle, and closes it in the end. Null and INVALID_HANDLE_VALUE (-1) are no handles. A test replaces `Calls`.
+template <class Calls = handle_calls> class basic_handle {
+public:
+    /// Owns none.
+    constexpr basic_handle() noexcept = default;
+    /// Owns `handle`.
+    explicit basic_handle(void* handle) noexcept : handle_(is_handle(handle) ? handle : nullptr) {}
+    /// Takes over the handle of `other`.
+    constexpr basic_handle(basic_handle&& other) noexcept : handle_(other.release()) {}
+    /// Closes its handle and takes over that of `other`.
+    basic_handle& operator=(basic_handle&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    basic_handle(basic_handle const&) = delete;
+    basic_handle& operator=(basic_handle const&) = delete;
+    ~basic_handle() { reset(); }
+
+    /// Whether it owns a handle.
+    constexpr explicit operator bool() const noexcept { return handle_ != nullptr; }
+    /// The handle, or null.
+    constexpr void* get() const noexcept { return handle_; }
+    /// Gives up the handle without closing it. Returns: the handle, or null.
+    constexpr void* release() noexcept { return std::exchange(handle_, nullptr); }
+    /// Closes its handle and owns `handle` from now on.
+    void reset(void* handle = nullptr) noexcept {
+        if (handle_ != nullptr) Calls::close(handle_);
+        handle_ = is_handle(handle) ? handle : nullptr;
+    }
+
+private:
+    static bool is_handle(void* handle) noexcept { return reinterpret_cast<std::uintptr_t>(handle) + 1 > 1; }
+
+    void* handle_ = nullptr;
+};
+
+/// Owns a handle of Windows.
+using unique_handle = basic_handle<>;
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The calls of `basic_uapi_listener` and `basic_name_lock`. Those that return an int return 0 or the error number.
+struct pipe_calls : handle_calls {
+    using operation = api_detail::overlapped; ///< an operation of a pipe that goes on after its call
+
+    /// CreateEventW: an event that a wait resets. Returns: null if there is no memory left.
+    static void* create_event() noexcept { return api_detail::create_event(nullptr, 0, 0, nullptr); }
+    /// SetEvent
+    static void set_event(void* event) noexcept { api_detail::set_event(event); }
+    /// GetLastError
+    static int error() noexcept { return static_cast<int>(api_detail::last_error()); }
+    /// The text of Windows for an error number.
+    static system_text text_of(int error) noexcept { return system_text(error); }
+
+    /// The security descriptor that `text` describes (SDDL). Returns: null with `error`.
+    static void* descriptor_of(char16_t const* text) noexcept {
+        void* made = nullptr;
+        return api_detail::security_descriptor_of(text, api_detail::security_text_revision, &made, nullptr) != 0
+                   ? made
+                   : nullptr;
+    }
+    /// LocalFree
+    static void free_descriptor(void* descriptor) noexcept { api_detail::free_local(descriptor); }
+
+    /// Allows this process to give its objects another owner, which administrators may (SeRestorePrivilege). Without
+    /// this right, only LocalSystem can create a pipe that LocalSystem owns.
+    static void allow_other_owners() noexcept {
+        void* opened = nullptr;
+        if (api_detail::open_token(api_detail::current_process(), api_detail::token_adjust_privileges, &opened) == 0)
+            return;
+        unique_handle const token(opened);
+        api_detail::privilege wanted{1, {}, api_detail::privilege_enabled};
+        if (api_detail::find_privilege(nullptr, u"SeRestorePrivilege", wanted.id) != 0)
+            (void)api_detail::adjust_privileges(token.get(), 0, &wanted, 0, nullptr, nullptr);
+    }
+
+    /// CreateNamedPipeW: an instance for bytes both ways, without remote clients. `first`: fail if the pipe exists.
+    /// Returns: null or INVALID_HANDLE_VALUE with `error`.
+    static void* create_pipe(char16_t const* path, bool first, std::uint32_t max_instances, void* descriptor) noexcept {
+        api_detail::security_attributes security{sizeof security, descriptor, 0};
+        std::uint32_t const mode =
+            api_detail::pipe_both_ways | api_detail::file_overlapped | (first ? api_detail::pipe_is_first : 0);
+        return api_detail::create_pipe(path, mode, api_detail::pipe_rejects_remote_clients, max_instances, buffer_bytes,
+                                       buffer_bytes, 0, &security);
+    }
+    /// Whether a pipe exists: WaitNamedPipeW without waiting.
+    static bool pipe_exists(char16_t const* path) noexcept {
+        if (api_detail::wait_for_pipe(path, api_detail::pipe_does_not_wait) != 0) return true;
+        int const why = error();
+        return why != api_detail::error_file_not_found && why != api_detail::error_path_not_found;
+    }
+
+    /// ConnectNamedPipe. Returns: ERROR_IO_PENDING mostly; ERROR_PIPE_CONNECTED; ERROR_NO_DATA and others.
+    static int connect(void* pipe, operation& of) noexcept {
+        return api_detail::connect_pipe(pipe, &of) != 0 ? 0 : error();
+    }
+    /// DisconnectNamedPipe
+    static void disconnect(void* pipe) noexcept { api_detail::disconnect_pipe(pipe); }
+    /// ReadFile. Returns: 0 or ERROR_IO_PENDING if it has begun.
+    static int read(void* pipe, byte* to, std::uint32_t size, operation& of) noexcept {
+        return api_detail::read_file(pipe, to, size, nullptr, &of) != 0 ? 0 : error();
+    }
+    /// WriteFile. Returns: 0 or ERROR_IO_PENDING if it has begun.
+    static int write(void* pipe, byte const* from, std::uint32_t size, operation& of) noexcept {
+        return api_detail::write_file(pipe, from, size, nullptr, &of) != 0 ? 0 : error();
+    }
+    /// GetOverlappedResult without waiting. Returns: ERROR_IO_INCOMPLETE while the operation goes on.
+    static int result(void* pipe, operation& of, std::uint32_t& size) noexcept {
+        return api_detail::overlapped_result(pipe, &of, &size, 0) != 0 ? 0 : error();
+    }
+    /// CancelIoEx, and waits for the end of the operation. Windows ends a cancelled operation of a pipe at once.
+    static void cancel(void* pipe, operation& of) noexcept {
+        (void)api_detail::cancel_operation(pipe, &of);
+        std::uint32_t size = 0;
+        while (result(pipe, of, size) == api_detail::error_io_incomplete) api_detail::switch_to_thread();
+    }
+
+private:
+    static constexpr std::uint32_t buffer_bytes = 4096;
+};
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+
+#include <algorithm>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// Holds the lock of a name, until it is destroyed. A test replaces `Calls`.
+template <class Calls = pipe_calls> class basic_name_lock {
+public:
+    /// Holds nothing.
+    basic_name_lock() noexcept = default;
+
+    /// Takes the lock of `name`. `directory` is not used.
+    /// Returns: `address_in_use` if another process holds the lock. If the lock cannot be created, the object holds
+    /// nothing; the next step of the caller reports what is wrong.
+    static result<basic_name_lock> take(std::string_view name, char const* /*directory*/, error_text& why) noexcept {
+        basic_name_lock made;
+        if (!is_adapter_name(name)) return made;
+        constexpr std::u16string_view before = uR"(\\.\pipe\ProtectedPrefix\Administrators\wg lock\)";
+        char16_t path[before.size() + max_adapter_name_bytes + 1] = {};
+        std::copy(name.begin(), name.end(), std::copy(before.begin(), before.end(), path));
+        void* const descriptor = Calls::descriptor_of(u"D:P(A;;GA;;;SY)(A;;GA;;;BA)");
+        if (descriptor == nullptr) return made;
+        made.pipe_.reset(Calls::create_pipe(path, true, 1, descriptor));
+        int const error = made.pipe_ ? 0 : Calls::error();
+        Calls::free_descriptor(descriptor);
+        bool const is_taken = error == api_detail::error_pipe_busy ||
+                              (error == api_detail::error_access_denied && Calls::pipe_exists(path));
+        if (!is_taken) return made;
+        why.set("`", name, "` is in use: another process serves it");
+        return status::address_in_use;
+    }
+
+    /// Whether the lock is held.
+    explicit operator bool() const noexcept { return static_cast<bool>(pipe_); }
+
+private:
+    basic_handle<Calls> pipe_{};
+};
+
+/// The lock of a Windows host.
+using name_lock = basic_name_lock<>;
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// What the source of a program for several systems needs from this one: its properties, names, texts and standard
+// output. Folder: os/windows/process. Any thread.
+#ifndef WG_OS_WINDOWS_PROCESS_PROGRAM_HPP
+#define WG_OS_WINDOWS_PROCESS_PROGRAM_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
+#ifndef WG_OS_ERROR_TEXT_HPP
+#define WG_OS_ERROR_TEXT_HPP
+
+
+#include <charconv>
+#include <concepts>
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// A text of at most 255 bytes; a longer one is cut. Empty until something fails.
+class error_text {
+public:
+    /// The text, which ends with a zero.
+    char const* c_str() const noexcept { return text_; }
+    /// The text.
+    std::string_view view() const noexcept { return {text_, size_}; }
+    /// Whether there is no text.
+    bool empty() const noexcept { return size_ == 0; }
+
+    /// Replaces the text by the pieces, texts and numbers, one after the other. (printf would take a tenth of a small
+    /// daemon.)
+    template <class... Piece> void set(Piece const&... pieces) noexcept {
+        piece const all[] = {piece(pieces)...};
+        set_all(all, sizeof...(pieces));
+    }
+
+private:
+    static constexpr std::size_t most = 255;
+
+    /// A text or a number. One function puts all sentences together, so each call of `set` takes little code.
+    struct piece {
+        enum class kind : unsigned char { text, c_string, negative, number };
+        kind is;
+        char const* text = nullptr;
+        std::uint64_t number = 0; ///< a number's absolute value; a text's length
+
+        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
+        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
+        explicit piece(std::signed_integral auto n) noexcept
+            : is(n < 0 ? kind::negative : kind::number),
+              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
+        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
+    };
+
+    void set_all(piece const* pieces, std::size_t count) noexcept {
+        size_ = 0;
+        for (piece const* p = pieces; p != pieces + count; ++p) {
+            if (p->is == piece::kind::negative) append("-");
+            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
+            else if (p->is == piece::kind::c_string) append(p->text);
+            else append_number(p->number);
+        }
+        text_[size_] = '\0';
+    }
+
+    void append(std::string_view more) noexcept {
+        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
+        std::memcpy(text_ + size_, more.data(), size);
+        size_ += size;
+    }
+    void append_number(std::uint64_t number) noexcept {
+        char digits[24];
+        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
+    }
+
+    char text_[most + 1] = {};
+    std::size_t size_ = 0;
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Errors of Windows as a status and as a text. Folder: os/windows. Any thread.
+#ifndef WG_OS_WINDOWS_ERROR_HPP
+#define WG_OS_WINDOWS_ERROR_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The functions, structures and numbers of Windows that os/windows uses, declared here. <windows.h> would bring
+// thousands of macros into each program, and what a program defines before it would change these headers. Folder:
+// os/windows. Thread rules are those of Windows.
+//
+// Each function has a name of its own in C++ and the name of Windows for the linker, so a program may include the
+// headers of Windows before or after these. The declarations are for 64-bit Windows, where all functions have the same
+// calling convention. They also compile on Linux, where tests replace the calls. tests/windows/layout.cpp compares them
+// with the headers of Windows.
+#ifndef WG_OS_WINDOWS_API_HPP
+#define WG_OS_WINDOWS_API_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows { namespace api_detail {
+
+using handle = void*;                 // HANDLE
+using socket_handle = std::uintptr_t; // SOCKET
+using wide = char16_t;                // WCHAR
+using function = void (*)() noexcept; // FARPROC
+using thread_start = std::uint32_t (*)(void* context) noexcept;
+
+inline constexpr socket_handle no_socket = ~socket_handle{0}; // INVALID_SOCKET
+inline constexpr std::size_t page_bytes = 4096;               // of x64 and arm64
+
+// Error numbers.
+inline constexpr int error_file_not_found = 2;
+inline constexpr int error_path_not_found = 3;
+inline constexpr int error_access_denied = 5;
+inline constexpr int error_not_enough_memory = 8;
+inline constexpr int error_invalid_data = 13;
+inline constexpr int error_out_of_memory = 14;
+inline constexpr int error_end_of_file = 38; // ERROR_HANDLE_EOF
+inline constexpr int error_not_supported = 50;
+inline constexpr int error_invalid_parameter = 87;
+inline constexpr int error_buffer_overflow = 111;
+inline constexpr int error_broken_pipe = 109;
+inline constexpr int error_call_not_implemented = 120;
+inline constexpr int error_module_not_found = 126;
+inline constexpr int error_procedure_not_found = 127;
+inline constexpr int error_already_exists = 183;
+inline constexpr int error_bad_image = 193; // ERROR_BAD_EXE_FORMAT
+inline constexpr int error_pipe_busy = 231;
+inline constexpr int error_no_data = 232; // a client of a pipe has connected and left
+inline constexpr int error_no_more_items = 259;
+inline constexpr int error_pipe_connected = 535;
+inline constexpr int error_io_incomplete = 996;
+inline constexpr int error_io_pending = 997;
+inline constexpr int error_service_running = 1056; // ERROR_SERVICE_ALREADY_RUNNING
+inline constexpr int error_service_disabled = 1058;
+inline constexpr int error_no_service = 1060; // ERROR_SERVICE_DOES_NOT_EXIST
+inline constexpr int error_service_not_active = 1062;
+inline constexpr int error_no_controller = 1063; // ERROR_FAILED_SERVICE_CONTROLLER_CONNECT
+inline constexpr int error_service_specific = 1066;
+inline constexpr int error_service_is_removed = 1072; // ERROR_SERVICE_MARKED_FOR_DELETE
+inline constexpr int error_service_exists = 1073;
+inline constexpr int error_not_found = 1168;
+inline constexpr int error_invalid_owner = 1307;
+inline constexpr int error_privilege_not_held = 1314;
+inline constexpr int error_no_system_resources = 1450;
+inline constexpr int error_working_set_quota = 1453;
+inline constexpr int error_object_already_exists = 5010;
+inline constexpr int wsa_bad_handle = 10009;
+inline constexpr int wsa_access = 10013;
+inline constexpr int wsa_fault = 10014;
+inline constexpr int wsa_invalid = 10022;
+inline constexpr int wsa_too_many_files = 10024;
+inline constexpr int wsa_would_block = 10035;
+inline constexpr int wsa_not_socket = 10038;
+inline constexpr int wsa_message_size = 10040;
+inline constexpr int wsa_no_protocol_option = 10042;
+inline constexpr int wsa_protocol_not_supported = 10043;
+inline constexpr int wsa_operation_not_supported = 10045;
+inline constexpr int wsa_family_not_supported = 10047;
+inline constexpr int wsa_address_in_use = 10048;
+inline constexpr int wsa_address_not_available = 10049;
+inline constexpr int wsa_network_unreachable = 10051;
+inline constexpr int wsa_network_reset = 10052;
+inline constexpr int wsa_connection_reset = 10054;
+inline constexpr int wsa_no_buffers = 10055;
+inline constexpr int wsa_host_unreachable = 10065;
+
+// Memory.
+inline constexpr std::uint32_t mem_commit = 0x1000;
+inline constexpr std::uint32_t mem_reserve = 0x2000;
+inline constexpr std::uint32_t mem_release = 0x8000;
+inline constexpr std::uint32_t page_no_access = 0x01;
+inline constexpr std::uint32_t page_read_write = 0x04;
+
+// Sockets.
+inline constexpr int family_v4 = 2;  // AF_INET
+inline constexpr int family_v6 = 23; // AF_INET6
+inline constexpr int level_socket = 0xffff;
+inline constexpr int level_v4 = 0;          // IPPROTO_IP
+inline constexpr int level_v6 = 41;         // IPPROTO_IPV6
+inline constexpr int level_udp = 17;        // IPPROTO_UDP
+inline constexpr int option_exclusive = -5; // SO_EXCLUSIVEADDRUSE
+inline constexpr int option_send_buffer = 0x1001;
+inline constexpr int option_receive_buffer = 0x1002;
+inline constexpr int option_v6_only = 27;
+// These have the same number for IPv4 and for IPv6.
+inline constexpr int option_packet_info = 19; // IP_PKTINFO, IPV6_PKTINFO: option and control message
+inline constexpr int option_unicast_if = 31;  // IP_UNICAST_IF, IPV6_UNICAST_IF
+inline constexpr int option_receive_tos = 40; // IP_RECVTOS, IPV6_RECVTCLASS
+inline constexpr int option_ecn = 50;         // IP_ECN, IPV6_ECN: option and control message
+inline constexpr int control_tos_v4 = 3;      // IP_TOS
+inline constexpr int control_tos_v6 = 39;     // IPV6_TCLASS
+inline constexpr int option_segment = 2;      // UDP_SEND_MSG_SIZE: option and control message
+inline constexpr int option_coalesce = 3;     // UDP_RECV_MAX_COALESCED_SIZE; as a control message UDP_COALESCED_INFO
+inline constexpr std::uint32_t message_is_cut = 0x0100;            // MSG_TRUNC
+inline constexpr std::uint32_t control_non_blocking = 0x8004667e;  // FIONBIO
+inline constexpr std::uint32_t control_reset = 0x9800000c;         // SIO_UDP_CONNRESET
+inline constexpr std::uint32_t control_net_reset = 0x9800000f;     // SIO_UDP_NETRESET
+inline constexpr std::uint32_t control_find_function = 0xc8000006; // SIO_GET_EXTENSION_FUNCTION_POINTER
+inline constexpr int event_read = 1;                               // FD_READ
+inline constexpr short poll_write = 0x10;                          // POLLWRNORM
+
+// The first members of each structure have its name in Windows.
+struct address_v4 { // SOCKADDR_IN
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    alignas(4) byte address[4];
+    byte zero[8];
+};
+struct address_v6 { // SOCKADDR_IN6
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    std::uint32_t flow;
+    byte address[16];
+    std::uint32_t scope;
+};
+union socket_address { // SOCKADDR_INET
+    std::uint16_t family;
+    address_v4 v4;
+    address_v6 v6;
+};
+struct piece { // WSABUF
+    std::uint32_t size;
+    byte* data;
+};
+struct message { // WSAMSG
+    socket_address* name;
+    std::int32_t name_bytes;
+    piece* pieces;
+    std::uint32_t piece_count;
+    piece control;
+    std::uint32_t flags;
+};
+struct control_header { // WSACMSGHDR
+    std::size_t size;   // of this header and the value
+    std::int32_t level;
+    std::int32_t type;
+};
+struct packet_info_v4 { // IN_PKTINFO
+    byte address[4];
+    std::uint32_t interface_index;
+};
+struct packet_info_v6 { // IN6_PKTINFO
+    byte address[16];
+    std::uint32_t interface_index;
+};
+struct guid { // GUID
+    std::uint32_t a;
+    std::uint16_t b, c;
+    byte d[8];
+};
+struct poll_entry { // WSAPOLLFD
+    socket_handle socket;
+    short wanted;
+    short found;
+};
+using send_function = int (*)(socket_handle, message*, std::uint32_t flags, std::uint32_t* sent, void* overlapped,
+                              void* completion) noexcept; // LPFN_WSASENDMSG
+using receive_function = int (*)(socket_handle, message*, std::uint32_t* received, void* overlapped,
+                                 void* completion) noexcept; // LPFN_WSARECVMSG
+inline constexpr guid send_function_id = {0xa441e712, 0x754f, 0x43ca, {0x84, 0xa7, 0x0d, 0xee, 0x44, 0xcf, 0x60, 0x6d}};
+inline constexpr guid receive_function_id = {
+    0xf689d7c8, 0x6f1f, 0x436b, {0x8a, 0x53, 0xe5, 0x4f, 0xe3, 0x51, 0xc3, 0x22}};
+
+// Interfaces and routes.
+struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not used
+    std::uint16_t family;
+    std::uint64_t luid;
+    std::uint32_t index;
+    byte unused[124];
+    std::uint32_t site_prefix_bits;
+    std::uint32_t metric;
+    std::uint32_t mtu;
+    byte unused_end[12];
+};
+struct prefix { // IP_ADDRESS_PREFIX
+    socket_address address;
+    byte bits;
+};
+struct route_row { // MIB_IPFORWARD_ROW2, without the members that are not used
+    std::uint64_t luid;
+    std::uint32_t index;
+    prefix destination;
+    socket_address next_hop;
+    byte unused[12];
+    std::uint32_t metric;
+    byte unused_end[16];
+};
+struct route_table { // MIB_IPFORWARD_TABLE2
+    std::uint32_t count;
+    route_row first;
+};
+
+// Where LoadLibraryExW looks: in the program's directory, and in that of Windows. Others could be written to by others.
+inline constexpr std::uint32_t load_from_safe_places = 0x200 | 0x800;
+
+// Waiting.
+inline constexpr std::uint32_t wait_object_0 = 0;
+inline constexpr std::uint32_t wait_timeout = 258;
+inline constexpr std::uint32_t wait_failed = 0xffffffff;
+inline constexpr std::uint32_t wait_forever = 0xffffffff;
+inline constexpr std::size_t max_wait_objects = 64;
+
+// Pipes and files. An operation that is `overlapped` goes on after the call.
+struct overlapped { // OVERLAPPED
+    std::uintptr_t status;
+    std::uintptr_t size;
+    std::uint64_t offset;
+    handle event;
+};
+struct security_attributes { // SECURITY_ATTRIBUTES
+    std::uint32_t size;
+    void* descriptor;
+    int inherited;
+};
+inline constexpr std::uint32_t pipe_both_ways = 3;              // PIPE_ACCESS_DUPLEX
+inline constexpr std::uint32_t pipe_is_first = 0x00080000;      // FILE_FLAG_FIRST_PIPE_INSTANCE
+inline constexpr std::uint32_t file_overlapped = 0x40000000;    // FILE_FLAG_OVERLAPPED
+inline constexpr std::uint32_t pipe_rejects_remote_clients = 8; // PIPE_REJECT_REMOTE_CLIENTS, of bytes, waiting
+inline constexpr std::uint32_t pipe_does_not_wait = 1;          // NMPWAIT_NOWAIT
+inline constexpr std::uint32_t security_text_revision = 1;      // SDDL_REVISION_1
+
+// Rights of the process.
+struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
+    std::uint32_t count;
+    std::uint32_t id[2];
+    std::uint32_t attributes;
+};
+inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
+
+// Memory of the process.
+struct job_limits { // JOBOBJECT_EXTENDED_LIMIT_INFORMATION, without the members that are not used
+    std::uint64_t unused[2];
+    std::uint32_t flags;
+    byte unused_middle[92];
+    std::size_t process_memory;
+    std::size_t unused_end[3];
+};
+inline constexpr int extended_job_limits = 9;                       // JobObjectExtendedLimitInformation
+inline constexpr std::uint32_t job_limits_process_memory = 0x100;   // JOB_OBJECT_LIMIT_PROCESS_MEMORY
+inline constexpr std::uint32_t no_error_dialogs = 0x0001 | 0x0002;  // SEM_FAILCRITICALERRORS, SEM_NOGPFAULTERRORBOX
+inline constexpr std::uint32_t crash_reports_without_heap = 0x0001; // WER_FAULT_REPORTING_FLAG_NOHEAP
+
+// The console and the event log.
+using console_handler = int (*)(std::uint32_t event) noexcept; // PHANDLER_ROUTINE
+inline constexpr std::uint32_t console_ctrl_c = 0;
+inline constexpr std::uint32_t console_ctrl_break = 1;
+inline constexpr std::uint32_t console_close = 2;
+inline constexpr std::uint32_t console_logoff = 5;
+inline constexpr std::uint32_t console_shutdown = 6;
+inline constexpr std::uint32_t std_input_handle = static_cast<std::uint32_t>(-10);
+inline constexpr std::uint32_t std_output_handle = static_cast<std::uint32_t>(-11);
+inline constexpr std::uint32_t std_error_handle = static_cast<std::uint32_t>(-12);
+inline constexpr std::uint32_t code_page_utf8 = 65001;
+inline constexpr std::uint16_t event_log_error = 1; // EVENTLOG_ERROR_TYPE
+
+// Services.
+using service_handle = void*;        // SC_HANDLE
+using service_status_handle = void*; // SERVICE_STATUS_HANDLE
+struct service_status {              // SERVICE_STATUS
+    std::uint32_t type;
+    std::uint32_t state;
+    std::uint32_t accepted;
+    std::uint32_t exit_code;
+    std::uint32_t specific_exit_code;
+    std::uint32_t check_point;
+    std::uint32_t wait_hint_ms;
+};
+using service_main = void (*)(std::uint32_t count, wide** arguments) noexcept; // LPSERVICE_MAIN_FUNCTIONW
+using service_handler = std::uint32_t (*)(std::uint32_t control, std::uint32_t event, void* data,
+                                          void* context) noexcept; // LPHANDLER_FUNCTION_EX
+struct service_entry {                                             // SERVICE_TABLE_ENTRYW
+    wide const* name;
+    service_main main;
+};
+inline constexpr std::uint32_t service_own_process = 0x10;
+inline constexpr std::uint32_t service_auto_start = 2;
+inline constexpr std::uint32_t service_error_normal = 1;
+inline constexpr std::uint32_t service_stopped = 1;
+inline constexpr std::uint32_t service_start_pending = 2;
+inline constexpr std::uint32_t service_stop_pending = 3;
+inline constexpr std::uint32_t service_running = 4;
+inline constexpr std::uint32_t service_accepts_stop = 1;
+inline constexpr std::uint32_t service_accepts_shutdown = 4;
+inline constexpr std::uint32_t service_control_stop = 1;
+inline constexpr std::uint32_t service_control_interrogate = 4;
+inline constexpr std::uint32_t service_control_shutdown = 5;
+inline constexpr std::uint32_t manager_connect = 1;        // SC_MANAGER_CONNECT
+inline constexpr std::uint32_t manager_create_service = 2; // SC_MANAGER_CREATE_SERVICE
+inline constexpr std::uint32_t service_query_status = 0x4;
+inline constexpr std::uint32_t service_start_right = 0x10;
+inline constexpr std::uint32_t service_stop_right = 0x20;
+inline constexpr std::uint32_t service_delete_right = 0x10000; // DELETE
+inline constexpr std::uint32_t service_change_config = 0x2;
+inline constexpr std::uint32_t service_description = 1; // SERVICE_CONFIG_DESCRIPTION
+
+// Changes of the network.
+using interface_callback = void (*)(void* context, interface_row* row, int kind) noexcept; // MIB_DELETE_INSTANCE: 2
+using row_callback = void (*)(void* context, void* row, int kind) noexcept;
+inline constexpr int row_is_deleted = 2; // MibDeleteInstance
+
+inline constexpr std::uint32_t preferred_random_source = 2;    // BCRYPT_USE_SYSTEM_PREFERRED_RNG
+inline constexpr std::uint16_t all_processor_groups = 0xffff;  // ALL_PROCESSOR_GROUPS
+inline constexpr std::uint32_t message_from_system = 0x1200;   // FORMAT_MESSAGE_FROM_SYSTEM, ..._IGNORE_INSERTS
+inline constexpr std::uint32_t stack_is_reservation = 0x10000; // STACK_SIZE_PARAM_IS_A_RESERVATION
+
+// clang-format off
+handle create_event(void* security, int manual_reset, int set, wide const* name) noexcept __asm__("CreateEventW");
+int set_event(handle event) noexcept __asm__("SetEvent");
+int reset_event(handle event) noexcept __asm__("ResetEvent");
+int close_handle(handle object) noexcept __asm__("CloseHandle");
+std::uint32_t wait_for_one(handle object, std::uint32_t milliseconds) noexcept __asm__("WaitForSingleObject");
+std::uint32_t wait_for_many(std::uint32_t count, handle const* objects, int all, std::uint32_t milliseconds) noexcept
+    __asm__("WaitForMultipleObjects");
+std::uint32_t last_error() noexcept __asm__("GetLastError");
+handle loaded_module(wide const* name) noexcept __asm__("GetModuleHandleW");
+function find_function(handle module, char const* name) noexcept __asm__("GetProcAddress");
+std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
+                             wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
+std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
+std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
+    __asm__("BCryptGenRandom");
+void* allocate_pages(void* at, std::size_t size, std::uint32_t kind, std::uint32_t protection) noexcept
+    __asm__("VirtualAlloc");
+int free_pages(void* at, std::size_t size, std::uint32_t kind) noexcept __asm__("VirtualFree");
+int lock_pages(void* at, std::size_t size) noexcept __asm__("VirtualLock");
+handle current_process() noexcept __asm__("GetCurrentProcess");
+int get_working_set(handle process, std::size_t* least, std::size_t* most) noexcept
+    __asm__("GetProcessWorkingSetSize");
+int set_working_set(handle process, std::size_t least, std::size_t most) noexcept __asm__("SetProcessWorkingSetSize");
+void lock_exclusive(void** lock) noexcept __asm__("AcquireSRWLockExclusive");
+void unlock_exclusive(void** lock) noexcept __asm__("ReleaseSRWLockExclusive");
+int wait_on_address(void volatile const* at, void const* old, std::size_t size, std::uint32_t milliseconds) noexcept
+    __asm__("WaitOnAddress");
+void wake_all(void const* at) noexcept __asm__("WakeByAddressAll");
+handle create_thread(void* security, std::size_t stack_bytes, thread_start start, void* context, std::uint32_t flags,
+                     std::uint32_t* id) noexcept __asm__("CreateThread");
+int switch_to_thread() noexcept __asm__("SwitchToThread");
+std::uint32_t processor_count(std::uint16_t group) noexcept __asm__("GetActiveProcessorCount");
+int start_sockets(std::uint16_t version, void* data) noexcept __asm__("WSAStartup");
+int stop_sockets() noexcept __asm__("WSACleanup");
+int last_socket_error() noexcept __asm__("WSAGetLastError");
+socket_handle open_socket(int family, int type, int protocol, void* information, std::uint32_t group,
+                          std::uint32_t flags) noexcept __asm__("WSASocketW");
+int close_socket(socket_handle socket) noexcept __asm__("closesocket");
+int bind_socket(socket_handle socket, socket_address const* where, int size) noexcept __asm__("bind");
+int socket_name(socket_handle socket, socket_address* where, int* size) noexcept __asm__("getsockname");
+int set_socket_option(socket_handle socket, int level, int name, void const* value, int size) noexcept
+    __asm__("setsockopt");
+int get_socket_option(socket_handle socket, int level, int name, void* value, int* size) noexcept
+    __asm__("getsockopt");
+int control_socket(socket_handle socket, std::uint32_t code, void const* in, std::uint32_t in_bytes, void* out,
+                   std::uint32_t out_bytes, std::uint32_t* returned, void* overlapped, void* completion) noexcept
+    __asm__("WSAIoctl");
+int select_events(socket_handle socket, handle event, std::int32_t which) noexcept __asm__("WSAEventSelect");
+int poll_sockets(poll_entry* entries, std::uint32_t count, int milliseconds) noexcept __asm__("WSAPoll");
+handle load_library(wide const* name, handle reserved, std::uint32_t flags) noexcept __asm__("LoadLibraryExW");
+int free_library(handle library) noexcept __asm__("FreeLibrary");
+std::uint32_t get_interface(interface_row* row) noexcept __asm__("GetIpInterfaceEntry");
+std::uint32_t set_interface(interface_row* row) noexcept __asm__("SetIpInterfaceEntry");
+std::uint32_t get_routes(std::uint16_t family, route_table** table) noexcept __asm__("GetIpForwardTable2");
+void free_table(void* table) noexcept __asm__("FreeMibTable");
+std::uint32_t watch_interfaces(std::uint16_t family, interface_callback told, void* context, byte initial,
+                               handle* watch) noexcept __asm__("NotifyIpInterfaceChange");
+std::uint32_t watch_routes(std::uint16_t family, row_callback told, void* context, byte initial, handle* watch) noexcept
+    __asm__("NotifyRouteChange2");
+std::uint32_t watch_addresses(std::uint16_t family, row_callback told, void* context, byte initial,
+                              handle* watch) noexcept __asm__("NotifyUnicastIpAddressChange");
+std::uint32_t stop_watch(handle watch) noexcept __asm__("CancelMibChangeNotify2");
+std::uint32_t interface_of_alias(wide const* alias, std::uint64_t* luid) noexcept
+    __asm__("ConvertInterfaceAliasToLuid");
+std::uint32_t index_of_interface(std::uint64_t const* luid, std::uint32_t* index) noexcept
+    __asm__("ConvertInterfaceLuidToIndex");
+handle create_timer(void* security, int manual_reset, wide const* name) noexcept __asm__("CreateWaitableTimerW");
+int set_timer(handle timer, std::int64_t const* due, std::int32_t period_ms, void* completion, void* context,
+              int resumes) noexcept __asm__("SetWaitableTimer");
+handle create_pipe(wide const* name, std::uint32_t open_mode, std::uint32_t pipe_mode, std::uint32_t max_instances,
+                   std::uint32_t out_bytes, std::uint32_t in_bytes, std::uint32_t timeout_ms,
+                   security_attributes const* security) noexcept __asm__("CreateNamedPipeW");
+int connect_pipe(handle pipe, overlapped* operation) noexcept __asm__("ConnectNamedPipe");
+int disconnect_pipe(handle pipe) noexcept __asm__("DisconnectNamedPipe");
+int wait_for_pipe(wide const* name, std::uint32_t timeout_ms) noexcept __asm__("WaitNamedPipeW");
+int read_file(handle file, void* to, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("ReadFile");
+int write_file(handle file, void const* from, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("WriteFile");
+int overlapped_result(handle file, overlapped* operation, std::uint32_t* done, int wait) noexcept
+    __asm__("GetOverlappedResult");
+int cancel_operation(handle file, overlapped* operation) noexcept __asm__("CancelIoEx");
+int security_descriptor_of(wide const* text, std::uint32_t revision, void** descriptor, std::uint32_t* size) noexcept
+    __asm__("ConvertStringSecurityDescriptorToSecurityDescriptorW");
+void* free_local(void* memory) noexcept __asm__("LocalFree");
+int open_token(handle process, std::uint32_t access, handle* token) noexcept __asm__("OpenProcessToken");
+int find_privilege(wide const* system, wide const* name, std::uint32_t* id) noexcept __asm__("LookupPrivilegeValueW");
+int adjust_privileges(handle token, int disable_all, privilege const* wanted, std::uint32_t size, void* before,
+                      std::uint32_t* needed) noexcept __asm__("AdjustTokenPrivileges");
+handle create_job(void* security, wide const* name) noexcept __asm__("CreateJobObjectW");
+int limit_job(handle job, int kind, void const* limits, std::uint32_t size) noexcept
+    __asm__("SetInformationJobObject");
+int join_job(handle job, handle process) noexcept __asm__("AssignProcessToJobObject");
+std::uint32_t set_error_mode(std::uint32_t mode) noexcept __asm__("SetErrorMode");
+handle standard_handle(std::uint32_t which) noexcept __asm__("GetStdHandle");
+int console_mode(handle console, std::uint32_t* mode) noexcept __asm__("GetConsoleMode");
+int write_console(handle console, wide const* text, std::uint32_t size, std::uint32_t* done, void* reserved) noexcept
+    __asm__("WriteConsoleW");
+std::uint32_t console_code_page() noexcept __asm__("GetConsoleCP");
+int handle_console_events(console_handler handler, int add) noexcept __asm__("SetConsoleCtrlHandler");
+int to_wide(std::uint32_t code_page, std::uint32_t flags, char const* from, int size, wide* to, int room) noexcept
+    __asm__("MultiByteToWideChar");
+int from_wide(std::uint32_t code_page, std::uint32_t flags, wide const* from, int size, char* to, int room,
+              char const* unknown, int* used_unknown) noexcept __asm__("WideCharToMultiByte");
+handle open_event_log(wide const* server, wide const* source) noexcept __asm__("RegisterEventSourceW");
+int close_event_log(handle log) noexcept __asm__("DeregisterEventSource");
+int report_event(handle log, std::uint16_t type, std::uint16_t category, std::uint32_t id, void* user,
+                 std::uint16_t text_count, std::uint32_t data_bytes, wide const** texts, void* data) noexcept
+    __asm__("ReportEventW");
+std::uint32_t module_path(handle module, wide* path, std::uint32_t room) noexcept __asm__("GetModuleFileNameW");
+void sleep(std::uint32_t milliseconds) noexcept __asm__("Sleep");
+int dispatch_service(service_entry const* services) noexcept __asm__("StartServiceCtrlDispatcherW");
+service_status_handle register_service(wide const* name, service_handler handler, void* context) noexcept
+    __asm__("RegisterServiceCtrlHandlerExW");
+int set_service_status(service_status_handle service, service_status* status) noexcept __asm__("SetServiceStatus");
+service_handle open_manager(wide const* machine, wide const* database, std::uint32_t access) noexcept
+    __asm__("OpenSCManagerW");
+service_handle create_service(service_handle manager, wide const* name, wide const* shown, std::uint32_t access,
+                              std::uint32_t type, std::uint32_t start, std::uint32_t error_control, wide const* command,
+                              wide const* group, std::uint32_t* tag, wide const* needs, wide const* account,
+                              wide const* password) noexcept __asm__("CreateServiceW");
+service_handle open_service(service_handle manager, wide const* name, std::uint32_t access) noexcept
+    __asm__("OpenServiceW");
+int close_service(service_handle object) noexcept __asm__("CloseServiceHandle");
+int delete_service(service_handle service) noexcept __asm__("DeleteService");
+int start_service(service_handle service, std::uint32_t count, wide const** arguments) noexcept
+    __asm__("StartServiceW");
+int control_service(service_handle service, std::uint32_t control, service_status* status) noexcept
+    __asm__("ControlService");
+int query_service(service_handle service, service_status* status) noexcept __asm__("QueryServiceStatus");
+int configure_service(service_handle service, std::uint32_t what, void const* value) noexcept
+    __asm__("ChangeServiceConfig2W");
+// clang-format on
+
+/// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
+template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
+    handle const found = loaded_module(module);
+    return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
+}
+
+}}}}} // namespace wg::WG_ABI::os::windows::api_detail
+
+#endif
+
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The status for an error number of GetLastError or WSAGetLastError; `io_error` for those that have none of their own.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case api_detail::error_access_denied:
+    case api_detail::error_privilege_not_held:
+    case api_detail::wsa_access: return status::no_permission;
+    case api_detail::error_already_exists:
+    case api_detail::error_object_already_exists:
+    case api_detail::wsa_address_in_use: return status::address_in_use;
+    case api_detail::error_not_supported:
+    case api_detail::error_call_not_implemented:
+    case api_detail::error_procedure_not_found:
+    case api_detail::wsa_no_protocol_option:
+    case api_detail::wsa_protocol_not_supported:
+    case api_detail::wsa_operation_not_supported:
+    case api_detail::wsa_family_not_supported: return status::not_supported;
+    case api_detail::error_not_enough_memory:
+    case api_detail::error_out_of_memory:
+    case api_detail::error_no_system_resources:
+    case api_detail::wsa_too_many_files:
+    case api_detail::wsa_no_buffers: return status::no_memory;
+    case api_detail::wsa_would_block: return status::would_block;
+    case api_detail::error_invalid_parameter:
+    case api_detail::wsa_invalid: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// The call of `basic_system_text`.
+struct message_calls {
+    /// FormatMessageW for an error number, in UTF-8. Returns: the bytes of the text; 0: there is none.
+    static std::uint32_t message(int error, char* text, std::uint32_t size) noexcept {
+        char16_t wide[256];
+        std::uint32_t const units = api_detail::format_message(
+            api_detail::message_from_system, nullptr, static_cast<std::uint32_t>(error), 0, wide, 256, nullptr);
+        if (units == 0) return 0;
+        int const bytes = api_detail::from_wide(api_detail::code_page_utf8, 0, wide, static_cast<int>(units), text,
+                                                static_cast<int>(size), nullptr, nullptr);
+        return bytes > 0 ? static_cast<std::uint32_t>(bytes) : 0;
+    }
+};
+
+/// The text of Windows for an error number, in the language of the user, without the full stop and the line break at
+/// its end. At most 255 bytes. A test replaces `Calls`.
+template <class Calls = message_calls> class basic_system_text {
+public:
+    /// Looks up the text of `error`.
+    explicit basic_system_text(int error) noexcept {
+        std::uint32_t const size = Calls::message(error, text_, sizeof text_);
+        size_ = size < sizeof text_ ? size : 0;
+        while (size_ != 0 && is_end(text_[size_ - 1])) --size_;
+    }
+    /// The text; "unknown error" if Windows has none.
+    std::string_view view() const noexcept {
+        return size_ != 0 ? std::string_view{text_, size_} : std::string_view{"unknown error"};
+    }
+
+private:
+    static bool is_end(char c) noexcept { return c == '\r' || c == '\n' || c == ' ' || c == '.'; }
+
+    char text_[256];
+    std::size_t size_;
+};
+
+/// The text of Windows for an error number.
+using system_text = basic_system_text<>;
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The properties of this system that the options and messages of a daemon depend on.
+struct system_traits {
+    static constexpr bool has_descriptors = false;     ///< another program can hand over a device or a socket
+    static constexpr bool starts_in_foreground = true; ///< a daemon stays in the foreground by default
+    /// Null: configuration pipes are no files.
+    static constexpr char const* socket_directory = nullptr;
+    /// How to mend a lack of handles.
+    static constexpr char const* more_descriptors = "Windows has no memory left for handles";
+    /// How to mend a lack of memory for keys.
+    static constexpr char const* more_key_memory = "raise --memory, or end other programs";
+    /// The limit that keeps memory from being locked.
+    static constexpr char const* lock_limit = "the working set of the process cannot grow";
+    /// The limit that keeps `limit_memory` from succeeding.
+    static constexpr char const* memory_limit = "the job object of the process";
+};
+
+inline constexpr int standard_output = 1; ///< for `print`
+inline constexpr int standard_error = 2;  ///< for `print` and `log_writer`
+
+/// The handle of standard input (0), output (1) or error (2); null: the process has none.
+inline void* standard_stream(int number) noexcept {
+    std::uint32_t const which = number == 0                 ? api_detail::std_input_handle
+                                : number == standard_output ? api_detail::std_output_handle
+                                                            : api_detail::std_error_handle;
+    void* const found = api_detail::standard_handle(which);
+    return reinterpret_cast<std::uintptr_t>(found) + 1 > 1 ? found : nullptr; // neither null nor INVALID_HANDLE_VALUE
+}
+
+/// Finds out which standard streams are missing. Returns: a bit, 1 << number, for each that is.
+inline unsigned open_standard_descriptors() noexcept {
+    unsigned missing = 0;
+    for (int const number : {0, standard_output, standard_error})
+        if (standard_stream(number) == nullptr) missing |= 1u << number;
+    return missing;
+}
+
+/// Whether this process has a console. When the console is closed, Windows ends the process.
+inline bool has_terminal() noexcept { return api_detail::console_code_page() != 0; }
+
+/// Writes `text`, UTF-8, to `standard_output` or `standard_error`. May block. Returns: false if not all of it was
+/// written.
+inline bool print(int descriptor, std::string_view text) noexcept {
+    void* const stream = standard_stream(descriptor);
+    if (stream == nullptr) return false;
+    std::uint32_t mode = 0, done = 0;
+    bool const is_console = api_detail::console_mode(stream, &mode) != 0;
+    while (!text.empty()) {
+        auto size = static_cast<std::uint32_t>(text.size() < 512 ? text.size() : 512);
+        if (is_console) { // a console takes UTF-16; no character is cut in two
+            while (size > 1 && size < text.size() && (text[size] & 0xc0) == 0x80) --size;
+            char16_t wide[512];
+            int const units = api_detail::to_wide(api_detail::code_page_utf8, 0, text.data(), static_cast<int>(size),
+                                                  wide, static_cast<int>(sizeof wide / sizeof *wide));
+            auto const wanted = static_cast<std::uint32_t>(units);
+            if (units <= 0 || api_detail::write_console(stream, wide, wanted, &done, nullptr) == 0) return false;
+        } else {
+            if (api_detail::write_file(stream, text.data(), size, &done, nullptr) == 0 || done == 0) return false;
+            size = done;
+        }
+        text.remove_prefix(size);
+    }
+    return true;
+}
+
+/// Windows has no descriptors that another program hands over. Returns: false.
+inline bool is_open_descriptor(int /*number*/) noexcept { return false; }
+
+/// The number of the error of the last call that failed in this thread, for `describe_error`.
+inline int last_error() noexcept { return static_cast<int>(api_detail::last_error()); }
+
+/// The text for an error number of the system, in UTF-8.
+inline error_text describe_error(int number) noexcept {
+    error_text text;
+    text.set(system_text(number).view());
+    return text;
+}
+
+/// No supervisor waits for a notice. `background` reports to the service control manager. Returns: true.
+inline bool notify_supervisor(char const* /*state*/) noexcept { return true; }
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Installs, starts, stops and removes a daemon as a service of Windows (CreateServiceW). Folder: os/windows/process.
+// Any thread. Link: advapi32.
+#ifndef WG_OS_WINDOWS_PROCESS_SERVICE_MANAGER_HPP
+#define WG_OS_WINDOWS_PROCESS_SERVICE_MANAGER_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
+#ifndef WG_OS_ERROR_TEXT_HPP
+#define WG_OS_ERROR_TEXT_HPP
+
+
+#include <charconv>
+#include <concepts>
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// A text of at most 255 bytes; a longer one is cut. Empty until something fails.
+class error_text {
+public:
+    /// The text, which ends with a zero.
+    char const* c_str() const noexcept { return text_; }
+    /// The text.
+    std::string_view view() const noexcept { return {text_, size_}; }
+    /// Whether there is no text.
+    bool empty() const noexcept { return size_ == 0; }
+
+    /// Replaces the text by the pieces, texts and numbers, one after the other. (printf would take a tenth of a small
+    /// daemon.)
+    template <class... Piece> void set(Piece const&... pieces) noexcept {
+        piece const all[] = {piece(pieces)...};
+        set_all(all, sizeof...(pieces));
+    }
+
+private:
+    static constexpr std::size_t most = 255;
+
+    /// A text or a number. One function puts all sentences together, so each call of `set` takes little code.
+    struct piece {
+        enum class kind : unsigned char { text, c_string, negative, number };
+        kind is;
+        char const* text = nullptr;
+        std::uint64_t number = 0; ///< a number's absolute value; a text's length
+
+        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
+        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
+        explicit piece(std::signed_integral auto n) noexcept
+            : is(n < 0 ? kind::negative : kind::number),
+              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
+        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
+    };
+
+    void set_all(piece const* pieces, std::size_t count) noexcept {
+        size_ = 0;
+        for (piece const* p = pieces; p != pieces + count; ++p) {
+            if (p->is == piece::kind::negative) append("-");
+            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
+            else if (p->is == piece::kind::c_string) append(p->text);
+            else append_number(p->number);
+        }
+        text_[size_] = '\0';
+    }
+
+    void append(std::string_view more) noexcept {
+        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
+        std::memcpy(text_ + size_, more.data(), size);
+        size_ += size;
+    }
+    void append_number(std::uint64_t number) noexcept {
+        char digits[24];
+        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
+    }
+
+    char text_[most + 1] = {};
+    std::size_t size_ = 0;
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The names of adapters, as WireGuard for Windows allows them. Folder: os/windows. Pure; any thread.
+#ifndef WG_OS_WINDOWS_ADAPTER_NAME_HPP
+#define WG_OS_WINDOWS_ADAPTER_NAME_HPP
+
+
+#include <cstddef>
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The longest name of an adapter, in bytes.
+inline constexpr std::size_t max_adapter_name_bytes = 32;
+
+/// Whether `name` can name an adapter: 1 to 32 letters, digits and `_=+.-`, as in WireGuard for Windows.
+constexpr bool is_adapter_name(std::string_view name) noexcept {
+    if (name.empty() || name.size() > max_adapter_name_bytes) return false;
+    for (char const c : name) {
+        bool const letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        if (!letter && !(c >= '0' && c <= '9') && std::string_view("_=+.-").find(c) == std::string_view::npos)
+            return false;
+    }
+    return true;
+}
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Errors of Windows as a status and as a text. Folder: os/windows. Any thread.
+#ifndef WG_OS_WINDOWS_ERROR_HPP
+#define WG_OS_WINDOWS_ERROR_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The functions, structures and numbers of Windows that os/windows uses, declared here. <windows.h> would bring
+// thousands of macros into each program, and what a program defines before it would change these headers. Folder:
+// os/windows. Thread rules are those of Windows.
+//
+// Each function has a name of its own in C++ and the name of Windows for the linker, so a program may include the
+// headers of Windows before or after these. The declarations are for 64-bit Windows, where all functions have the same
+// calling convention. They also compile on Linux, where tests replace the calls. tests/windows/layout.cpp compares them
+// with the headers of Windows.
+#ifndef WG_OS_WINDOWS_API_HPP
+#define WG_OS_WINDOWS_API_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows { namespace api_detail {
+
+using handle = void*;                 // HANDLE
+using socket_handle = std::uintptr_t; // SOCKET
+using wide = char16_t;                // WCHAR
+using function = void (*)() noexcept; // FARPROC
+using thread_start = std::uint32_t (*)(void* context) noexcept;
+
+inline constexpr socket_handle no_socket = ~socket_handle{0}; // INVALID_SOCKET
+inline constexpr std::size_t page_bytes = 4096;               // of x64 and arm64
+
+// Error numbers.
+inline constexpr int error_file_not_found = 2;
+inline constexpr int error_path_not_found = 3;
+inline constexpr int error_access_denied = 5;
+inline constexpr int error_not_enough_memory = 8;
+inline constexpr int error_invalid_data = 13;
+inline constexpr int error_out_of_memory = 14;
+inline constexpr int error_end_of_file = 38; // ERROR_HANDLE_EOF
+inline constexpr int error_not_supported = 50;
+inline constexpr int error_invalid_parameter = 87;
+inline constexpr int error_buffer_overflow = 111;
+inline constexpr int error_broken_pipe = 109;
+inline constexpr int error_call_not_implemented = 120;
+inline constexpr int error_module_not_found = 126;
+inline constexpr int error_procedure_not_found = 127;
+inline constexpr int error_already_exists = 183;
+inline constexpr int error_bad_image = 193; // ERROR_BAD_EXE_FORMAT
+inline constexpr int error_pipe_busy = 231;
+inline constexpr int error_no_data = 232; // a client of a pipe has connected and left
+inline constexpr int error_no_more_items = 259;
+inline constexpr int error_pipe_connected = 535;
+inline constexpr int error_io_incomplete = 996;
+inline constexpr int error_io_pending = 997;
+inline constexpr int error_service_running = 1056; // ERROR_SERVICE_ALREADY_RUNNING
+inline constexpr int error_service_disabled = 1058;
+inline constexpr int error_no_service = 1060; // ERROR_SERVICE_DOES_NOT_EXIST
+inline constexpr int error_service_not_active = 1062;
+inline constexpr int error_no_controller = 1063; // ERROR_FAILED_SERVICE_CONTROLLER_CONNECT
+inline constexpr int error_service_specific = 1066;
+inline constexpr int error_service_is_removed = 1072; // ERROR_SERVICE_MARKED_FOR_DELETE
+inline constexpr int error_service_exists = 1073;
+inline constexpr int error_not_found = 1168;
+inline constexpr int error_invalid_owner = 1307;
+inline constexpr int error_privilege_not_held = 1314;
+inline constexpr int error_no_system_resources = 1450;
+inline constexpr int error_working_set_quota = 1453;
+inline constexpr int error_object_already_exists = 5010;
+inline constexpr int wsa_bad_handle = 10009;
+inline constexpr int wsa_access = 10013;
+inline constexpr int wsa_fault = 10014;
+inline constexpr int wsa_invalid = 10022;
+inline constexpr int wsa_too_many_files = 10024;
+inline constexpr int wsa_would_block = 10035;
+inline constexpr int wsa_not_socket = 10038;
+inline constexpr int wsa_message_size = 10040;
+inline constexpr int wsa_no_protocol_option = 10042;
+inline constexpr int wsa_protocol_not_supported = 10043;
+inline constexpr int wsa_operation_not_supported = 10045;
+inline constexpr int wsa_family_not_supported = 10047;
+inline constexpr int wsa_address_in_use = 10048;
+inline constexpr int wsa_address_not_available = 10049;
+inline constexpr int wsa_network_unreachable = 10051;
+inline constexpr int wsa_network_reset = 10052;
+inline constexpr int wsa_connection_reset = 10054;
+inline constexpr int wsa_no_buffers = 10055;
+inline constexpr int wsa_host_unreachable = 10065;
+
+// Memory.
+inline constexpr std::uint32_t mem_commit = 0x1000;
+inline constexpr std::uint32_t mem_reserve = 0x2000;
+inline constexpr std::uint32_t mem_release = 0x8000;
+inline constexpr std::uint32_t page_no_access = 0x01;
+inline constexpr std::uint32_t page_read_write = 0x04;
+
+// Sockets.
+inline constexpr int family_v4 = 2;  // AF_INET
+inline constexpr int family_v6 = 23; // AF_INET6
+inline constexpr int level_socket = 0xffff;
+inline constexpr int level_v4 = 0;          // IPPROTO_IP
+inline constexpr int level_v6 = 41;         // IPPROTO_IPV6
+inline constexpr int level_udp = 17;        // IPPROTO_UDP
+inline constexpr int option_exclusive = -5; // SO_EXCLUSIVEADDRUSE
+inline constexpr int option_send_buffer = 0x1001;
+inline constexpr int option_receive_buffer = 0x1002;
+inline constexpr int option_v6_only = 27;
+// These have the same number for IPv4 and for IPv6.
+inline constexpr int option_packet_info = 19; // IP_PKTINFO, IPV6_PKTINFO: option and control message
+inline constexpr int option_unicast_if = 31;  // IP_UNICAST_IF, IPV6_UNICAST_IF
+inline constexpr int option_receive_tos = 40; // IP_RECVTOS, IPV6_RECVTCLASS
+inline constexpr int option_ecn = 50;         // IP_ECN, IPV6_ECN: option and control message
+inline constexpr int control_tos_v4 = 3;      // IP_TOS
+inline constexpr int control_tos_v6 = 39;     // IPV6_TCLASS
+inline constexpr int option_segment = 2;      // UDP_SEND_MSG_SIZE: option and control message
+inline constexpr int option_coalesce = 3;     // UDP_RECV_MAX_COALESCED_SIZE; as a control message UDP_COALESCED_INFO
+inline constexpr std::uint32_t message_is_cut = 0x0100;            // MSG_TRUNC
+inline constexpr std::uint32_t control_non_blocking = 0x8004667e;  // FIONBIO
+inline constexpr std::uint32_t control_reset = 0x9800000c;         // SIO_UDP_CONNRESET
+inline constexpr std::uint32_t control_net_reset = 0x9800000f;     // SIO_UDP_NETRESET
+inline constexpr std::uint32_t control_find_function = 0xc8000006; // SIO_GET_EXTENSION_FUNCTION_POINTER
+inline constexpr int event_read = 1;                               // FD_READ
+inline constexpr short poll_write = 0x10;                          // POLLWRNORM
+
+// The first members of each structure have its name in Windows.
+struct address_v4 { // SOCKADDR_IN
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    alignas(4) byte address[4];
+    byte zero[8];
+};
+struct address_v6 { // SOCKADDR_IN6
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    std::uint32_t flow;
+    byte address[16];
+    std::uint32_t scope;
+};
+union socket_address { // SOCKADDR_INET
+    std::uint16_t family;
+    address_v4 v4;
+    address_v6 v6;
+};
+struct piece { // WSABUF
+    std::uint32_t size;
+    byte* data;
+};
+struct message { // WSAMSG
+    socket_address* name;
+    std::int32_t name_bytes;
+    piece* pieces;
+    std::uint32_t piece_count;
+    piece control;
+    std::uint32_t flags;
+};
+struct control_header { // WSACMSGHDR
+    std::size_t size;   // of this header and the value
+    std::int32_t level;
+    std::int32_t type;
+};
+struct packet_info_v4 { // IN_PKTINFO
+    byte address[4];
+    std::uint32_t interface_index;
+};
+struct packet_info_v6 { // IN6_PKTINFO
+    byte address[16];
+    std::uint32_t interface_index;
+};
+struct guid { // GUID
+    std::uint32_t a;
+    std::uint16_t b, c;
+    byte d[8];
+};
+struct poll_entry { // WSAPOLLFD
+    socket_handle socket;
+    short wanted;
+    short found;
+};
+using send_function = int (*)(socket_handle, message*, std::uint32_t flags, std::uint32_t* sent, void* overlapped,
+                              void* completion) noexcept; // LPFN_WSASENDMSG
+using receive_function = int (*)(socket_handle, message*, std::uint32_t* received, void* overlapped,
+                                 void* completion) noexcept; // LPFN_WSARECVMSG
+inline constexpr guid send_function_id = {0xa441e712, 0x754f, 0x43ca, {0x84, 0xa7, 0x0d, 0xee, 0x44, 0xcf, 0x60, 0x6d}};
+inline constexpr guid receive_function_id = {
+    0xf689d7c8, 0x6f1f, 0x436b, {0x8a, 0x53, 0xe5, 0x4f, 0xe3, 0x51, 0xc3, 0x22}};
+
+// Interfaces and routes.
+struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not used
+    std::uint16_t family;
+    std::uint64_t luid;
+    std::uint32_t index;
+    byte unused[124];
+    std::uint32_t site_prefix_bits;
+    std::uint32_t metric;
+    std::uint32_t mtu;
+    byte unused_end[12];
+};
+struct prefix { // IP_ADDRESS_PREFIX
+    socket_address address;
+    byte bits;
+};
+struct route_row { // MIB_IPFORWARD_ROW2, without the members that are not used
+    std::uint64_t luid;
+    std::uint32_t index;
+    prefix destination;
+    socket_address next_hop;
+    byte unused[12];
+    std::uint32_t metric;
+    byte unused_end[16];
+};
+struct route_table { // MIB_IPFORWARD_TABLE2
+    std::uint32_t count;
+    route_row first;
+};
+
+// Where LoadLibraryExW looks: in the program's directory, and in that of Windows. Others could be written to by others.
+inline constexpr std::uint32_t load_from_safe_places = 0x200 | 0x800;
+
+// Waiting.
+inline constexpr std::uint32_t wait_object_0 = 0;
+inline constexpr std::uint32_t wait_timeout = 258;
+inline constexpr std::uint32_t wait_failed = 0xffffffff;
+inline constexpr std::uint32_t wait_forever = 0xffffffff;
+inline constexpr std::size_t max_wait_objects = 64;
+
+// Pipes and files. An operation that is `overlapped` goes on after the call.
+struct overlapped { // OVERLAPPED
+    std::uintptr_t status;
+    std::uintptr_t size;
+    std::uint64_t offset;
+    handle event;
+};
+struct security_attributes { // SECURITY_ATTRIBUTES
+    std::uint32_t size;
+    void* descriptor;
+    int inherited;
+};
+inline constexpr std::uint32_t pipe_both_ways = 3;              // PIPE_ACCESS_DUPLEX
+inline constexpr std::uint32_t pipe_is_first = 0x00080000;      // FILE_FLAG_FIRST_PIPE_INSTANCE
+inline constexpr std::uint32_t file_overlapped = 0x40000000;    // FILE_FLAG_OVERLAPPED
+inline constexpr std::uint32_t pipe_rejects_remote_clients = 8; // PIPE_REJECT_REMOTE_CLIENTS, of bytes, waiting
+inline constexpr std::uint32_t pipe_does_not_wait = 1;          // NMPWAIT_NOWAIT
+inline constexpr std::uint32_t security_text_revision = 1;      // SDDL_REVISION_1
+
+// Rights of the process.
+struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
+    std::uint32_t count;
+    std::uint32_t id[2];
+    std::uint32_t attributes;
+};
+inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
+
+// Memory of the process.
+struct job_limits { // JOBOBJECT_EXTENDED_LIMIT_INFORMATION, without the members that are not used
+    std::uint64_t unused[2];
+    std::uint32_t flags;
+    byte unused_middle[92];
+    std::size_t process_memory;
+    std::size_t unused_end[3];
+};
+inline constexpr int extended_job_limits = 9;                       // JobObjectExtendedLimitInformation
+inline constexpr std::uint32_t job_limits_process_memory = 0x100;   // JOB_OBJECT_LIMIT_PROCESS_MEMORY
+inline constexpr std::uint32_t no_error_dialogs = 0x0001 | 0x0002;  // SEM_FAILCRITICALERRORS, SEM_NOGPFAULTERRORBOX
+inline constexpr std::uint32_t crash_reports_without_heap = 0x0001; // WER_FAULT_REPORTING_FLAG_NOHEAP
+
+// The console and the event log.
+using console_handler = int (*)(std::uint32_t event) noexcept; // PHANDLER_ROUTINE
+inline constexpr std::uint32_t console_ctrl_c = 0;
+inline constexpr std::uint32_t console_ctrl_break = 1;
+inline constexpr std::uint32_t console_close = 2;
+inline constexpr std::uint32_t console_logoff = 5;
+inline constexpr std::uint32_t console_shutdown = 6;
+inline constexpr std::uint32_t std_input_handle = static_cast<std::uint32_t>(-10);
+inline constexpr std::uint32_t std_output_handle = static_cast<std::uint32_t>(-11);
+inline constexpr std::uint32_t std_error_handle = static_cast<std::uint32_t>(-12);
+inline constexpr std::uint32_t code_page_utf8 = 65001;
+inline constexpr std::uint16_t event_log_error = 1; // EVENTLOG_ERROR_TYPE
+
+// Services.
+using service_handle = void*;        // SC_HANDLE
+using service_status_handle = void*; // SERVICE_STATUS_HANDLE
+struct service_status {              // SERVICE_STATUS
+    std::uint32_t type;
+    std::uint32_t state;
+    std::uint32_t accepted;
+    std::uint32_t exit_code;
+    std::uint32_t specific_exit_code;
+    std::uint32_t check_point;
+    std::uint32_t wait_hint_ms;
+};
+using service_main = void (*)(std::uint32_t count, wide** arguments) noexcept; // LPSERVICE_MAIN_FUNCTIONW
+using service_handler = std::uint32_t (*)(std::uint32_t control, std::uint32_t event, void* data,
+                                          void* context) noexcept; // LPHANDLER_FUNCTION_EX
+struct service_entry {                                             // SERVICE_TABLE_ENTRYW
+    wide const* name;
+    service_main main;
+};
+inline constexpr std::uint32_t service_own_process = 0x10;
+inline constexpr std::uint32_t service_auto_start = 2;
+inline constexpr std::uint32_t service_error_normal = 1;
+inline constexpr std::uint32_t service_stopped = 1;
+inline constexpr std::uint32_t service_start_pending = 2;
+inline constexpr std::uint32_t service_stop_pending = 3;
+inline constexpr std::uint32_t service_running = 4;
+inline constexpr std::uint32_t service_accepts_stop = 1;
+inline constexpr std::uint32_t service_accepts_shutdown = 4;
+inline constexpr std::uint32_t service_control_stop = 1;
+inline constexpr std::uint32_t service_control_interrogate = 4;
+inline constexpr std::uint32_t service_control_shutdown = 5;
+inline constexpr std::uint32_t manager_connect = 1;        // SC_MANAGER_CONNECT
+inline constexpr std::uint32_t manager_create_service = 2; // SC_MANAGER_CREATE_SERVICE
+inline constexpr std::uint32_t service_query_status = 0x4;
+inline constexpr std::uint32_t service_start_right = 0x10;
+inline constexpr std::uint32_t service_stop_right = 0x20;
+inline constexpr std::uint32_t service_delete_right = 0x10000; // DELETE
+inline constexpr std::uint32_t service_change_config = 0x2;
+inline constexpr std::uint32_t service_description = 1; // SERVICE_CONFIG_DESCRIPTION
+
+// Changes of the network.
+using interface_callback = void (*)(void* context, interface_row* row, int kind) noexcept; // MIB_DELETE_INSTANCE: 2
+using row_callback = void (*)(void* context, void* row, int kind) noexcept;
+inline constexpr int row_is_deleted = 2; // MibDeleteInstance
+
+inline constexpr std::uint32_t preferred_random_source = 2;    // BCRYPT_USE_SYSTEM_PREFERRED_RNG
+inline constexpr std::uint16_t all_processor_groups = 0xffff;  // ALL_PROCESSOR_GROUPS
+inline constexpr std::uint32_t message_from_system = 0x1200;   // FORMAT_MESSAGE_FROM_SYSTEM, ..._IGNORE_INSERTS
+inline constexpr std::uint32_t stack_is_reservation = 0x10000; // STACK_SIZE_PARAM_IS_A_RESERVATION
+
+// clang-format off
+handle create_event(void* security, int manual_reset, int set, wide const* name) noexcept __asm__("CreateEventW");
+int set_event(handle event) noexcept __asm__("SetEvent");
+int reset_event(handle event) noexcept __asm__("ResetEvent");
+int close_handle(handle object) noexcept __asm__("CloseHandle");
+std::uint32_t wait_for_one(handle object, std::uint32_t milliseconds) noexcept __asm__("WaitForSingleObject");
+std::uint32_t wait_for_many(std::uint32_t count, handle const* objects, int all, std::uint32_t milliseconds) noexcept
+    __asm__("WaitForMultipleObjects");
+std::uint32_t last_error() noexcept __asm__("GetLastError");
+handle loaded_module(wide const* name) noexcept __asm__("GetModuleHandleW");
+function find_function(handle module, char const* name) noexcept __asm__("GetProcAddress");
+std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
+                             wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
+std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
+std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
+    __asm__("BCryptGenRandom");
+void* allocate_pages(void* at, std::size_t size, std::uint32_t kind, std::uint32_t protection) noexcept
+    __asm__("VirtualAlloc");
+int free_pages(void* at, std::size_t size, std::uint32_t kind) noexcept __asm__("VirtualFree");
+int lock_pages(void* at, std::size_t size) noexcept __asm__("VirtualLock");
+handle current_process() noexcept __asm__("GetCurrentProcess");
+int get_working_set(handle process, std::size_t* least, std::size_t* most) noexcept
+    __asm__("GetProcessWorkingSetSize");
+int set_working_set(handle process, std::size_t least, std::size_t most) noexcept __asm__("SetProcessWorkingSetSize");
+void lock_exclusive(void** lock) noexcept __asm__("AcquireSRWLockExclusive");
+void unlock_exclusive(void** lock) noexcept __asm__("ReleaseSRWLockExclusive");
+int wait_on_address(void volatile const* at, void const* old, std::size_t size, std::uint32_t milliseconds) noexcept
+    __asm__("WaitOnAddress");
+void wake_all(void const* at) noexcept __asm__("WakeByAddressAll");
+handle create_thread(void* security, std::size_t stack_bytes, thread_start start, void* context, std::uint32_t flags,
+                     std::uint32_t* id) noexcept __asm__("CreateThread");
+int switch_to_thread() noexcept __asm__("SwitchToThread");
+std::uint32_t processor_count(std::uint16_t group) noexcept __asm__("GetActiveProcessorCount");
+int start_sockets(std::uint16_t version, void* data) noexcept __asm__("WSAStartup");
+int stop_sockets() noexcept __asm__("WSACleanup");
+int last_socket_error() noexcept __asm__("WSAGetLastError");
+socket_handle open_socket(int family, int type, int protocol, void* information, std::uint32_t group,
+                          std::uint32_t flags) noexcept __asm__("WSASocketW");
+int close_socket(socket_handle socket) noexcept __asm__("closesocket");
+int bind_socket(socket_handle socket, socket_address const* where, int size) noexcept __asm__("bind");
+int socket_name(socket_handle socket, socket_address* where, int* size) noexcept __asm__("getsockname");
+int set_socket_option(socket_handle socket, int level, int name, void const* value, int size) noexcept
+    __asm__("setsockopt");
+int get_socket_option(socket_handle socket, int level, int name, void* value, int* size) noexcept
+    __asm__("getsockopt");
+int control_socket(socket_handle socket, std::uint32_t code, void const* in, std::uint32_t in_bytes, void* out,
+                   std::uint32_t out_bytes, std::uint32_t* returned, void* overlapped, void* completion) noexcept
+    __asm__("WSAIoctl");
+int select_events(socket_handle socket, handle event, std::int32_t which) noexcept __asm__("WSAEventSelect");
+int poll_sockets(poll_entry* entries, std::uint32_t count, int milliseconds) noexcept __asm__("WSAPoll");
+handle load_library(wide const* name, handle reserved, std::uint32_t flags) noexcept __asm__("LoadLibraryExW");
+int free_library(handle library) noexcept __asm__("FreeLibrary");
+std::uint32_t get_interface(interface_row* row) noexcept __asm__("GetIpInterfaceEntry");
+std::uint32_t set_interface(interface_row* row) noexcept __asm__("SetIpInterfaceEntry");
+std::uint32_t get_routes(std::uint16_t family, route_table** table) noexcept __asm__("GetIpForwardTable2");
+void free_table(void* table) noexcept __asm__("FreeMibTable");
+std::uint32_t watch_interfaces(std::uint16_t family, interface_callback told, void* context, byte initial,
+                               handle* watch) noexcept __asm__("NotifyIpInterfaceChange");
+std::uint32_t watch_routes(std::uint16_t family, row_callback told, void* context, byte initial, handle* watch) noexcept
+    __asm__("NotifyRouteChange2");
+std::uint32_t watch_addresses(std::uint16_t family, row_callback told, void* context, byte initial,
+                              handle* watch) noexcept __asm__("NotifyUnicastIpAddressChange");
+std::uint32_t stop_watch(handle watch) noexcept __asm__("CancelMibChangeNotify2");
+std::uint32_t interface_of_alias(wide const* alias, std::uint64_t* luid) noexcept
+    __asm__("ConvertInterfaceAliasToLuid");
+std::uint32_t index_of_interface(std::uint64_t const* luid, std::uint32_t* index) noexcept
+    __asm__("ConvertInterfaceLuidToIndex");
+handle create_timer(void* security, int manual_reset, wide const* name) noexcept __asm__("CreateWaitableTimerW");
+int set_timer(handle timer, std::int64_t const* due, std::int32_t period_ms, void* completion, void* context,
+              int resumes) noexcept __asm__("SetWaitableTimer");
+handle create_pipe(wide const* name, std::uint32_t open_mode, std::uint32_t pipe_mode, std::uint32_t max_instances,
+                   std::uint32_t out_bytes, std::uint32_t in_bytes, std::uint32_t timeout_ms,
+                   security_attributes const* security) noexcept __asm__("CreateNamedPipeW");
+int connect_pipe(handle pipe, overlapped* operation) noexcept __asm__("ConnectNamedPipe");
+int disconnect_pipe(handle pipe) noexcept __asm__("DisconnectNamedPipe");
+int wait_for_pipe(wide const* name, std::uint32_t timeout_ms) noexcept __asm__("WaitNamedPipeW");
+int read_file(handle file, void* to, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("ReadFile");
+int write_file(handle file, void const* from, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("WriteFile");
+int overlapped_result(handle file, overlapped* operation, std::uint32_t* done, int wait) noexcept
+    __asm__("GetOverlappedResult");
+int cancel_operation(handle file, overlapped* operation) noexcept __asm__("CancelIoEx");
+int security_descriptor_of(wide const* text, std::uint32_t revision, void** descriptor, std::uint32_t* size) noexcept
+    __asm__("ConvertStringSecurityDescriptorToSecurityDescriptorW");
+void* free_local(void* memory) noexcept __asm__("LocalFree");
+int open_token(handle process, std::uint32_t access, handle* token) noexcept __asm__("OpenProcessToken");
+int find_privilege(wide const* system, wide const* name, std::uint32_t* id) noexcept __asm__("LookupPrivilegeValueW");
+int adjust_privileges(handle token, int disable_all, privilege const* wanted, std::uint32_t size, void* before,
+                      std::uint32_t* needed) noexcept __asm__("AdjustTokenPrivileges");
+handle create_job(void* security, wide const* name) noexcept __asm__("CreateJobObjectW");
+int limit_job(handle job, int kind, void const* limits, std::uint32_t size) noexcept
+    __asm__("SetInformationJobObject");
+int join_job(handle job, handle process) noexcept __asm__("AssignProcessToJobObject");
+std::uint32_t set_error_mode(std::uint32_t mode) noexcept __asm__("SetErrorMode");
+handle standard_handle(std::uint32_t which) noexcept __asm__("GetStdHandle");
+int console_mode(handle console, std::uint32_t* mode) noexcept __asm__("GetConsoleMode");
+int write_console(handle console, wide const* text, std::uint32_t size, std::uint32_t* done, void* reserved) noexcept
+    __asm__("WriteConsoleW");
+std::uint32_t console_code_page() noexcept __asm__("GetConsoleCP");
+int handle_console_events(console_handler handler, int add) noexcept __asm__("SetConsoleCtrlHandler");
+int to_wide(std::uint32_t code_page, std::uint32_t flags, char const* from, int size, wide* to, int room) noexcept
+    __asm__("MultiByteToWideChar");
+int from_wide(std::uint32_t code_page, std::uint32_t flags, wide const* from, int size, char* to, int room,
+              char const* unknown, int* used_unknown) noexcept __asm__("WideCharToMultiByte");
+handle open_event_log(wide const* server, wide const* source) noexcept __asm__("RegisterEventSourceW");
+int close_event_log(handle log) noexcept __asm__("DeregisterEventSource");
+int report_event(handle log, std::uint16_t type, std::uint16_t category, std::uint32_t id, void* user,
+                 std::uint16_t text_count, std::uint32_t data_bytes, wide const** texts, void* data) noexcept
+    __asm__("ReportEventW");
+std::uint32_t module_path(handle module, wide* path, std::uint32_t room) noexcept __asm__("GetModuleFileNameW");
+void sleep(std::uint32_t milliseconds) noexcept __asm__("Sleep");
+int dispatch_service(service_entry const* services) noexcept __asm__("StartServiceCtrlDispatcherW");
+service_status_handle register_service(wide const* name, service_handler handler, void* context) noexcept
+    __asm__("RegisterServiceCtrlHandlerExW");
+int set_service_status(service_status_handle service, service_status* status) noexcept __asm__("SetServiceStatus");
+service_handle open_manager(wide const* machine, wide const* database, std::uint32_t access) noexcept
+    __asm__("OpenSCManagerW");
+service_handle create_service(service_handle manager, wide const* name, wide const* shown, std::uint32_t access,
+                              std::uint32_t type, std::uint32_t start, std::uint32_t error_control, wide const* command,
+                              wide const* group, std::uint32_t* tag, wide const* needs, wide const* account,
+                              wide const* password) noexcept __asm__("CreateServiceW");
+service_handle open_service(service_handle manager, wide const* name, std::uint32_t access) noexcept
+    __asm__("OpenServiceW");
+int close_service(service_handle object) noexcept __asm__("CloseServiceHandle");
+int delete_service(service_handle service) noexcept __asm__("DeleteService");
+int start_service(service_handle service, std::uint32_t count, wide const** arguments) noexcept
+    __asm__("StartServiceW");
+int control_service(service_handle service, std::uint32_t control, service_status* status) noexcept
+    __asm__("ControlService");
+int query_service(service_handle service, service_status* status) noexcept __asm__("QueryServiceStatus");
+int configure_service(service_handle service, std::uint32_t what, void const* value) noexcept
+    __asm__("ChangeServiceConfig2W");
+// clang-format on
+
+/// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
+template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
+    handle const found = loaded_module(module);
+    return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
+}
+
+}}}}} // namespace wg::WG_ABI::os::windows::api_detail
+
+#endif
+
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The status for an error number of GetLastError or WSAGetLastError; `io_error` for those that have none of their own.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case api_detail::error_access_denied:
+    case api_detail::error_privilege_not_held:
+    case api_detail::wsa_access: return status::no_permission;
+    case api_detail::error_already_exists:
+    case api_detail::error_object_already_exists:
+    case api_detail::wsa_address_in_use: return status::address_in_use;
+    case api_detail::error_not_supported:
+    case api_detail::error_call_not_implemented:
+    case api_detail::error_procedure_not_found:
+    case api_detail::wsa_no_protocol_option:
+    case api_detail::wsa_protocol_not_supported:
+    case api_detail::wsa_operation_not_supported:
+    case api_detail::wsa_family_not_supported: return status::not_supported;
+    case api_detail::error_not_enough_memory:
+    case api_detail::error_out_of_memory:
+    case api_detail::error_no_system_resources:
+    case api_detail::wsa_too_many_files:
+    case api_detail::wsa_no_buffers: return status::no_memory;
+    case api_detail::wsa_would_block: return status::would_block;
+    case api_detail::error_invalid_parameter:
+    case api_detail::wsa_invalid: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// The call of `basic_system_text`.
+struct message_calls {
+    /// FormatMessageW for an error number, in UTF-8. Returns: the bytes of the text; 0: there is none.
+    static std::uint32_t message(int error, char* text, std::uint32_t size) noexcept {
+        char16_t wide[256];
+        std::uint32_t const units = api_detail::format_message(
+            api_detail::message_from_system, nullptr, static_cast<std::uint32_t>(error), 0, wide, 256, nullptr);
+        if (units == 0) return 0;
+        int const bytes = api_detail::from_wide(api_detail::code_page_utf8, 0, wide, static_cast<int>(units), text,
+                                                static_cast<int>(size), nullptr, nullptr);
+        return bytes > 0 ? static_cast<std::uint32_t>(bytes) : 0;
+    }
+};
+
+/// The text of Windows for an error number, in the language of the user, without the full stop and the line break at
+/// its end. At most 255 bytes. A test replaces `Calls`.
+template <class Calls = message_calls> class basic_system_text {
+public:
+    /// Looks up the text of `error`.
+    explicit basic_system_text(int error) noexcept {
+        std::uint32_t const size = Calls::message(error, text_, sizeof text_);
+        size_ = size < sizeof text_ ? size : 0;
+        while (size_ != 0 && is_end(text_[size_ - 1])) --size_;
+    }
+    /// The text; "unknown error" if Windows has none.
+    std::string_view view() const noexcept {
+        return size_ != 0 ? std::string_view{text_, size_} : std::string_view{"unknown error"};
+    }
+
+private:
+    static bool is_end(char c) noexcept { return c == '\r' || c == '\n' || c == ' ' || c == '.'; }
+
+    char text_[256];
+    std::size_t size_;
+};
+
+/// The text of Windows for an error number.
+using system_text = basic_system_text<>;
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The calls of `basic_service_manager`. Those that return an int return 0 or the error number.
+struct manager_calls {
+    using status = api_detail::service_status; ///< the state of a service
+
+    /// GetLastError
+    static int error() noexcept { return static_cast<int>(api_detail::last_error()); }
+    /// The text of Windows for an error number.
+    static system_text text_of(int error) noexcept { return system_text(error); }
+    /// GetModuleFileNameW: the path of this program. Returns: its characters; `room` if it is longer.
+    static std::uint32_t program_path(char16_t* path, std::uint32_t room) noexcept {
+        return api_detail::module_path(nullptr, path, room);
+    }
+    /// OpenSCManagerW. Returns: null with `error`.
+    static void* open_manager(bool creates) noexcept {
+        return api_detail::open_manager(
+            nullptr, nullptr, api_detail::manager_connect | (creates ? api_detail::manager_create_service : 0));
+    }
+    /// CreateServiceW: a service of LocalSystem that starts with the system. Returns: null with `error`.
+    static void* create(void* manager, char16_t const* name, char16_t const* command) noexcept {
+        return api_detail::create_service(manager, name, name, api_detail::service_change_config,
+                                          api_detail::service_own_process, api_detail::service_auto_start,
+                                          api_detail::service_error_normal, command, nullptr, nullptr, u"Nsi\0TcpIp\0",
+                                          nullptr, nullptr);
+    }
+    /// ChangeServiceConfig2W: the text that the list of services shows.
+    static void describe(void* service, char16_t const* text) noexcept {
+        (void)api_detail::configure_service(service, api_detail::service_description, &text);
+    }
+    /// OpenServiceW with the rights to query, start, stop and delete. Returns: null with `error`.
+    static void* open(void* manager, char16_t const* name) noexcept {
+        return api_detail::open_service(manager, name,
+                                        api_detail::service_query_status | api_detail::service_start_right |
+                                            api_detail::service_stop_right | api_detail::service_delete_right);
+    }
+    /// CloseServiceHandle
+    static void close(void* object) noexcept { api_detail::close_service(object); }
+    /// StartServiceW
+    static int start(void* service) noexcept {
+        return api_detail::start_service(service, 0, nullptr) != 0 ? 0 : error();
+    }
+    /// ControlService with SERVICE_CONTROL_STOP
+    static int stop(void* service) noexcept {
+        status now{};
+        return api_detail::control_service(service, api_detail::service_control_stop, &now) != 0 ? 0 : error();
+    }
+    /// QueryServiceStatus
+    static int query(void* service, status& now) noexcept {
+        return api_detail::query_service(service, &now) != 0 ? 0 : error();
+    }
+    /// DeleteService
+    static int remove(void* service) noexcept { return api_detail::delete_service(service) != 0 ? 0 : error(); }
+    /// Sleep
+    static void sleep(std::uint32_t milliseconds) noexcept { api_detail::sleep(milliseconds); }
+};
+
+/// Controls the services of this program, one for each interface. A test replaces `Calls`.
+template <class Calls = manager_calls> class basic_service_manager {
+public:
+    static constexpr bool exists = true; ///< whether `command` can succeed
+    /// How long `command` waits for a service to start or to stop.
+    static constexpr std::uint32_t longest_wait_ms = 30'000;
+
+    /// Installs, starts, stops or removes (`verb`) the service of an interface. The service is called wgd$NAME, and its
+    /// command line is `"PROGRAM" --no-foreground NAME`. `remove` stops a service that runs. Waits until the service
+    /// runs or has stopped.
+    /// Returns: `invalid` for another verb or a name that cannot name an interface; `no_permission`; `address_in_use`
+    /// if the service exists or runs already; `gone` if it does not exist; `io_error` and others. `why` then says how
+    /// to mend it.
+    static status command(std::string_view verb, char const* interface_name, error_text& why) noexcept {
+        std::string_view const name(interface_name);
+        bool const installs = verb == "install";
+        if (!installs && verb != "start" && verb != "stop" && verb != "remove") {
+            why.set("the commands for a service are install, start, stop and remove, not ", verb);
+            return status::invalid;
+        }
+        if (!is_adapter_name(name)) {
+            why.set("`", name.substr(0, 40), "` cannot name an interface: it takes 1 to 32 letters, digits and _=+.-");
+            return status::invalid;
+        }
+        owned const manager{Calls::open_manager(installs)};
+        if (manager.object == nullptr) return failed(Calls::error(), "reach the service manager", name, why);
+        text path;
+        path.append(u"wgd$");
+        path.append(name);
+        if (installs) return install(manager.object, path, name, why);
+        owned const service{Calls::open(manager.object, path.units)};
+        if (service.object == nullptr) return failed(Calls::error(), "open the service of", name, why);
+        if (verb == "start") return start(service.object, name, why);
+        status const stopped = stop(service.object, name, why, verb == "remove");
+        if (verb == "stop" || stopped != status::ok) return stopped;
+        int const error = Calls::remove(service.object);
+        return error == 0 ? status::ok : failed(error, "remove the service of", name, why);
+    }
+
+private:
+    static constexpr std::uint32_t step_ms = 100;
+
+    /// Closes a handle of the service manager in the end.
+    struct owned {
+        void* object;
+        explicit owned(void* of) noexcept : object(of) {}
+        owned(owned const&) = delete;
+        owned& operator=(owned const&) = delete;
+        ~owned() {
+            if (object != nullptr) Calls::close(object);
+        }
+    };
+
+    /// A text of Windows.
+    struct text {
+        static constexpr std::size_t most = 1023;
+        char16_t units[most + 1] = {};
+        std::size_t size = 0;
+
+        /// Appends as much as there is room for.
+        template <class View> void append(View const& more) noexcept {
+            for (auto const unit : more)
+                if (unit != 0 && size < most) units[size++] = static_cast<char16_t>(unit);
+        }
+    };
+
+    static status install(void* manager, text const& service_name, std::string_view name, error_text& why) noexcept {
+        text line;
+        line.append(u"\"");
+        constexpr std::uint32_t room = 900; // the rest of the line has less than 100 characters
+        std::uint32_t const size = Calls::program_path(line.units + line.size, room);
+        if (size == 0 || size >= room) {
+            why.set("cannot install a service of `", name, "`: the path of this program is too long");
+            return status::invalid;
+        }
+        line.size += size;
+        line.append(u"\" --no-foreground ");
+        line.append(name);
+        owned const service{Calls::create(manager, service_name.units, line.units)};
+        if (service.object == nullptr) return failed(Calls::error(), "install a service of", name, why);
+        text described;
+        described.append(u"Serves the WireGuard interface ");
+        described.append(name);
+        Calls::describe(service.object, described.units);
+        return status::ok;
+    }
+
+    static status start(void* service, std::string_view name, error_text& why) noexcept {
+        if (int const error = Calls::start(service); error != 0)
+            return failed(error, "start the service of", name, why);
+        typename Calls::status now{};
+        int const error = wait_for_change(service, api_detail::service_start_pending, now);
+        if (error != 0) return failed(error, "query the service of", name, why);
+        if (now.state == api_detail::service_running) return status::ok;
+        why.set("the service of `", name, "` ",
+                now.state == api_detail::service_start_pending ? "still starts" : "has stopped at once",
+                ": the event log has its messages");
+        return status::io_error;
+    }
+
+    static status stop(void* service, std::string_view name, error_text& why, bool may_rest) noexcept {
+        int error = Calls::stop(service);
+        if (error == api_detail::error_service_not_active && may_rest) return status::ok;
+        if (error != 0) return failed(error, "stop the service of", name, why);
+        typename Calls::status now{};
+        error = wait_for_change(service, api_detail::service_stop_pending, now);
+        if (error != 0) return failed(error, "query the service of", name, why);
+        if (now.state == api_detail::service_stopped) return status::ok;
+        why.set("the service of `", name, "` does not stop: end its process");
+        return status::io_error;
+    }
+
+    /// Waits until the service leaves the state `pending`, or has left a state that it was in before. Returns: the
+    /// error number of the query.
+    static int wait_for_change(void* service, std::uint32_t pending, typename Calls::status& now) noexcept {
+        for (std::uint32_t waited = 0;; waited += step_ms) {
+            if (int const error = Calls::query(service, now); error != 0) return error;
+            bool const still = now.state == pending || (pending == api_detail::service_stop_pending &&
+                                                        now.state != api_detail::service_stopped);
+            if (!still || waited >= longest_wait_ms) return 0;
+            Calls::sleep(step_ms);
+        }
+    }
+
+    static status failed(int error, char const* doing, std::string_view name, error_text& why) noexcept {
+        auto const say = [&](auto const&... reason) { why.set("cannot ", doing, " `", name, "`: ", reason...); };
+        switch (error) {
+        case api_detail::error_access_denied: say("run this program as an administrator"); return status::no_permission;
+        case api_detail::error_service_exists:
+            say("it is installed already; remove it first");
+            return status::address_in_use;
+        case api_detail::error_service_running: say("it runs already"); return status::address_in_use;
+        case api_detail::error_no_service: say("it is not installed"); return status::gone;
+        case api_detail::error_service_not_active: say("it does not run"); return status::gone;
+        case api_detail::error_service_is_removed:
+            say("Windows still removes it: close the programs that show services");
+            return status::address_in_use;
+        case api_detail::error_service_disabled:
+            say("it is disabled: enable it in the list of services");
+            return status::no_permission;
+        default: break;
+        }
+        say(Calls::text_of(error).view());
+        status const found = status_of(error);
+        return found == status::ok ? status::io_error : found;
+    }
+};
+
+/// The service manager of a Windows host.
+using service_manager = basic_service_manager<>;
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Receives the events that stop a daemon: of its console (SetConsoleCtrlHandler), and of the service control manager.
+// Folder: os/windows/process. At start-up, before other threads; one object in a process.
+#ifndef WG_OS_WINDOWS_PROCESS_STOP_SIGNALS_HPP
+#define WG_OS_WINDOWS_PROCESS_STOP_SIGNALS_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned handle of Windows. Folder: os/windows. Any thread; a handle has one owner.
+#ifndef WG_OS_WINDOWS_HANDLE_HPP
+#define WG_OS_WINDOWS_HANDLE_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The functions, structures and numbers of Windows that os/windows uses, declared here. <windows.h> would bring
+// thousands of macros into each program, and what a program defines before it would change these headers. Folder:
+// os/windows. Thread rules are those of Windows.
+//
+// Each function has a name of its own in C++ and the name of Windows for the linker, so a program may include the
+// headers of Windows before or after these. The declarations are for 64-bit Windows, where all functions have the same
+// calling convention. They also compile on Linux, where tests replace the calls. tests/windows/layout.cpp compares them
+// with the headers of Windows.
+#ifndef WG_OS_WINDOWS_API_HPP
+#define WG_OS_WINDOWS_API_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows { namespace api_detail {
+
+using handle = void*;                 // HANDLE
+using socket_handle = std::uintptr_t; // SOCKET
+using wide = char16_t;                // WCHAR
+using function = void (*)() noexcept; // FARPROC
+using thread_start = std::uint32_t (*)(void* context) noexcept;
+
+inline constexpr socket_handle no_socket = ~socket_handle{0}; // INVALID_SOCKET
+inline constexpr std::size_t page_bytes = 4096;               // of x64 and arm64
+
+// Error numbers.
+inline constexpr int error_file_not_found = 2;
+inline constexpr int error_path_not_found = 3;
+inline constexpr int error_access_denied = 5;
+inline constexpr int error_not_enough_memory = 8;
+inline constexpr int error_invalid_data = 13;
+inline constexpr int error_out_of_memory = 14;
+inline constexpr int error_end_of_file = 38; // ERROR_HANDLE_EOF
+inline constexpr int error_not_supported = 50;
+inline constexpr int error_invalid_parameter = 87;
+inline constexpr int error_buffer_overflow = 111;
+inline constexpr int error_broken_pipe = 109;
+inline constexpr int error_call_not_implemented = 120;
+inline constexpr int error_module_not_found = 126;
+inline constexpr int error_procedure_not_found = 127;
+inline constexpr int error_already_exists = 183;
+inline constexpr int error_bad_image = 193; // ERROR_BAD_EXE_FORMAT
+inline constexpr int error_pipe_busy = 231;
+inline constexpr int error_no_data = 232; // a client of a pipe has connected and left
+inline constexpr int error_no_more_items = 259;
+inline constexpr int error_pipe_connected = 535;
+inline constexpr int error_io_incomplete = 996;
+inline constexpr int error_io_pending = 997;
+inline constexpr int error_service_running = 1056; // ERROR_SERVICE_ALREADY_RUNNING
+inline constexpr int error_service_disabled = 1058;
+inline constexpr int error_no_service = 1060; // ERROR_SERVICE_DOES_NOT_EXIST
+inline constexpr int error_service_not_active = 1062;
+inline constexpr int error_no_controller = 1063; // ERROR_FAILED_SERVICE_CONTROLLER_CONNECT
+inline constexpr int error_service_specific = 1066;
+inline constexpr int error_service_is_removed = 1072; // ERROR_SERVICE_MARKED_FOR_DELETE
+inline constexpr int error_service_exists = 1073;
+inline constexpr int error_not_found = 1168;
+inline constexpr int error_invalid_owner = 1307;
+inline constexpr int error_privilege_not_held = 1314;
+inline constexpr int error_no_system_resources = 1450;
+inline constexpr int error_working_set_quota = 1453;
+inline constexpr int error_object_already_exists = 5010;
+inline constexpr int wsa_bad_handle = 10009;
+inline constexpr int wsa_access = 10013;
+inline constexpr int wsa_fault = 10014;
+inline constexpr int wsa_invalid = 10022;
+inline constexpr int wsa_too_many_files = 10024;
+inline constexpr int wsa_would_block = 10035;
+inline constexpr int wsa_not_socket = 10038;
+inline constexpr int wsa_message_size = 10040;
+inline constexpr int wsa_no_protocol_option = 10042;
+inline constexpr int wsa_protocol_not_supported = 10043;
+inline constexpr int wsa_operation_not_supported = 10045;
+inline constexpr int wsa_family_not_supported = 10047;
+inline constexpr int wsa_address_in_use = 10048;
+inline constexpr int wsa_address_not_available = 10049;
+inline constexpr int wsa_network_unreachable = 10051;
+inline constexpr int wsa_network_reset = 10052;
+inline constexpr int wsa_connection_reset = 10054;
+inline constexpr int wsa_no_buffers = 10055;
+inline constexpr int wsa_host_unreachable = 10065;
+
+// Memory.
+inline constexpr std::uint32_t mem_commit = 0x1000;
+inline constexpr std::uint32_t mem_reserve = 0x2000;
+inline constexpr std::uint32_t mem_release = 0x8000;
+inline constexpr std::uint32_t page_no_access = 0x01;
+inline constexpr std::uint32_t page_read_write = 0x04;
+
+// Sockets.
+inline constexpr int family_v4 = 2;  // AF_INET
+inline constexpr int family_v6 = 23; // AF_INET6
+inline constexpr int level_socket = 0xffff;
+inline constexpr int level_v4 = 0;          // IPPROTO_IP
+inline constexpr int level_v6 = 41;         // IPPROTO_IPV6
+inline constexpr int level_udp = 17;        // IPPROTO_UDP
+inline constexpr int option_exclusive = -5; // SO_EXCLUSIVEADDRUSE
+inline constexpr int option_send_buffer = 0x1001;
+inline constexpr int option_receive_buffer = 0x1002;
+inline constexpr int option_v6_only = 27;
+// These have the same number for IPv4 and for IPv6.
+inline constexpr int option_packet_info = 19; // IP_PKTINFO, IPV6_PKTINFO: option and control message
+inline constexpr int option_unicast_if = 31;  // IP_UNICAST_IF, IPV6_UNICAST_IF
+inline constexpr int option_receive_tos = 40; // IP_RECVTOS, IPV6_RECVTCLASS
+inline constexpr int option_ecn = 50;         // IP_ECN, IPV6_ECN: option and control message
+inline constexpr int control_tos_v4 = 3;      // IP_TOS
+inline constexpr int control_tos_v6 = 39;     // IPV6_TCLASS
+inline constexpr int option_segment = 2;      // UDP_SEND_MSG_SIZE: option and control message
+inline constexpr int option_coalesce = 3;     // UDP_RECV_MAX_COALESCED_SIZE; as a control message UDP_COALESCED_INFO
+inline constexpr std::uint32_t message_is_cut = 0x0100;            // MSG_TRUNC
+inline constexpr std::uint32_t control_non_blocking = 0x8004667e;  // FIONBIO
+inline constexpr std::uint32_t control_reset = 0x9800000c;         // SIO_UDP_CONNRESET
+inline constexpr std::uint32_t control_net_reset = 0x9800000f;     // SIO_UDP_NETRESET
+inline constexpr std::uint32_t control_find_function = 0xc8000006; // SIO_GET_EXTENSION_FUNCTION_POINTER
+inline constexpr int event_read = 1;                               // FD_READ
+inline constexpr short poll_write = 0x10;                          // POLLWRNORM
+
+// The first members of each structure have its name in Windows.
+struct address_v4 { // SOCKADDR_IN
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    alignas(4) byte address[4];
+    byte zero[8];
+};
+struct address_v6 { // SOCKADDR_IN6
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    std::uint32_t flow;
+    byte address[16];
+    std::uint32_t scope;
+};
+union socket_address { // SOCKADDR_INET
+    std::uint16_t family;
+    address_v4 v4;
+    address_v6 v6;
+};
+struct piece { // WSABUF
+    std::uint32_t size;
+    byte* data;
+};
+struct message { // WSAMSG
+    socket_address* name;
+    std::int32_t name_bytes;
+    piece* pieces;
+    std::uint32_t piece_count;
+    piece control;
+    std::uint32_t flags;
+};
+struct control_header { // WSACMSGHDR
+    std::size_t size;   // of this header and the value
+    std::int32_t level;
+    std::int32_t type;
+};
+struct packet_info_v4 { // IN_PKTINFO
+    byte address[4];
+    std::uint32_t interface_index;
+};
+struct packet_info_v6 { // IN6_PKTINFO
+    byte address[16];
+    std::uint32_t interface_index;
+};
+struct guid { // GUID
+    std::uint32_t a;
+    std::uint16_t b, c;
+    byte d[8];
+};
+struct poll_entry { // WSAPOLLFD
+    socket_handle socket;
+    short wanted;
+    short found;
+};
+using send_function = int (*)(socket_handle, message*, std::uint32_t flags, std::uint32_t* sent, void* overlapped,
+                              void* completion) noexcept; // LPFN_WSASENDMSG
+using receive_function = int (*)(socket_handle, message*, std::uint32_t* received, void* overlapped,
+                                 void* completion) noexcept; // LPFN_WSARECVMSG
+inline constexpr guid send_function_id = {0xa441e712, 0x754f, 0x43ca, {0x84, 0xa7, 0x0d, 0xee, 0x44, 0xcf, 0x60, 0x6d}};
+inline constexpr guid receive_function_id = {
+    0xf689d7c8, 0x6f1f, 0x436b, {0x8a, 0x53, 0xe5, 0x4f, 0xe3, 0x51, 0xc3, 0x22}};
+
+// Interfaces and routes.
+struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not used
+    std::uint16_t family;
+    std::uint64_t luid;
+    std::uint32_t index;
+    byte unused[124];
+    std::uint32_t site_prefix_bits;
+    std::uint32_t metric;
+    std::uint32_t mtu;
+    byte unused_end[12];
+};
+struct prefix { // IP_ADDRESS_PREFIX
+    socket_address address;
+    byte bits;
+};
+struct route_row { // MIB_IPFORWARD_ROW2, without the members that are not used
+    std::uint64_t luid;
+    std::uint32_t index;
+    prefix destination;
+    socket_address next_hop;
+    byte unused[12];
+    std::uint32_t metric;
+    byte unused_end[16];
+};
+struct route_table { // MIB_IPFORWARD_TABLE2
+    std::uint32_t count;
+    route_row first;
+};
+
+// Where LoadLibraryExW looks: in the program's directory, and in that of Windows. Others could be written to by others.
+inline constexpr std::uint32_t load_from_safe_places = 0x200 | 0x800;
+
+// Waiting.
+inline constexpr std::uint32_t wait_object_0 = 0;
+inline constexpr std::uint32_t wait_timeout = 258;
+inline constexpr std::uint32_t wait_failed = 0xffffffff;
+inline constexpr std::uint32_t wait_forever = 0xffffffff;
+inline constexpr std::size_t max_wait_objects = 64;
+
+// Pipes and files. An operation that is `overlapped` goes on after the call.
+struct overlapped { // OVERLAPPED
+    std::uintptr_t status;
+    std::uintptr_t size;
+    std::uint64_t offset;
+    handle event;
+};
+struct security_attributes { // SECURITY_ATTRIBUTES
+    std::uint32_t size;
+    void* descriptor;
+    int inherited;
+};
+inline constexpr std::uint32_t pipe_both_ways = 3;              // PIPE_ACCESS_DUPLEX
+inline constexpr std::uint32_t pipe_is_first = 0x00080000;      // FILE_FLAG_FIRST_PIPE_INSTANCE
+inline constexpr std::uint32_t file_overlapped = 0x40000000;    // FILE_FLAG_OVERLAPPED
+inline constexpr std::uint32_t pipe_rejects_remote_clients = 8; // PIPE_REJECT_REMOTE_CLIENTS, of bytes, waiting
+inline constexpr std::uint32_t pipe_does_not_wait = 1;          // NMPWAIT_NOWAIT
+inline constexpr std::uint32_t security_text_revision = 1;      // SDDL_REVISION_1
+
+// Rights of the process.
+struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
+    std::uint32_t count;
+    std::uint32_t id[2];
+    std::uint32_t attributes;
+};
+inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
+
+// Memory of the process.
+struct job_limits { // JOBOBJECT_EXTENDED_LIMIT_INFORMATION, without the members that are not used
+    std::uint64_t unused[2];
+    std::uint32_t flags;
+    byte unused_middle[92];
+    std::size_t process_memory;
+    std::size_t unused_end[3];
+};
+inline constexpr int extended_job_limits = 9;                       // JobObjectExtendedLimitInformation
+inline constexpr std::uint32_t job_limits_process_memory = 0x100;   // JOB_OBJECT_LIMIT_PROCESS_MEMORY
+inline constexpr std::uint32_t no_error_dialogs = 0x0001 | 0x0002;  // SEM_FAILCRITICALERRORS, SEM_NOGPFAULTERRORBOX
+inline constexpr std::uint32_t crash_reports_without_heap = 0x0001; // WER_FAULT_REPORTING_FLAG_NOHEAP
+
+// The console and the event log.
+using console_handler = int (*)(std::uint32_t event) noexcept; // PHANDLER_ROUTINE
+inline constexpr std::uint32_t console_ctrl_c = 0;
+inline constexpr std::uint32_t console_ctrl_break = 1;
+inline constexpr std::uint32_t console_close = 2;
+inline constexpr std::uint32_t console_logoff = 5;
+inline constexpr std::uint32_t console_shutdown = 6;
+inline constexpr std::uint32_t std_input_handle = static_cast<std::uint32_t>(-10);
+inline constexpr std::uint32_t std_output_handle = static_cast<std::uint32_t>(-11);
+inline constexpr std::uint32_t std_error_handle = static_cast<std::uint32_t>(-12);
+inline constexpr std::uint32_t code_page_utf8 = 65001;
+inline constexpr std::uint16_t event_log_error = 1; // EVENTLOG_ERROR_TYPE
+
+// Services.
+using service_handle = void*;        // SC_HANDLE
+using service_status_handle = void*; // SERVICE_STATUS_HANDLE
+struct service_status {              // SERVICE_STATUS
+    std::uint32_t type;
+    std::uint32_t state;
+    std::uint32_t accepted;
+    std::uint32_t exit_code;
+    std::uint32_t specific_exit_code;
+    std::uint32_t check_point;
+    std::uint32_t wait_hint_ms;
+};
+using service_main = void (*)(std::uint32_t count, wide** arguments) noexcept; // LPSERVICE_MAIN_FUNCTIONW
+using service_handler = std::uint32_t (*)(std::uint32_t control, std::uint32_t event, void* data,
+                                          void* context) noexcept; // LPHANDLER_FUNCTION_EX
+struct service_entry {                                             // SERVICE_TABLE_ENTRYW
+    wide const* name;
+    service_main main;
+};
+inline constexpr std::uint32_t service_own_process = 0x10;
+inline constexpr std::uint32_t service_auto_start = 2;
+inline constexpr std::uint32_t service_error_normal = 1;
+inline constexpr std::uint32_t service_stopped = 1;
+inline constexpr std::uint32_t service_start_pending = 2;
+inline constexpr std::uint32_t service_stop_pending = 3;
+inline constexpr std::uint32_t service_running = 4;
+inline constexpr std::uint32_t service_accepts_stop = 1;
+inline constexpr std::uint32_t service_accepts_shutdown = 4;
+inline constexpr std::uint32_t service_control_stop = 1;
+inline constexpr std::uint32_t service_control_interrogate = 4;
+inline constexpr std::uint32_t service_control_shutdown = 5;
+inline constexpr std::uint32_t manager_connect = 1;        // SC_MANAGER_CONNECT
+inline constexpr std::uint32_t manager_create_service = 2; // SC_MANAGER_CREATE_SERVICE
+inline constexpr std::uint32_t service_query_status = 0x4;
+inline constexpr std::uint32_t service_start_right = 0x10;
+inline constexpr std::uint32_t service_stop_right = 0x20;
+inline constexpr std::uint32_t service_delete_right = 0x10000; // DELETE
+inline constexpr std::uint32_t service_change_config = 0x2;
+inline constexpr std::uint32_t service_description = 1; // SERVICE_CONFIG_DESCRIPTION
+
+// Changes of the network.
+using interface_callback = void (*)(void* context, interface_row* row, int kind) noexcept; // MIB_DELETE_INSTANCE: 2
+using row_callback = void (*)(void* context, void* row, int kind) noexcept;
+inline constexpr int row_is_deleted = 2; // MibDeleteInstance
+
+inline constexpr std::uint32_t preferred_random_source = 2;    // BCRYPT_USE_SYSTEM_PREFERRED_RNG
+inline constexpr std::uint16_t all_processor_groups = 0xffff;  // ALL_PROCESSOR_GROUPS
+inline constexpr std::uint32_t message_from_system = 0x1200;   // FORMAT_MESSAGE_FROM_SYSTEM, ..._IGNORE_INSERTS
+inline constexpr std::uint32_t stack_is_reservation = 0x10000; // STACK_SIZE_PARAM_IS_A_RESERVATION
+
+// clang-format off
+handle create_event(void* security, int manual_reset, int set, wide const* name) noexcept __asm__("CreateEventW");
+int set_event(handle event) noexcept __asm__("SetEvent");
+int reset_event(handle event) noexcept __asm__("ResetEvent");
+int close_handle(handle object) noexcept __asm__("CloseHandle");
+std::uint32_t wait_for_one(handle object, std::uint32_t milliseconds) noexcept __asm__("WaitForSingleObject");
+std::uint32_t wait_for_many(std::uint32_t count, handle const* objects, int all, std::uint32_t milliseconds) noexcept
+    __asm__("WaitForMultipleObjects");
+std::uint32_t last_error() noexcept __asm__("GetLastError");
+handle loaded_module(wide const* name) noexcept __asm__("GetModuleHandleW");
+function find_function(handle module, char const* name) noexcept __asm__("GetProcAddress");
+std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
+                             wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
+std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
+std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
+    __asm__("BCryptGenRandom");
+void* allocate_pages(void* at, std::size_t size, std::uint32_t kind, std::uint32_t protection) noexcept
+    __asm__("VirtualAlloc");
+int free_pages(void* at, std::size_t size, std::uint32_t kind) noexcept __asm__("VirtualFree");
+int lock_pages(void* at, std::size_t size) noexcept __asm__("VirtualLock");
+handle current_process() noexcept __asm__("GetCurrentProcess");
+int get_working_set(handle process, std::size_t* least, std::size_t* most) noexcept
+    __asm__("GetProcessWorkingSetSize");
+int set_working_set(handle process, std::size_t least, std::size_t most) noexcept __asm__("SetProcessWorkingSetSize");
+void lock_exclusive(void** lock) noexcept __asm__("AcquireSRWLockExclusive");
+void unlock_exclusive(void** lock) noexcept __asm__("ReleaseSRWLockExclusive");
+int wait_on_address(void volatile const* at, void const* old, std::size_t size, std::uint32_t milliseconds) noexcept
+    __asm__("WaitOnAddress");
+void wake_all(void const* at) noexcept __asm__("WakeByAddressAll");
+handle create_thread(void* security, std::size_t stack_bytes, thread_start start, void* context, std::uint32_t flags,
+                     std::uint32_t* id) noexcept __asm__("CreateThread");
+int switch_to_thread() noexcept __asm__("SwitchToThread");
+std::uint32_t processor_count(std::uint16_t group) noexcept __asm__("GetActiveProcessorCount");
+int start_sockets(std::uint16_t version, void* data) noexcept __asm__("WSAStartup");
+int stop_sockets() noexcept __asm__("WSACleanup");
+int last_socket_error() noexcept __asm__("WSAGetLastError");
+socket_handle open_socket(int family, int type, int protocol, void* information, std::uint32_t group,
+                          std::uint32_t flags) noexcept __asm__("WSASocketW");
+int close_socket(socket_handle socket) noexcept __asm__("closesocket");
+int bind_socket(socket_handle socket, socket_address const* where, int size) noexcept __asm__("bind");
+int socket_name(socket_handle socket, socket_address* where, int* size) noexcept __asm__("getsockname");
+int set_socket_option(socket_handle socket, int level, int name, void const* value, int size) noexcept
+    __asm__("setsockopt");
+int get_socket_option(socket_handle socket, int level, int name, void* value, int* size) noexcept
+    __asm__("getsockopt");
+int control_socket(socket_handle socket, std::uint32_t code, void const* in, std::uint32_t in_bytes, void* out,
+                   std::uint32_t out_bytes, std::uint32_t* returned, void* overlapped, void* completion) noexcept
+    __asm__("WSAIoctl");
+int select_events(socket_handle socket, handle event, std::int32_t which) noexcept __asm__("WSAEventSelect");
+int poll_sockets(poll_entry* entries, std::uint32_t count, int milliseconds) noexcept __asm__("WSAPoll");
+handle load_library(wide const* name, handle reserved, std::uint32_t flags) noexcept __asm__("LoadLibraryExW");
+int free_library(handle library) noexcept __asm__("FreeLibrary");
+std::uint32_t get_interface(interface_row* row) noexcept __asm__("GetIpInterfaceEntry");
+std::uint32_t set_interface(interface_row* row) noexcept __asm__("SetIpInterfaceEntry");
+std::uint32_t get_routes(std::uint16_t family, route_table** table) noexcept __asm__("GetIpForwardTable2");
+void free_table(void* table) noexcept __asm__("FreeMibTable");
+std::uint32_t watch_interfaces(std::uint16_t family, interface_callback told, void* context, byte initial,
+                               handle* watch) noexcept __asm__("NotifyIpInterfaceChange");
+std::uint32_t watch_routes(std::uint16_t family, row_callback told, void* context, byte initial, handle* watch) noexcept
+    __asm__("NotifyRouteChange2");
+std::uint32_t watch_addresses(std::uint16_t family, row_callback told, void* context, byte initial,
+                              handle* watch) noexcept __asm__("NotifyUnicastIpAddressChange");
+std::uint32_t stop_watch(handle watch) noexcept __asm__("CancelMibChangeNotify2");
+std::uint32_t interface_of_alias(wide const* alias, std::uint64_t* luid) noexcept
+    __asm__("ConvertInterfaceAliasToLuid");
+std::uint32_t index_of_interface(std::uint64_t const* luid, std::uint32_t* index) noexcept
+    __asm__("ConvertInterfaceLuidToIndex");
+handle create_timer(void* security, int manual_reset, wide const* name) noexcept __asm__("CreateWaitableTimerW");
+int set_timer(handle timer, std::int64_t const* due, std::int32_t period_ms, void* completion, void* context,
+              int resumes) noexcept __asm__("SetWaitableTimer");
+handle create_pipe(wide const* name, std::uint32_t open_mode, std::uint32_t pipe_mode, std::uint32_t max_instances,
+                   std::uint32_t out_bytes, std::uint32_t in_bytes, std::uint32_t timeout_ms,
+                   security_attributes const* security) noexcept __asm__("CreateNamedPipeW");
+int connect_pipe(handle pipe, overlapped* operation) noexcept __asm__("ConnectNamedPipe");
+int disconnect_pipe(handle pipe) noexcept __asm__("DisconnectNamedPipe");
+int wait_for_pipe(wide const* name, std::uint32_t timeout_ms) noexcept __asm__("WaitNamedPipeW");
+int read_file(handle file, void* to, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("ReadFile");
+int write_file(handle file, void const* from, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("WriteFile");
+int overlapped_result(handle file, overlapped* operation, std::uint32_t* done, int wait) noexcept
+    __asm__("GetOverlappedResult");
+int cancel_operation(handle file, overlapped* operation) noexcept __asm__("CancelIoEx");
+int security_descriptor_of(wide const* text, std::uint32_t revision, void** descriptor, std::uint32_t* size) noexcept
+    __asm__("ConvertStringSecurityDescriptorToSecurityDescriptorW");
+void* free_local(void* memory) noexcept __asm__("LocalFree");
+int open_token(handle process, std::uint32_t access, handle* token) noexcept __asm__("OpenProcessToken");
+int find_privilege(wide const* system, wide const* name, std::uint32_t* id) noexcept __asm__("LookupPrivilegeValueW");
+int adjust_privileges(handle token, int disable_all, privilege const* wanted, std::uint32_t size, void* before,
+                      std::uint32_t* needed) noexcept __asm__("AdjustTokenPrivileges");
+handle create_job(void* security, wide const* name) noexcept __asm__("CreateJobObjectW");
+int limit_job(handle job, int kind, void const* limits, std::uint32_t size) noexcept
+    __asm__("SetInformationJobObject");
+int join_job(handle job, handle process) noexcept __asm__("AssignProcessToJobObject");
+std::uint32_t set_error_mode(std::uint32_t mode) noexcept __asm__("SetErrorMode");
+handle standard_handle(std::uint32_t which) noexcept __asm__("GetStdHandle");
+int console_mode(handle console, std::uint32_t* mode) noexcept __asm__("GetConsoleMode");
+int write_console(handle console, wide const* text, std::uint32_t size, std::uint32_t* done, void* reserved) noexcept
+    __asm__("WriteConsoleW");
+std::uint32_t console_code_page() noexcept __asm__("GetConsoleCP");
+int handle_console_events(console_handler handler, int add) noexcept __asm__("SetConsoleCtrlHandler");
+int to_wide(std::uint32_t code_page, std::uint32_t flags, char const* from, int size, wide* to, int room) noexcept
+    __asm__("MultiByteToWideChar");
+int from_wide(std::uint32_t code_page, std::uint32_t flags, wide const* from, int size, char* to, int room,
+              char const* unknown, int* used_unknown) noexcept __asm__("WideCharToMultiByte");
+handle open_event_log(wide const* server, wide const* source) noexcept __asm__("RegisterEventSourceW");
+int close_event_log(handle log) noexcept __asm__("DeregisterEventSource");
+int report_event(handle log, std::uint16_t type, std::uint16_t category, std::uint32_t id, void* user,
+                 std::uint16_t text_count, std::uint32_t data_bytes, wide const** texts, void* data) noexcept
+    __asm__("ReportEventW");
+std::uint32_t module_path(handle module, wide* path, std::uint32_t room) noexcept __asm__("GetModuleFileNameW");
+void sleep(std::uint32_t milliseconds) noexcept __asm__("Sleep");
+int dispatch_service(service_entry const* services) noexcept __asm__("StartServiceCtrlDispatcherW");
+service_status_handle register_service(wide const* name, service_handler handler, void* context) noexcept
+    __asm__("RegisterServiceCtrlHandlerExW");
+int set_service_status(service_status_handle service, service_status* status) noexcept __asm__("SetServiceStatus");
+service_handle open_manager(wide const* machine, wide const* database, std::uint32_t access) noexcept
+    __asm__("OpenSCManagerW");
+service_handle create_service(service_handle manager, wide const* name, wide const* shown, std::uint32_t access,
+                              std::uint32_t type, std::uint32_t start, std::uint32_t error_control, wide const* command,
+                              wide const* group, std::uint32_t* tag, wide const* needs, wide const* account,
+                              wide const* password) noexcept __asm__("CreateServiceW");
+service_handle open_service(service_handle manager, wide const* name, std::uint32_t access) noexcept
+    __asm__("OpenServiceW");
+int close_service(service_handle object) noexcept __asm__("CloseServiceHandle");
+int delete_service(service_handle service) noexcept __asm__("DeleteService");
+int start_service(service_handle service, std::uint32_t count, wide const** arguments) noexcept
+    __asm__("StartServiceW");
+int control_service(service_handle service, std::uint32_t control, service_status* status) noexcept
+    __asm__("ControlService");
+int query_service(service_handle service, service_status* status) noexcept __asm__("QueryServiceStatus");
+int configure_service(service_handle service, std::uint32_t what, void const* value) noexcept
+    __asm__("ChangeServiceConfig2W");
+// clang-format on
+
+/// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
+template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
+    handle const found = loaded_module(module);
+    return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
+}
+
+}}}}} // namespace wg::WG_ABI::os::windows::api_detail
+
+#endif
+
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The call of `basic_handle`.
+struct handle_calls {
+    /// CloseHandle
+    static void close(void* handle) noexcept { api_detail::close_handle(handle); }
+};
+
+/// Owns a handle, and closes it in the end. Null and INVALID_HANDLE_VALUE (-1) are no handles. A test replaces `Calls`.
+template <class Calls = handle_calls> class basic_handle {
+public:
+    /// Owns none.
+    constexpr basic_handle() noexcept = default;
+    /// Owns `handle`.
+    explicit basic_handle(void* handle) noexcept : handle_(is_handle(handle) ? handle : nullptr) {}
+    /// Takes over the handle of `other`.
+    constexpr basic_handle(basic_handle&& other) noexcept : handle_(other.release()) {}
+    /// Closes its handle and takes over that of `other`.
+    basic_handle& operator=(basic_handle&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    basic_handle(basic_handle const&) = delete;
+    basic_handle& operator=(basic_handle const&) = delete;
+    ~basic_handle() { reset(); }
+
+    /// Whether it owns a handle.
+    constexpr explicit operator bool() const noexcept { return handle_ != nullptr; }
+    /// The handle, or null.
+    constexpr void* get() const noexcept { return handle_; }
+    /// Gives up the handle without closing it. Returns: the handle, or null.
+    constexpr void* release() noexcept { return std::exchange(handle_, nullptr); }
+    /// Closes its handle and owns `handle` from now on.
+    void reset(void* handle = nullptr) noexcept {
+        if (handle_ != nullptr) Calls::close(handle_);
+        handle_ = is_handle(handle) ? handle : nullptr;
+    }
+
+private:
+    static bool is_handle(void* handle) noexcept { return reinterpret_cast<std::uintptr_t>(handle) + 1 > 1; }
+
+    void* handle_ = nullptr;
+};
+
+/// Owns a handle of Windows.
+using unique_handle = basic_handle<>;
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+
+#include <atomic>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The calls of `basic_stop_signals`.
+struct stop_calls : handle_calls {
+    /// CreateEventW: an event that a wait resets. Returns: null if there is no memory left.
+    static void* create_event() noexcept { return api_detail::create_event(nullptr, 0, 0, nullptr); }
+    /// SetEvent
+    static void set_event(void* event) noexcept { api_detail::set_event(event); }
+    /// SetConsoleCtrlHandler
+    static void handle_console_events(api_detail::console_handler handler, bool add) noexcept {
+        (void)api_detail::handle_console_events(handler, add ? 1 : 0);
+    }
+    /// Sleep
+    static void sleep(std::uint32_t milliseconds) noexcept { api_detail::sleep(milliseconds); }
+};
+
+/// Receives the events that stop a daemon through an event of Windows. A test replaces `Calls`.
+template <class Calls = stop_calls> class basic_stop_signals {
+public:
+    /// The effect of the end of the console. Windows ends the process in both cases, so both stop the daemon.
+    enum class hang_up { stops, is_ignored };
+
+    static constexpr int interrupted = 2; ///< Ctrl+C or Ctrl+Break was pressed
+    static constexpr int terminated = 15; ///< the console is closed, the user logs off, or the service is stopped
+
+    /// Handles the events of the console from now on. By default they would end the process before it has cleaned up.
+    explicit basic_stop_signals(hang_up = hang_up::stops) noexcept : event_(Calls::create_event()) {
+        state.number.store(0);
+        state.event.store(event_.get());
+        Calls::handle_console_events(&on_console_event, true);
+    }
+    basic_stop_signals(basic_stop_signals const&) = delete;
+    basic_stop_signals& operator=(basic_stop_signals const&) = delete;
+    ~basic_stop_signals() {
+        Calls::handle_console_events(&on_console_event, false);
+        state.event.store(nullptr);
+    }
+
+    /// An event that is set when the daemon is to stop. Null: no memory was left.
+    void* event() const noexcept { return event_.get(); }
+    /// Whether Windows had an event for the object.
+    explicit operator bool() const noexcept { return static_cast<bool>(event_); }
+    /// Takes a request to stop. Returns: its number; 0 if none has come.
+    int take() noexcept { return state.number.exchange(0); }
+
+    /// Asks the daemon to stop. Any thread.
+    static void stop(int number) noexcept {
+        state.number.store(number);
+        if (void* const event = state.event.load(); event != nullptr) Calls::set_event(event);
+    }
+    /// Notes that the process is a service. Windows tells services when any user logs off.
+    static void is_service(bool is) noexcept { state.is_service.store(is); }
+
+private:
+    static constexpr std::uint32_t longest_end_ms = 10'000;
+
+    struct shared_state {
+        std::atomic<void*> event{nullptr};
+        std::atomic<int> number{0};
+        std::atomic<bool> is_service{false};
+    };
+    static inline shared_state state{};
+
+    /// Runs in a thread of Windows. Windows ends the process when this returns after the last three events, so it
+    /// waits until the process has ended by itself.
+    static int on_console_event(std::uint32_t event) noexcept {
+        bool const is_key = event == api_detail::console_ctrl_c || event == api_detail::console_ctrl_break;
+        bool const is_end = event == api_detail::console_close || event == api_detail::console_logoff ||
+                            event == api_detail::console_shutdown;
+        if (!is_key && !is_end) return 0;
+        if (event == api_detail::console_logoff && state.is_service.load()) return 1;
+        stop(is_key ? interrupted : terminated);
+        if (is_end) Calls::sleep(longest_end_ms);
+        return 1;
+    }
+
+    basic_handle<Calls> event_;
+};
+
+/// The requests to stop of a Windows host.
+using stop_signals = basic_stop_signals<>;
 
 }}}} // namespace wg::WG_ABI::os::windows
 
@@ -35292,7 +42126,7 @@ std::uint32_t last_error() noexcept __asm__("GetLastError");
 handle loaded_module(wide const* name) noexcept __asm__("GetModuleHandleW");
 function find_function(handle module, char const* name) noexcept __asm__("GetProcAddress");
 std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
-                             char* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageA");
+                             wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
 std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
 void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
 std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
@@ -35461,10 +42295,15 @@ constexpr status status_of(int error) noexcept {
 
 /// The call of `basic_system_text`.
 struct message_calls {
-    /// FormatMessageA for an error number. Returns: the bytes of the text; 0: there is none.
+    /// FormatMessageW for an error number, in UTF-8. Returns: the bytes of the text; 0: there is none.
     static std::uint32_t message(int error, char* text, std::uint32_t size) noexcept {
-        return api_detail::format_message(api_detail::message_from_system, nullptr, static_cast<std::uint32_t>(error),
-                                          0, text, size, nullptr);
+        char16_t wide[256];
+        std::uint32_t const units = api_detail::format_message(
+            api_detail::message_from_system, nullptr, static_cast<std::uint32_t>(error), 0, wide, 256, nullptr);
+        if (units == 0) return 0;
+        int const bytes = api_detail::from_wide(api_detail::code_page_utf8, 0, wide, static_cast<int>(units), text,
+                                                static_cast<int>(size), nullptr, nullptr);
+        return bytes > 0 ? static_cast<std::uint32_t>(bytes) : 0;
     }
 };
 
@@ -36215,7 +43054,7 @@ std::uint32_t last_error() noexcept __asm__("GetLastError");
 handle loaded_module(wide const* name) noexcept __asm__("GetModuleHandleW");
 function find_function(handle module, char const* name) noexcept __asm__("GetProcAddress");
 std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
-                             char* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageA");
+                             wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
 std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
 void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
 std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
@@ -36733,7 +43572,7 @@ std::uint32_t last_error() noexcept __asm__("GetLastError");
 handle loaded_module(wide const* name) noexcept __asm__("GetModuleHandleW");
 function find_function(handle module, char const* name) noexcept __asm__("GetProcAddress");
 std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
-                             char* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageA");
+                             wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
 std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
 void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
 std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
@@ -36902,10 +43741,15 @@ constexpr status status_of(int error) noexcept {
 
 /// The call of `basic_system_text`.
 struct message_calls {
-    /// FormatMessageA for an error number. Returns: the bytes of the text; 0: there is none.
+    /// FormatMessageW for an error number, in UTF-8. Returns: the bytes of the text; 0: there is none.
     static std::uint32_t message(int error, char* text, std::uint32_t size) noexcept {
-        return api_detail::format_message(api_detail::message_from_system, nullptr, static_cast<std::uint32_t>(error),
-                                          0, text, size, nullptr);
+        char16_t wide[256];
+        std::uint32_t const units = api_detail::format_message(
+            api_detail::message_from_system, nullptr, static_cast<std::uint32_t>(error), 0, wide, 256, nullptr);
+        if (units == 0) return 0;
+        int const bytes = api_detail::from_wide(api_detail::code_page_utf8, 0, wide, static_cast<int>(units), text,
+                                                static_cast<int>(size), nullptr, nullptr);
+        return bytes > 0 ? static_cast<std::uint32_t>(bytes) : 0;
     }
 };
 
@@ -37438,7 +44282,7 @@ std::uint32_t last_error() noexcept __asm__("GetLastError");
 handle loaded_module(wide const* name) noexcept __asm__("GetModuleHandleW");
 function find_function(handle module, char const* name) noexcept __asm__("GetProcAddress");
 std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
-                             char* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageA");
+                             wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
 std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
 void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
 std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
@@ -37724,6 +44568,53 @@ static_assert(threads_with_cell<threads> && threads_with_thread<threads> && thre
 #ifndef WG_OS_WINDOWS_TUN_TUN_HPP
 #define WG_OS_WINDOWS_TUN_TUN_HPP
 
+// SPDX-License-Identifier: BSL-1.0
+// The offloads of the kernel that move several packets in one call. Each is tried when a device or socket is opened,
+// and left out where the kernel, the driver or the user refuses it. Folder: os. Pure; any thread.
+#ifndef WG_OS_OFFLOADS_HPP
+#define WG_OS_OFFLOADS_HPP
+
+
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Which offloads may be used.
+struct offloads {
+    bool frames = true;  ///< TUN: packets have a virtio header and may lack a checksum; `tso` and `uso` need it
+    bool tso = true;     ///< TUN: frames of up to 64 KiB of TCP
+    bool uso = true;     ///< TUN: frames of up to 64 KiB of UDP (Linux 6.2)
+    bool queues = true;  ///< TUN: flows are in several queues (Linux 3.8)
+    bool gso = true;     ///< socket: datagrams of one size leave as one message (UDP_SEGMENT, Linux 4.18)
+    bool gro = true;     ///< socket: datagrams of one flow arrive as one message (UDP_GRO, Linux 5.0)
+    bool batches = true; ///< socket: several messages in one call (sendmmsg, recvmmsg)
+};
+
+/// Switches off the offloads in `names`, names of members with commas between; `all` stands for all of them.
+/// Returns: false if a name is unknown; then nothing has changed.
+constexpr bool switch_off(offloads& which, std::string_view names) noexcept {
+    struct {
+        std::string_view name;
+        bool offloads::*which;
+    } constexpr known[] = {{"frames", &offloads::frames},  {"tso", &offloads::tso}, {"uso", &offloads::uso},
+                           {"queues", &offloads::queues},  {"gso", &offloads::gso}, {"gro", &offloads::gro},
+                           {"batches", &offloads::batches}};
+    offloads wanted = which;
+    while (!names.empty()) {
+        std::string_view const name = names.substr(0, names.find(','));
+        names.remove_prefix(name.size() < names.size() ? name.size() + 1 : name.size());
+        bool found = false;
+        for (auto const& k : known)
+            if (name == k.name || name == "all") wanted.*k.which = false, found = true;
+        if (!found) return false;
+    }
+    which = wanted;
+    return true;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
 // SPDX-License-Identifier: BSL-1.0
 // The names of adapters, as WireGuard for Windows allows them. Folder: os/windows. Pure; any thread.
 #ifndef WG_OS_WINDOWS_ADAPTER_NAME_HPP
@@ -38173,7 +45064,7 @@ std::uint32_t last_error() noexcept __asm__("GetLastError");
 handle loaded_module(wide const* name) noexcept __asm__("GetModuleHandleW");
 function find_function(handle module, char const* name) noexcept __asm__("GetProcAddress");
 std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
-                             char* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageA");
+                             wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
 std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
 void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
 std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
@@ -38342,10 +45233,15 @@ constexpr status status_of(int error) noexcept {
 
 /// The call of `basic_system_text`.
 struct message_calls {
-    /// FormatMessageA for an error number. Returns: the bytes of the text; 0: there is none.
+    /// FormatMessageW for an error number, in UTF-8. Returns: the bytes of the text; 0: there is none.
     static std::uint32_t message(int error, char* text, std::uint32_t size) noexcept {
-        return api_detail::format_message(api_detail::message_from_system, nullptr, static_cast<std::uint32_t>(error),
-                                          0, text, size, nullptr);
+        char16_t wide[256];
+        std::uint32_t const units = api_detail::format_message(
+            api_detail::message_from_system, nullptr, static_cast<std::uint32_t>(error), 0, wide, 256, nullptr);
+        if (units == 0) return 0;
+        int const bytes = api_detail::from_wide(api_detail::code_page_utf8, 0, wide, static_cast<int>(units), text,
+                                                static_cast<int>(size), nullptr, nullptr);
+        return bytes > 0 ? static_cast<std::uint32_t>(bytes) : 0;
     }
 };
 
@@ -38397,8 +45293,7 @@ struct interface_calls {
     static int set_interface(api_detail::interface_row& row) noexcept {
         return is_wine() ? api_detail::error_call_not_implemented : static_cast<int>(api_detail::set_interface(&row));
     }
-
-private:
+    /// Whether this is Wine and not Windows.
     static bool is_wine() noexcept {
         return api_detail::find_in<char const*() noexcept>(u"ntdll.dll", "wine_get_version") != nullptr;
     }
@@ -38575,10 +45470,11 @@ public:
     }
 
     /// Creates the adapter `name` with this MTU. Windows removes it when the object is destroyed or the process ends.
+    /// Wintun has no offloads.
     /// Returns: `invalid` if `name` cannot name an adapter; `address_in_use`; `no_permission` without the rights of an
     /// administrator; `not_supported` without wintun.dll; the status of another error. `why` then says how to mend it.
-    static result<basic_tun> open(std::string_view name, error_text& why,
-                                  std::size_t mtu_bytes = default_mtu_bytes) noexcept {
+    static result<basic_tun> open(std::string_view name, error_text& why, std::size_t mtu_bytes = default_mtu_bytes,
+                                  offloads const& /*wanted*/ = {}) noexcept {
         if (!is_adapter_name(name)) {
             why.set("`", name.substr(0, 40), "` cannot name an adapter: it takes 1 to 32 letters, digits and _=+.-");
             return status::invalid;
@@ -38606,6 +45502,12 @@ public:
         return made;
     }
 
+    /// Windows has no descriptors that another program could hand over. Returns: `not_supported`.
+    static result<basic_tun> adopt(int /*number*/, error_text& why, offloads const& /*wanted*/ = {}) noexcept {
+        why.set("Windows cannot hand over a TUN device: leave WG_TUN_FD away");
+        return status::not_supported;
+    }
+
     /// The event for a waiter: set when a packet waits or the adapter is gone. A wait resets it; `read` sets it again
     /// if it leaves packets behind. Null without an adapter.
     void* event() const noexcept { return event_; }
@@ -38631,6 +45533,10 @@ public:
         longest_cut_ = 0;
         return true;
     }
+
+    /// The state of the adapter. Windows removes an adapter that is disabled. Returns: ok; `gone` if a `read` has found
+    /// that it was removed.
+    status link_state() const noexcept { return session_ == nullptr || ended_ ? status::gone : status::ok; }
 
     /// Sets the MTU for IPv4 and IPv6. A host without one of them is no error. Returns: 0 or the error number.
     int set_mtu(std::size_t mtu_bytes) noexcept {
@@ -38667,8 +45573,8 @@ public:
             if (from == nullptr) {
                 int const error = Calls::error();
                 if (count != 0 || error == api_detail::error_no_more_items) return count;
-                bool const ended = error == api_detail::error_end_of_file || error == api_detail::error_invalid_data;
-                return ended ? status::gone : status::io_error;
+                ended_ = error == api_detail::error_end_of_file || error == api_detail::error_invalid_data;
+                return ended_ ? status::gone : status::io_error;
             }
             packet& p = packets[count];
             if (size <= p.capacity - p.offset) {
@@ -38736,6 +45642,7 @@ private:
         std::swap(luid_, other.luid_);
         std::swap(mtu_, other.mtu_);
         std::swap(longest_cut_, other.longest_cut_);
+        std::swap(ended_, other.ended_);
         std::swap(name_, other.name_);
     }
 
@@ -38746,6 +45653,7 @@ private:
     std::uint64_t luid_ = 0;
     std::size_t mtu_ = 0;
     std::size_t longest_cut_ = 0;
+    bool ended_ = false; ///< a `read` has found that the adapter was removed
     char name_[max_adapter_name_bytes + 1] = {};
 };
 
@@ -38763,6 +45671,53 @@ static_assert(tun_device_with_longest_cut<tun>);
 #ifndef WG_OS_WINDOWS_UDP_UDP_HPP
 #define WG_OS_WINDOWS_UDP_UDP_HPP
 
+// SPDX-License-Identifier: BSL-1.0
+// The offloads of the kernel that move several packets in one call. Each is tried when a device or socket is opened,
+// and left out where the kernel, the driver or the user refuses it. Folder: os. Pure; any thread.
+#ifndef WG_OS_OFFLOADS_HPP
+#define WG_OS_OFFLOADS_HPP
+
+
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Which offloads may be used.
+struct offloads {
+    bool frames = true;  ///< TUN: packets have a virtio header and may lack a checksum; `tso` and `uso` need it
+    bool tso = true;     ///< TUN: frames of up to 64 KiB of TCP
+    bool uso = true;     ///< TUN: frames of up to 64 KiB of UDP (Linux 6.2)
+    bool queues = true;  ///< TUN: flows are in several queues (Linux 3.8)
+    bool gso = true;     ///< socket: datagrams of one size leave as one message (UDP_SEGMENT, Linux 4.18)
+    bool gro = true;     ///< socket: datagrams of one flow arrive as one message (UDP_GRO, Linux 5.0)
+    bool batches = true; ///< socket: several messages in one call (sendmmsg, recvmmsg)
+};
+
+/// Switches off the offloads in `names`, names of members with commas between; `all` stands for all of them.
+/// Returns: false if a name is unknown; then nothing has changed.
+constexpr bool switch_off(offloads& which, std::string_view names) noexcept {
+    struct {
+        std::string_view name;
+        bool offloads::*which;
+    } constexpr known[] = {{"frames", &offloads::frames},  {"tso", &offloads::tso}, {"uso", &offloads::uso},
+                           {"queues", &offloads::queues},  {"gso", &offloads::gso}, {"gro", &offloads::gro},
+                           {"batches", &offloads::batches}};
+    offloads wanted = which;
+    while (!names.empty()) {
+        std::string_view const name = names.substr(0, names.find(','));
+        names.remove_prefix(name.size() < names.size() ? name.size() + 1 : name.size());
+        bool found = false;
+        for (auto const& k : known)
+            if (name == k.name || name == "all") wanted.*k.which = false, found = true;
+        if (!found) return false;
+    }
+    which = wanted;
+    return true;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
 // SPDX-License-Identifier: BSL-1.0
 // Opens the sockets of one UDP port (Winsock 2). Folder: os/windows/udp. One thread at a time.
 #ifndef WG_OS_WINDOWS_UDP_SOCKETS_HPP
@@ -39106,7 +46061,7 @@ std::uint32_t last_error() noexcept __asm__("GetLastError");
 handle loaded_module(wide const* name) noexcept __asm__("GetModuleHandleW");
 function find_function(handle module, char const* name) noexcept __asm__("GetProcAddress");
 std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
-                             char* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageA");
+                             wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
 std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
 void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
 std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
@@ -39275,10 +46230,15 @@ constexpr status status_of(int error) noexcept {
 
 /// The call of `basic_system_text`.
 struct message_calls {
-    /// FormatMessageA for an error number. Returns: the bytes of the text; 0: there is none.
+    /// FormatMessageW for an error number, in UTF-8. Returns: the bytes of the text; 0: there is none.
     static std::uint32_t message(int error, char* text, std::uint32_t size) noexcept {
-        return api_detail::format_message(api_detail::message_from_system, nullptr, static_cast<std::uint32_t>(error),
-                                          0, text, size, nullptr);
+        char16_t wide[256];
+        std::uint32_t const units = api_detail::format_message(
+            api_detail::message_from_system, nullptr, static_cast<std::uint32_t>(error), 0, wide, 256, nullptr);
+        if (units == 0) return 0;
+        int const bytes = api_detail::from_wide(api_detail::code_page_utf8, 0, wide, static_cast<int>(units), text,
+                                                static_cast<int>(size), nullptr, nullptr);
+        return bytes > 0 ? static_cast<std::uint32_t>(bytes) : 0;
     }
 };
 
@@ -39373,6 +46333,109 @@ using unique_handle = basic_handle<>;
 }}}} // namespace wg::WG_ABI::os::windows
 
 #endif
+// SPDX-License-Identifier: BSL-1.0
+// The interface of the default route outside the tunnel (GetIpForwardTable2). Folder: os/windows/net. Any thread.
+// Link: iphlpapi.
+#ifndef WG_OS_WINDOWS_NET_DEFAULT_ROUTE_HPP
+#define WG_OS_WINDOWS_NET_DEFAULT_ROUTE_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Reads and changes the settings of a network interface (GetIpInterfaceEntry, SetIpInterfaceEntry). Folder:
+// os/windows/net. Any thread. Link: iphlpapi.
+#ifndef WG_OS_WINDOWS_NET_INTERFACE_CALLS_HPP
+#define WG_OS_WINDOWS_NET_INTERFACE_CALLS_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The calls for settings of an interface. Each returns 0 or the error number; ERROR_CALL_NOT_IMPLEMENTED on Wine,
+/// where version 8 ends a program that calls these functions.
+struct interface_calls {
+    /// Reads the settings of the interface and the family that `row` names: GetIpInterfaceEntry.
+    static int get_interface(api_detail::interface_row& row) noexcept {
+        return is_wine() ? api_detail::error_call_not_implemented : static_cast<int>(api_detail::get_interface(&row));
+    }
+    /// Changes the settings to those of `row`: SetIpInterfaceEntry.
+    static int set_interface(api_detail::interface_row& row) noexcept {
+        return is_wine() ? api_detail::error_call_not_implemented : static_cast<int>(api_detail::set_interface(&row));
+    }
+    /// Whether this is Wine and not Windows.
+    static bool is_wine() noexcept {
+        return api_detail::find_in<char const*() noexcept>(u"ntdll.dll", "wine_get_version") != nullptr;
+    }
+};
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The calls of `default_interface`.
+struct route_calls : interface_calls {
+    /// GetIpForwardTable2 for AF_INET or AF_INET6. Returns: null if it fails.
+    static api_detail::route_table* routes(int family) noexcept {
+        api_detail::route_table* table = nullptr;
+        return api_detail::get_routes(static_cast<std::uint16_t>(family), &table) == 0 ? table : nullptr;
+    }
+    /// FreeMibTable
+    static void release(api_detail::route_table* table) noexcept { api_detail::free_table(table); }
+};
+
+/// The index of the interface of the default route with the lowest metric, for `udp::set_interfaces`. Routes through
+/// the interface `own_luid`, which is the tunnel, do not count. Windows adds the metric of the route to that of its
+/// interface. Returns: 0 if there is no such route.
+template <class Calls = route_calls> std::uint32_t default_interface(family kind, std::uint64_t own_luid) noexcept {
+    int const number = kind == family::v4 ? api_detail::family_v4 : api_detail::family_v6;
+    api_detail::route_table* const table = Calls::routes(number);
+    if (table == nullptr) return 0;
+    std::uint32_t best = 0;
+    std::uint64_t best_metric = UINT64_MAX;
+    for (std::uint32_t i = 0; i < table->count; ++i) {
+        api_detail::route_row const& route = (&table->first)[i];
+        if (route.destination.bits != 0 || route.luid == own_luid) continue;
+        api_detail::interface_row link{};
+        link.family = static_cast<std::uint16_t>(number);
+        link.luid = route.luid;
+        int const error = Calls::get_interface(link);
+        if (error != 0 && error != api_detail::error_call_not_implemented) continue; // removed in the meantime
+        std::uint64_t const metric = std::uint64_t{route.metric} + link.metric;
+        if (metric >= best_metric) continue;
+        best = route.index;
+        best_metric = metric;
+    }
+    Calls::release(table);
+    return best;
+}
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The number of a network interface (ConvertInterfaceAliasToLuid). Folder: os/windows/net. Any thread. Link: iphlpapi.
+#ifndef WG_OS_WINDOWS_NET_INTERFACE_INDEX_HPP
+#define WG_OS_WINDOWS_NET_INTERFACE_INDEX_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The longest name of an interface, in bytes (IF_MAX_STRING_SIZE).
+inline constexpr std::size_t max_interface_name_bytes = 256;
+
+/// The number of the interface `name`, in UTF-8, such as `Ethernet`. Returns: 0 if there is none.
+inline unsigned interface_index(char const* name) noexcept {
+    char16_t alias[max_interface_name_bytes + 1];
+    constexpr int room = static_cast<int>(max_interface_name_bytes) + 1;
+    std::uint64_t luid = 0;
+    std::uint32_t index = 0;
+    if (api_detail::to_wide(api_detail::code_page_utf8, 0, name, -1, alias, room) == 0) return 0; // too long
+    if (api_detail::interface_of_alias(alias, &luid) != 0) return 0;
+    return api_detail::index_of_interface(&luid, &index) == 0 ? index : 0;
+}
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
 
 namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
 
@@ -39386,6 +46449,12 @@ struct udp_calls : handle_calls {
     }
     /// Ends the use of Winsock that `start` began.
     static void stop() noexcept { api_detail::stop_sockets(); }
+    /// The interface of the default route outside a tunnel; 0: there is none.
+    static std::uint32_t default_interface(family kind, std::uint64_t tunnel_luid) noexcept {
+        return windows::default_interface(kind, tunnel_luid);
+    }
+    /// The number of the interface `name`; 0: there is none.
+    static std::uint32_t interface_index(char const* name) noexcept { return windows::interface_index(name); }
     /// WSAGetLastError
     static int error() noexcept { return api_detail::last_socket_error(); }
     /// A UDP socket of AF_INET or AF_INET6, which child processes do not inherit; `no_socket` with `error`.
@@ -39745,12 +46814,6 @@ private:
 
 namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
 
-/// Which offloads of UDP may be used.
-struct udp_offloads {
-    bool uso = true; ///< Windows cuts a message into datagrams (UDP_SEND_MSG_SIZE)
-    bool uro = true; ///< Windows joins received datagrams (UDP_RECV_MAX_COALESCED_SIZE)
-};
-
 /// Models `udp_socket`. A test replaces `Calls`.
 template <class Calls = udp_calls> class basic_udp {
 public:
@@ -39761,11 +46824,12 @@ public:
     /// How long `send` waits in total for room in a full socket before it drops datagrams.
     static constexpr int send_patience_ms = 5;
 
-    /// Has no open socket. `wanted` says which offloads may be used.
-    explicit basic_udp(udp_offloads const& wanted = {}) noexcept
+    /// Has no open socket. Of the offloads `wanted`, `gso` lets Windows cut a message into datagrams
+    /// (UDP_SEND_MSG_SIZE), and `gro` join received ones (UDP_RECV_MAX_COALESCED_SIZE).
+    explicit basic_udp(offloads const& wanted = {}) noexcept
         : started_(Calls::start() == 0), own_event_(Calls::create_event()), event_(own_event_.get()) {
-        opener_.uso = wanted.uso;
-        opener_.uro = wanted.uro;
+        opener_.uso = wanted.gso;
+        opener_.uro = wanted.gro;
     }
     basic_udp(basic_udp const&) = delete;
     basic_udp& operator=(basic_udp const&) = delete;
@@ -39773,6 +46837,9 @@ public:
         close();
         if (started_) Calls::stop();
     }
+
+    /// Whether Winsock was started and there was an event for the object.
+    explicit operator bool() const noexcept { return started_ && own_event_; }
 
     /// An event that is set while a datagram waits. It stays the same for the object's life. Null: no memory was left.
     void* event() const noexcept { return own_event_.get(); }
@@ -39785,16 +46852,27 @@ public:
     /// this address's family is opened. An address without a family: all addresses.
     void set_bind_address(endpoint const& where) noexcept { opener_.bind = where; }
 
-    /// Sends the datagrams of open sockets, and of sockets that are opened later, only through these interfaces, such
-    /// as those of the default routes. So they do not enter the tunnel. 0: the routes choose.
+    /// Sends the datagrams of sockets that are opened later only through the interface `name`; null: as
+    /// `keep_out_of` says. An `open` without such an interface fails. `name` must outlive this object.
+    void set_bind_interface(char const* name) noexcept { bind_name_ = name; }
+
+    /// Sends datagrams through the interface of the default route that does not enter the tunnel `device`, each family
+    /// for itself. Without such a route, the routes choose. Has an effect from the next `open` or `refresh_bind`.
+    template <class Tun> void keep_out_of(Tun const& device) noexcept { tunnel_ = device.luid(); }
+
+    /// Looks for the interface again. To be called when routes or addresses of the host have changed.
+    void refresh_bind() noexcept {
+        std::uint32_t v4 = opener_.v4_interface, v6 = opener_.v6_interface;
+        find_interfaces(v4, v6);
+        if (v4 != opener_.v4_interface || v6 != opener_.v6_interface) (void)use_interfaces(v4, v6);
+    }
+
+    /// Sends the datagrams of open sockets, and of sockets that are opened later, only through these interfaces, in
+    /// place of those of `keep_out_of`. 0: the routes choose.
     /// Returns: ok, or the status of the first family that Windows refuses; the other one is set anyway.
     status set_interfaces(std::uint32_t v4_index, std::uint32_t v6_index) noexcept {
-        opener_.v4_interface = v4_index;
-        opener_.v6_interface = v6_index;
-        refused_bytes_ = none_refused;
-        int error = v4_ ? opener::set_interface(v4_.get(), true, v4_index) : 0;
-        int const error_v6 = v6_ ? opener::set_interface(v6_.get(), false, v6_index) : 0;
-        return status_of(error != 0 ? error : error_v6);
+        tunnel_ = 0;
+        return use_interfaces(v4_index, v6_index);
     }
 
     /// Opens sockets for both families at `port`; 0: a free port. On failure nothing has changed, and a port that was
@@ -39806,6 +46884,11 @@ public:
         if (!started_) return status::not_supported;
         if (event_ == nullptr) return status::no_memory;
         error_ = 0;
+        find_interfaces(opener_.v4_interface, opener_.v6_interface);
+        if (bind_name_ != nullptr && opener_.v4_interface == 0) {
+            error_ = api_detail::error_file_not_found;
+            return status_of(error_);
+        }
         // A port that is free in IPv4 may be taken in IPv6: then another one is tried.
         for (int attempt = 1;; ++attempt) {
             socket v4, v6;
@@ -39898,6 +46981,23 @@ private:
     static constexpr std::size_t max_joined_bytes = 65535 - ipv6_header_bytes - udp_header_bytes;
     static constexpr std::size_t none_refused = 65536; ///< longer than each datagram
     static constexpr int max_errors = 64;              ///< errors of earlier datagrams that one `receive` skips
+
+    status use_interfaces(std::uint32_t v4_index, std::uint32_t v6_index) noexcept {
+        opener_.v4_interface = v4_index;
+        opener_.v6_interface = v6_index;
+        refused_bytes_ = none_refused;
+        int const error_v4 = v4_ ? opener::set_interface(v4_.get(), true, v4_index) : 0;
+        int const error_v6 = v6_ ? opener::set_interface(v6_.get(), false, v6_index) : 0;
+        return status_of(error_v4 != 0 ? error_v4 : error_v6);
+    }
+
+    void find_interfaces(std::uint32_t& v4, std::uint32_t& v6) const noexcept {
+        if (bind_name_ != nullptr) v4 = v6 = Calls::interface_index(bind_name_);
+        else if (tunnel_ != 0) {
+            v4 = Calls::default_interface(family::v4, tunnel_);
+            v6 = Calls::default_interface(family::v6, tunnel_);
+        }
+    }
 
     /// How many datagrams from the front can be one message.
     std::size_t joinable(std::span<datagram const> datagrams) const noexcept {
@@ -40036,6 +47136,8 @@ private:
     basic_handle<Calls> own_event_;
     void* event_; ///< the own one, or that of the object that opened the sockets
     opener opener_{};
+    char const* bind_name_ = nullptr; ///< null: no interface was chosen
+    std::uint64_t tunnel_ = 0;        ///< NET_LUID of the tunnel; 0: none
     socket v4_{};
     socket v6_{};
     std::size_t refused_bytes_ = none_refused; ///< datagrams of this length and longer are sent singly
@@ -40398,7 +47500,7 @@ std::uint32_t last_error() noexcept __asm__("GetLastError");
 handle loaded_module(wide const* name) noexcept __asm__("GetModuleHandleW");
 function find_function(handle module, char const* name) noexcept __asm__("GetProcAddress");
 std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
-                             char* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageA");
+                             wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
 std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
 void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
 std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
@@ -40687,6 +47789,15 @@ public:
         watch_udp(udp_event);
     }
 
+    /// Watches the events `event()` of a TUN device and a socket.
+    template <class Tun, class Socket>
+    basic_waiter(Tun const& device, Socket const& socket) noexcept
+        requires requires {
+            device.event();
+            socket.event();
+        }
+        : basic_waiter(device.event(), socket.event()) {}
+
     /// Whether Windows had an event for `wake`. Without it the waiter cannot be woken.
     explicit operator bool() const noexcept { return static_cast<bool>(wake_); }
 
@@ -40698,6 +47809,13 @@ public:
     void watch_other(std::size_t number, void* event) noexcept {
         WG_ASSERT(number < max_others);
         watched_[first_other + number] = event;
+    }
+    /// Reports `source.event()` as bit `number` (0 to 31) of `readiness::others` from now on.
+    template <class Source>
+    void watch_other(std::size_t number, Source const& source) noexcept
+        requires requires { source.event(); }
+    {
+        watch_other(number, source.event());
     }
 
     /// Waits until an event is set, the deadline passes or `wake` is called. Resets the events that a wait resets, so
@@ -40785,9 +47903,32 @@ static_assert(waiter_with_busy_poll<waiter>);
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
+using windows::background;
+using windows::can_open;
 using windows::clock;
+using windows::describe_error;
+using windows::has_terminal;
+using windows::interface_index;
+using windows::is_open_descriptor;
+using windows::keep_memory_private;
+using windows::last_error;
+using windows::limit_memory;
+using windows::line_limit;
+using windows::log_writer;
+using windows::make_descriptor_room;
+using windows::max_interface_name_bytes;
+using windows::name_lock;
+using windows::network_monitor;
+using windows::notify_supervisor;
+using windows::open_standard_descriptors;
+using windows::print;
 using windows::random;
 using windows::secret_region;
+using windows::service_manager;
+using windows::standard_error;
+using windows::standard_output;
+using windows::stop_signals;
+using windows::system_traits;
 using windows::threads;
 using windows::tun;
 using windows::uapi_listener;
@@ -41666,6 +48807,10 @@ public:
     /// Optional, with `receive_handshakes` (`wg::udp_socket_with_separate_handshakes`). From the next `open` on, the
     /// host sorts out handshake messages. An engine calls it once.
     void separate_handshakes() noexcept;
+
+    /// Optional (`wg::udp_socket_with_tunnel`). The datagrams must not enter the tunnel of `device`. An engine calls it
+    /// once, before `open`.
+    void keep_out_of(tun_device const& device) noexcept;
 
     /// Optional, with `receive_handshakes` (`wg::udp_socket_with_handshakes_ready`). Returns: false, if
     /// `receive_handshakes` would find nothing. Without this member: true.

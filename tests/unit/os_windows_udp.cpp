@@ -37,7 +37,9 @@ BOOST_AUTO_TEST_CASE(configures_sockets_before_it_binds_them) {
         BOOST_TEST((net.options.count({s, level, 31}) == 0));          // IP_UNICAST_IF
     }
     BOOST_TEST((net.options.at({v6, 41, 27}) == 1)); // IPV6_V6ONLY
-    udp without({false, false});
+    wg::os::offloads off;
+    off.gso = off.gro = false;
+    udp without(off);
     BOOST_REQUIRE(static_cast<bool>(without.open(2)));
     BOOST_TEST((net.options.count({v4 + 1, 17, 3}) == 0));
     outgoing out = run(3, 100);
@@ -149,6 +151,42 @@ BOOST_AUTO_TEST_CASE(sends_only_through_the_given_interfaces) {
     BOOST_TEST((socket.set_interfaces(1, 10) == status::invalid));
     BOOST_TEST((net.options.at({v6, 41, 31}) == 10));
     BOOST_TEST((socket.open(6).why() == status::invalid));
+}
+
+BOOST_AUTO_TEST_CASE(follows_the_default_route_outside_its_tunnel) {
+    fresh_winsock fresh;
+    struct {
+        std::uint64_t luid() const noexcept { return 77; }
+    } const tunnel;
+    udp socket;
+    socket.keep_out_of(tunnel);
+    net.default_v6 = 8;
+    BOOST_REQUIRE(static_cast<bool>(socket.open(5)));
+    BOOST_TEST((net.options.count({v4, 0, 31}) == 0 && net.options.at({v6, 41, 31}) == 8));
+    net.default_v4 = 7;
+    net.default_v6 = 0;
+    socket.refresh_bind();
+    BOOST_TEST((net.options.at({v4, 0, 31}) == 0x07000000 && net.options.at({v6, 41, 31}) == 0));
+    net.options.clear();
+    socket.refresh_bind(); // nothing has changed
+    BOOST_TEST(net.options.empty());
+    BOOST_TEST((socket.set_interfaces(1, 1) == status::ok)); // the program's choice stays
+    socket.refresh_bind();
+    BOOST_TEST((net.options.at({v4, 0, 31}) == 0x01000000 && net.options.at({v6, 41, 31}) == 1));
+}
+
+BOOST_AUTO_TEST_CASE(sends_through_the_interface_that_was_named) {
+    fresh_winsock fresh;
+    udp socket;
+    socket.set_bind_interface("Ethernet");
+    BOOST_TEST(!socket.open(5));
+    BOOST_TEST((socket.error() == api::error_file_not_found && net.open.empty()));
+    net.interfaces["Ethernet"] = 12;
+    BOOST_REQUIRE(static_cast<bool>(socket.open(5)));
+    BOOST_TEST((net.options.at({v4, 0, 31}) == 0x0c000000 && net.options.at({v6, 41, 31}) == 12));
+    net.interfaces["Ethernet"] = 13; // was made again
+    socket.refresh_bind();
+    BOOST_TEST((net.options.at({v4, 0, 31}) == 0x0d000000 && net.options.at({v6, 41, 31}) == 13));
 }
 
 BOOST_AUTO_TEST_CASE(receives_datagrams_with_both_ends_tos_and_segments) {

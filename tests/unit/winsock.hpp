@@ -56,6 +56,8 @@ struct winsock_state {
     std::vector<sent_message> refused;
     std::function<int(sent_message const&)> refuses = [](sent_message const&) { return 0; };
     std::function<void()> before_watch = [] {};
+    std::uint32_t default_v4 = 0, default_v6 = 0;    ///< interfaces of the default routes
+    std::map<std::string, std::uint32_t> interfaces; ///< (name, index)
     int room_waits = 0;
     bool gets_room = false;
     int error = 0;
@@ -105,6 +107,14 @@ struct test_calls {
         return net.start_error;
     }
     static void stop() noexcept { --net.started; }
+    static std::uint32_t default_interface(wg::family kind, std::uint64_t tunnel_luid) noexcept {
+        BOOST_TEST(tunnel_luid == 77u);
+        return kind == wg::family::v4 ? net.default_v4 : net.default_v6;
+    }
+    static std::uint32_t interface_index(char const* name) noexcept {
+        auto const found = net.interfaces.find(name);
+        return found == net.interfaces.end() ? 0 : found->second;
+    }
     static int error() noexcept { return net.error; }
     static std::uintptr_t socket(int family) noexcept {
         if (net.refused_families.count(family) != 0) {

@@ -34,6 +34,7 @@ public:
     engine(device_type& core, tun_type& tun, socket_type& socket) noexcept
         : core_(core), tun_(tun), socket_(socket), shared_{core}, lane_(shared_, tun, socket) {
         core_.down(now()); // until the socket is open
+        if constexpr (udp_socket_with_tunnel<socket_type, tun_type>) socket_.keep_out_of(tun_);
         if constexpr (udp_socket_with_separate_handshakes<socket_type>) socket_.separate_handshakes();
     }
     engine(engine const&) = delete;

@@ -56,12 +56,22 @@ struct host {
 
 #elif defined(_WIN64)
 
+#include "backoff.hpp"
 #include "error_text.hpp"
 #include "windows/clock.hpp"
 #include "windows/error.hpp"
 #include "windows/handle.hpp"
 #include "windows/net/default_route.hpp"
 #include "windows/net/interface_calls.hpp"
+#include "windows/net/interface_index.hpp"
+#include "windows/net/network_monitor.hpp"
+#include "windows/process/background.hpp"
+#include "windows/process/limits.hpp"
+#include "windows/process/log.hpp"
+#include "windows/process/name_lock.hpp"
+#include "windows/process/program.hpp"
+#include "windows/process/service_manager.hpp"
+#include "windows/process/stop_signals.hpp"
 #include "windows/process/uapi_listener.hpp"
 #include "windows/random.hpp"
 #include "windows/secret_region.hpp"
@@ -72,9 +82,32 @@ struct host {
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
+using windows::background;
+using windows::can_open;
 using windows::clock;
+using windows::describe_error;
+using windows::has_terminal;
+using windows::interface_index;
+using windows::is_open_descriptor;
+using windows::keep_memory_private;
+using windows::last_error;
+using windows::limit_memory;
+using windows::line_limit;
+using windows::log_writer;
+using windows::make_descriptor_room;
+using windows::max_interface_name_bytes;
+using windows::name_lock;
+using windows::network_monitor;
+using windows::notify_supervisor;
+using windows::open_standard_descriptors;
+using windows::print;
 using windows::random;
 using windows::secret_region;
+using windows::service_manager;
+using windows::standard_error;
+using windows::standard_output;
+using windows::stop_signals;
+using windows::system_traits;
 using windows::threads;
 using windows::tun;
 using windows::uapi_listener;

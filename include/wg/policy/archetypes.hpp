@@ -194,6 +194,10 @@ public:
     /// host sorts out handshake messages. An engine calls it once.
     void separate_handshakes() noexcept;
 
+    /// Optional (`wg::udp_socket_with_tunnel`). The datagrams must not enter the tunnel of `device`. An engine calls it
+    /// once, before `open`.
+    void keep_out_of(tun_device const& device) noexcept;
+
     /// Optional, with `receive_handshakes` (`wg::udp_socket_with_handshakes_ready`). Returns: false, if
     /// `receive_handshakes` would find nothing. Without this member: true.
     bool handshakes_ready() noexcept;

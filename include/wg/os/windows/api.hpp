@@ -332,7 +332,7 @@ std::uint32_t last_error() noexcept __asm__("GetLastError");
 handle loaded_module(wide const* name) noexcept __asm__("GetModuleHandleW");
 function find_function(handle module, char const* name) noexcept __asm__("GetProcAddress");
 std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
-                             char* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageA");
+                             wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
 std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
 void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
 std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept

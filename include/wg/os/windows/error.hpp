@@ -41,10 +41,15 @@ constexpr status status_of(int error) noexcept {
 
 /// The call of `basic_system_text`.
 struct message_calls {
-    /// FormatMessageA for an error number. Returns: the bytes of the text; 0: there is none.
+    /// FormatMessageW for an error number, in UTF-8. Returns: the bytes of the text; 0: there is none.
     static std::uint32_t message(int error, char* text, std::uint32_t size) noexcept {
-        return api_detail::format_message(api_detail::message_from_system, nullptr, static_cast<std::uint32_t>(error),
-                                          0, text, size, nullptr);
+        char16_t wide[256];
+        std::uint32_t const units = api_detail::format_message(
+            api_detail::message_from_system, nullptr, static_cast<std::uint32_t>(error), 0, wide, 256, nullptr);
+        if (units == 0) return 0;
+        int const bytes = api_detail::from_wide(api_detail::code_page_utf8, 0, wide, static_cast<int>(units), text,
+                                                static_cast<int>(size), nullptr, nullptr);
+        return bytes > 0 ? static_cast<std::uint32_t>(bytes) : 0;
     }
 };
 

@@ -42,6 +42,15 @@ public:
         watch_udp(udp_event);
     }
 
+    /// Watches the events `event()` of a TUN device and a socket.
+    template <class Tun, class Socket>
+    basic_waiter(Tun const& device, Socket const& socket) noexcept
+        requires requires {
+            device.event();
+            socket.event();
+        }
+        : basic_waiter(device.event(), socket.event()) {}
+
     /// Whether Windows had an event for `wake`. Without it the waiter cannot be woken.
     explicit operator bool() const noexcept { return static_cast<bool>(wake_); }
 
@@ -53,6 +62,13 @@ public:
     void watch_other(std::size_t number, void* event) noexcept {
         WG_ASSERT(number < max_others);
         watched_[first_other + number] = event;
+    }
+    /// Reports `source.event()` as bit `number` (0 to 31) of `readiness::others` from now on.
+    template <class Source>
+    void watch_other(std::size_t number, Source const& source) noexcept
+        requires requires { source.event(); }
+    {
+        watch_other(number, source.event());
     }
 
     /// Waits until an event is set, the deadline passes or `wake` is called. Resets the events that a wait resets, so

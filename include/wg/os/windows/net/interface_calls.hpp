@@ -19,8 +19,7 @@ struct interface_calls {
     static int set_interface(api_detail::interface_row& row) noexcept {
         return is_wine() ? api_detail::error_call_not_implemented : static_cast<int>(api_detail::set_interface(&row));
     }
-
-private:
+    /// Whether this is Wine and not Windows.
     static bool is_wine() noexcept {
         return api_detail::find_in<char const*() noexcept>(u"ntdll.dll", "wine_get_version") != nullptr;
     }

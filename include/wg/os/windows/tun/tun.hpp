@@ -6,6 +6,7 @@
 
 #include "../../../base/limits.hpp"
 #include "../../../policy.hpp"
+#include "../../offloads.hpp"
 #include "../adapter_name.hpp"
 #include "wintun.hpp"
 
@@ -40,10 +41,11 @@ public:
     }
 
     /// Creates the adapter `name` with this MTU. Windows removes it when the object is destroyed or the process ends.
+    /// Wintun has no offloads.
     /// Returns: `invalid` if `name` cannot name an adapter; `address_in_use`; `no_permission` without the rights of an
     /// administrator; `not_supported` without wintun.dll; the status of another error. `why` then says how to mend it.
-    static result<basic_tun> open(std::string_view name, error_text& why,
-                                  std::size_t mtu_bytes = default_mtu_bytes) noexcept {
+    static result<basic_tun> open(std::string_view name, error_text& why, std::size_t mtu_bytes = default_mtu_bytes,
+                                  offloads const& /*wanted*/ = {}) noexcept {
         if (!is_adapter_name(name)) {
             why.set("`", name.substr(0, 40), "` cannot name an adapter: it takes 1 to 32 letters, digits and _=+.-");
             return status::invalid;
@@ -71,6 +73,12 @@ public:
         return made;
     }
 
+    /// Windows has no descriptors that another program could hand over. Returns: `not_supported`.
+    static result<basic_tun> adopt(int /*number*/, error_text& why, offloads const& /*wanted*/ = {}) noexcept {
+        why.set("Windows cannot hand over a TUN device: leave WG_TUN_FD away");
+        return status::not_supported;
+    }
+
     /// The event for a waiter: set when a packet waits or the adapter is gone. A wait resets it; `read` sets it again
     /// if it leaves packets behind. Null without an adapter.
     void* event() const noexcept { return event_; }
@@ -96,6 +104,10 @@ public:
         longest_cut_ = 0;
         return true;
     }
+
+    /// The state of the adapter. Windows removes an adapter that is disabled. Returns: ok; `gone` if a `read` has found
+    /// that it was removed.
+    status link_state() const noexcept { return session_ == nullptr || ended_ ? status::gone : status::ok; }
 
     /// Sets the MTU for IPv4 and IPv6. A host without one of them is no error. Returns: 0 or the error number.
     int set_mtu(std::size_t mtu_bytes) noexcept {
@@ -132,8 +144,8 @@ public:
             if (from == nullptr) {
                 int const error = Calls::error();
                 if (count != 0 || error == api_detail::error_no_more_items) return count;
-                bool const ended = error == api_detail::error_end_of_file || error == api_detail::error_invalid_data;
-                return ended ? status::gone : status::io_error;
+                ended_ = error == api_detail::error_end_of_file || error == api_detail::error_invalid_data;
+                return ended_ ? status::gone : status::io_error;
             }
             packet& p = packets[count];
             if (size <= p.capacity - p.offset) {
@@ -201,6 +213,7 @@ private:
         std::swap(luid_, other.luid_);
         std::swap(mtu_, other.mtu_);
         std::swap(longest_cut_, other.longest_cut_);
+        std::swap(ended_, other.ended_);
         std::swap(name_, other.name_);
     }
 
@@ -211,6 +224,7 @@ private:
     std::uint64_t luid_ = 0;
     std::size_t mtu_ = 0;
     std::size_t longest_cut_ = 0;
+    bool ended_ = false; ///< a `read` has found that the adapter was removed
     char name_[max_adapter_name_bytes + 1] = {};
 };
 

@@ -4,6 +4,8 @@
 #define WG_OS_WINDOWS_UDP_CALLS_HPP
 
 #include "../handle.hpp"
+#include "../net/default_route.hpp"
+#include "../net/interface_index.hpp"
 
 namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
 
@@ -17,6 +19,12 @@ struct udp_calls : handle_calls {
     }
     /// Ends the use of Winsock that `start` began.
     static void stop() noexcept { api_detail::stop_sockets(); }
+    /// The interface of the default route outside a tunnel; 0: there is none.
+    static std::uint32_t default_interface(family kind, std::uint64_t tunnel_luid) noexcept {
+        return windows::default_interface(kind, tunnel_luid);
+    }
+    /// The number of the interface `name`; 0: there is none.
+    static std::uint32_t interface_index(char const* name) noexcept { return windows::interface_index(name); }
     /// WSAGetLastError
     static int error() noexcept { return api_detail::last_socket_error(); }
     /// A UDP socket of AF_INET or AF_INET6, which child processes do not inherit; `no_socket` with `error`.

@@ -5,17 +5,12 @@
 #define WG_OS_WINDOWS_UDP_UDP_HPP
 
 #include "../../../policy.hpp"
+#include "../../offloads.hpp"
 #include "sockets.hpp"
 
 #include <algorithm>
 
 namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
-
-/// Which offloads of UDP may be used.
-struct udp_offloads {
-    bool uso = true; ///< Windows cuts a message into datagrams (UDP_SEND_MSG_SIZE)
-    bool uro = true; ///< Windows joins received datagrams (UDP_RECV_MAX_COALESCED_SIZE)
-};
 
 /// Models `udp_socket`. A test replaces `Calls`.
 template <class Calls = udp_calls> class basic_udp {
@@ -27,11 +22,12 @@ public:
     /// How long `send` waits in total for room in a full socket before it drops datagrams.
     static constexpr int send_patience_ms = 5;
 
-    /// Has no open socket. `wanted` says which offloads may be used.
-    explicit basic_udp(udp_offloads const& wanted = {}) noexcept
+    /// Has no open socket. Of the offloads `wanted`, `gso` lets Windows cut a message into datagrams
+    /// (UDP_SEND_MSG_SIZE), and `gro` join received ones (UDP_RECV_MAX_COALESCED_SIZE).
+    explicit basic_udp(offloads const& wanted = {}) noexcept
         : started_(Calls::start() == 0), own_event_(Calls::create_event()), event_(own_event_.get()) {
-        opener_.uso = wanted.uso;
-        opener_.uro = wanted.uro;
+        opener_.uso = wanted.gso;
+        opener_.uro = wanted.gro;
     }
     basic_udp(basic_udp const&) = delete;
     basic_udp& operator=(basic_udp const&) = delete;
@@ -39,6 +35,9 @@ public:
         close();
         if (started_) Calls::stop();
     }
+
+    /// Whether Winsock was started and there was an event for the object.
+    explicit operator bool() const noexcept { return started_ && own_event_; }
 
     /// An event that is set while a datagram waits. It stays the same for the object's life. Null: no memory was left.
     void* event() const noexcept { return own_event_.get(); }
@@ -51,16 +50,27 @@ public:
     /// this address's family is opened. An address without a family: all addresses.
     void set_bind_address(endpoint const& where) noexcept { opener_.bind = where; }
 
-    /// Sends the datagrams of open sockets, and of sockets that are opened later, only through these interfaces, such
-    /// as those of the default routes. So they do not enter the tunnel. 0: the routes choose.
+    /// Sends the datagrams of sockets that are opened later only through the interface `name`; null: as
+    /// `keep_out_of` says. An `open` without such an interface fails. `name` must outlive this object.
+    void set_bind_interface(char const* name) noexcept { bind_name_ = name; }
+
+    /// Sends datagrams through the interface of the default route that does not enter the tunnel `device`, each family
+    /// for itself. Without such a route, the routes choose. Has an effect from the next `open` or `refresh_bind`.
+    template <class Tun> void keep_out_of(Tun const& device) noexcept { tunnel_ = device.luid(); }
+
+    /// Looks for the interface again. To be called when routes or addresses of the host have changed.
+    void refresh_bind() noexcept {
+        std::uint32_t v4 = opener_.v4_interface, v6 = opener_.v6_interface;
+        find_interfaces(v4, v6);
+        if (v4 != opener_.v4_interface || v6 != opener_.v6_interface) (void)use_interfaces(v4, v6);
+    }
+
+    /// Sends the datagrams of open sockets, and of sockets that are opened later, only through these interfaces, in
+    /// place of those of `keep_out_of`. 0: the routes choose.
     /// Returns: ok, or the status of the first family that Windows refuses; the other one is set anyway.
     status set_interfaces(std::uint32_t v4_index, std::uint32_t v6_index) noexcept {
-        opener_.v4_interface = v4_index;
-        opener_.v6_interface = v6_index;
-        refused_bytes_ = none_refused;
-        int error = v4_ ? opener::set_interface(v4_.get(), true, v4_index) : 0;
-        int const error_v6 = v6_ ? opener::set_interface(v6_.get(), false, v6_index) : 0;
-        return status_of(error != 0 ? error : error_v6);
+        tunnel_ = 0;
+        return use_interfaces(v4_index, v6_index);
     }
 
     /// Opens sockets for both families at `port`; 0: a free port. On failure nothing has changed, and a port that was
@@ -72,6 +82,11 @@ public:
         if (!started_) return status::not_supported;
         if (event_ == nullptr) return status::no_memory;
         error_ = 0;
+        find_interfaces(opener_.v4_interface, opener_.v6_interface);
+        if (bind_name_ != nullptr && opener_.v4_interface == 0) {
+            error_ = api_detail::error_file_not_found;
+            return status_of(error_);
+        }
         // A port that is free in IPv4 may be taken in IPv6: then another one is tried.
         for (int attempt = 1;; ++attempt) {
             socket v4, v6;
@@ -164,6 +179,23 @@ private:
     static constexpr std::size_t max_joined_bytes = 65535 - ipv6_header_bytes - udp_header_bytes;
     static constexpr std::size_t none_refused = 65536; ///< longer than each datagram
     static constexpr int max_errors = 64;              ///< errors of earlier datagrams that one `receive` skips
+
+    status use_interfaces(std::uint32_t v4_index, std::uint32_t v6_index) noexcept {
+        opener_.v4_interface = v4_index;
+        opener_.v6_interface = v6_index;
+        refused_bytes_ = none_refused;
+        int const error_v4 = v4_ ? opener::set_interface(v4_.get(), true, v4_index) : 0;
+        int const error_v6 = v6_ ? opener::set_interface(v6_.get(), false, v6_index) : 0;
+        return status_of(error_v4 != 0 ? error_v4 : error_v6);
+    }
+
+    void find_interfaces(std::uint32_t& v4, std::uint32_t& v6) const noexcept {
+        if (bind_name_ != nullptr) v4 = v6 = Calls::interface_index(bind_name_);
+        else if (tunnel_ != 0) {
+            v4 = Calls::default_interface(family::v4, tunnel_);
+            v6 = Calls::default_interface(family::v6, tunnel_);
+        }
+    }
 
     /// How many datagrams from the front can be one message.
     std::size_t joinable(std::span<datagram const> datagrams) const noexcept {
@@ -302,6 +334,8 @@ private:
     basic_handle<Calls> own_event_;
     void* event_; ///< the own one, or that of the object that opened the sockets
     opener opener_{};
+    char const* bind_name_ = nullptr; ///< null: no interface was chosen
+    std::uint64_t tunnel_ = 0;        ///< NET_LUID of the tunnel; 0: none
     socket v4_{};
     socket v6_{};
     std::size_t refused_bytes_ = none_refused; ///< datagrams of this length and longer are sent singly
