@@ -37,6 +37,8 @@ class Wg(ConanFile):
     def package_info(self):
         self.cpp_info.bindirs = []
         self.cpp_info.libdirs = []
+        if self.settings.os == "Windows":
+            self.cpp_info.system_libs = ["ws2_32", "bcrypt", "iphlpapi", "synchronization", "advapi32"]
         self.cpp_info.set_property("cmake_file_name", "wg")
         self.cpp_info.set_property("cmake_target_name", "wg::wg")
         self.cpp_info.set_property("pkg_config_name", "wg")
