@@ -915,6 +915,12 @@ struct wrong_handshakes_ready : documented::udp_socket {
     bool handshakes_ready();
 };
 static_assert(wg::udp_socket<wrong_handshakes_ready> && !wg::udp_socket_with_handshakes_ready<wrong_handshakes_ready>);
+struct wrong_keep_out_of : documented::udp_socket {
+    bool keep_out_of(documented::tun_device const&) noexcept;
+};
+static_assert(wg::udp_socket<wrong_keep_out_of> &&
+              !wg::udp_socket_with_tunnel<wrong_keep_out_of, documented::tun_device>);
+static_assert(wg::udp_socket_with_tunnel<documented::udp_socket, documented::tun_device>);
 struct wrong_busy_poll : waiter {
     using waiter::wait;
     bool wait(instant, wg::duration) noexcept;

@@ -13525,6 +13525,7 @@ WG_NAMES_MEMBER(note_received)
 WG_NAMES_MEMBER(note_authentic)
 WG_NAMES_MEMBER(separate_handshakes)
 WG_NAMES_MEMBER(handshakes_ready)
+WG_NAMES_MEMBER(keep_out_of)
 WG_NAMES_MEMBER(give_way)
 #undef WG_NAMES_MEMBER
 
@@ -13655,7 +13656,11 @@ struct check_policies : check_hash_backend<typename Policies::hash>,
 template <engine_policies Policies>
 struct check_engine_policies : check_tun_device<typename Policies::tun_device>,
                                check_udp_socket<typename Policies::udp_socket>,
-                               check_waiter<typename Policies::waiter> {};
+                               check_waiter<typename Policies::waiter> {
+    static_assert(!policy_detail::names_keep_out_of<typename Policies::udp_socket> ||
+                      udp_socket_with_tunnel<typename Policies::udp_socket, typename Policies::tun_device>,
+                  "udp_socket: not `void keep_out_of(tun_device const& device) noexcept`");
+};
 
 }} // namespace wg::WG_ABI
 
@@ -36625,7 +36630,10 @@ struct stop_calls : handle_calls {
 template <class Calls = stop_calls> class basic_stop_signals {
 public:
     /// The effect of the end of the console. Windows ends the process in both cases, so both stop the daemon.
-    enum class hang_up { stops, is_ignored };
+    enum class hang_up {
+        stops,     ///< the process stops
+        is_ignored ///< none
+    };
 
     static constexpr int interrupted = 2; ///< Ctrl+C or Ctrl+Break was pressed
     static constexpr int terminated = 15; ///< the console is closed, the user logs off, or the service is stopped
@@ -41523,7 +41531,10 @@ struct stop_calls : handle_calls {
 template <class Calls = stop_calls> class basic_stop_signals {
 public:
     /// The effect of the end of the console. Windows ends the process in both cases, so both stop the daemon.
-    enum class hang_up { stops, is_ignored };
+    enum class hang_up {
+        stops,     ///< the process stops
+        is_ignored ///< none
+    };
 
     static constexpr int interrupted = 2; ///< Ctrl+C or Ctrl+Break was pressed
     static constexpr int terminated = 15; ///< the console is closed, the user logs off, or the service is stopped
@@ -46858,7 +46869,12 @@ public:
 
     /// Sends datagrams through the interface of the default route that does not enter the tunnel `device`, each family
     /// for itself. Without such a route, the routes choose. Has an effect from the next `open` or `refresh_bind`.
-    template <class Tun> void keep_out_of(Tun const& device) noexcept { tunnel_ = device.luid(); }
+    template <class Tun>
+    void keep_out_of(Tun const& device) noexcept
+        requires requires { device.luid(); }
+    {
+        tunnel_ = device.luid();
+    }
 
     /// Looks for the interface again. To be called when routes or addresses of the host have changed.
     void refresh_bind() noexcept {

@@ -39,6 +39,7 @@ CHECKS = {  # {check of policy/check.hpp: {wrong policy: text of the error}}
 BUNDLES = {  # {instantiated class: (members of the bundle, text of the error)}
     "device": ("using dh = archetypes::wrong_dh_batch;", "dh_backend: not `void dh_batch("),
     "engine": ("using tun_device = archetypes::wrong_settle;", "tun_device: not `void settle()"),
+    "engine of a socket": ("using udp_socket = archetypes::wrong_keep_out_of;", "udp_socket: not `void keep_out_of("),
 }
 NAMED = {  # {arguments of wg::with_base after the base: text of an error}
     "wg::use_random<archetypes::random>": "use_random",
@@ -78,6 +79,7 @@ def policies(compiler):
 
 
 def bundle(compiler, what, members, expected):
+    what = what.partition(" ")[0]
     refuses(compiler, f'#include "wg/{what}/{what}.hpp"\nstruct wrong : archetypes::engine_bundle {{ {members} }};\n'
             f"static_assert(sizeof(wg::{what}<wrong>) != 0);\n", [expected])
 

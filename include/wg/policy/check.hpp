@@ -35,6 +35,7 @@ WG_NAMES_MEMBER(note_received)
 WG_NAMES_MEMBER(note_authentic)
 WG_NAMES_MEMBER(separate_handshakes)
 WG_NAMES_MEMBER(handshakes_ready)
+WG_NAMES_MEMBER(keep_out_of)
 WG_NAMES_MEMBER(give_way)
 #undef WG_NAMES_MEMBER
 
@@ -165,7 +166,11 @@ struct check_policies : check_hash_backend<typename Policies::hash>,
 template <engine_policies Policies>
 struct check_engine_policies : check_tun_device<typename Policies::tun_device>,
                                check_udp_socket<typename Policies::udp_socket>,
-                               check_waiter<typename Policies::waiter> {};
+                               check_waiter<typename Policies::waiter> {
+    static_assert(!policy_detail::names_keep_out_of<typename Policies::udp_socket> ||
+                      udp_socket_with_tunnel<typename Policies::udp_socket, typename Policies::tun_device>,
+                  "udp_socket: not `void keep_out_of(tun_device const& device) noexcept`");
+};
 
 }} // namespace wg::WG_ABI
 

@@ -28,7 +28,10 @@ struct stop_calls : handle_calls {
 template <class Calls = stop_calls> class basic_stop_signals {
 public:
     /// The effect of the end of the console. Windows ends the process in both cases, so both stop the daemon.
-    enum class hang_up { stops, is_ignored };
+    enum class hang_up {
+        stops,     ///< the process stops
+        is_ignored ///< none
+    };
 
     static constexpr int interrupted = 2; ///< Ctrl+C or Ctrl+Break was pressed
     static constexpr int terminated = 15; ///< the console is closed, the user logs off, or the service is stopped

@@ -56,7 +56,12 @@ public:
 
     /// Sends datagrams through the interface of the default route that does not enter the tunnel `device`, each family
     /// for itself. Without such a route, the routes choose. Has an effect from the next `open` or `refresh_bind`.
-    template <class Tun> void keep_out_of(Tun const& device) noexcept { tunnel_ = device.luid(); }
+    template <class Tun>
+    void keep_out_of(Tun const& device) noexcept
+        requires requires { device.luid(); }
+    {
+        tunnel_ = device.luid();
+    }
 
     /// Looks for the interface again. To be called when routes or addresses of the host have changed.
     void refresh_bind() noexcept {
