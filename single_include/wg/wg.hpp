@@ -21567,8 +21567,9 @@ using session = basic_session<>;
 // SPDX-License-Identifier: BSL-1.0
 // Includes the folder of the platform that is compiled for. No other header tests for the platform. Folder: os.
 //
-// `wg::os::host` names the types that `wg::default_policies` takes from the platform: all on Linux and on 64-bit
-// Windows, none on other platforms. The folder bare/, for boards without an operating system, compiles everywhere.
+// `wg::os::host` names the types that `wg::default_policies` takes from the platform: all on Linux, macOS, FreeBSD,
+// OpenBSD, NetBSD and 64-bit Windows, none on other platforms. The folder bare/, for boards without an operating
+// system, compiles everywhere.
 #ifndef WG_OS_OS_HPP
 #define WG_OS_OS_HPP
 
@@ -24019,7 +24020,7 @@ inline bool forbid_core_dumps() noexcept {
 /// Limits the memory of this process: heap, buffers, stacks of threads (RLIMIT_DATA). Further allocations fail, which
 /// the whole library handles. Returns: false if the process had a lower limit.
 inline bool limit_memory(std::size_t bytes) noexcept {
-    rlimit const most{bytes, bytes};
+    rlimit const most{converted<rlim_t>(bytes), converted<rlim_t>(bytes)};
     return ::setrlimit(RLIMIT_DATA, &most) == 0;
 }
 
@@ -24045,8 +24046,8 @@ inline descriptor_room make_descriptor_room(std::size_t wanted) noexcept {
     look();
     if (room.left() >= wanted || now.rlim_cur == now.rlim_max) return room;
     rlimit raised = now;
-    raised.rlim_cur =
-        now.rlim_max == RLIM_INFINITY ? room.used + wanted : std::min<rlim_t>(now.rlim_max, room.used + wanted);
+    rlim_t const enough = converted<rlim_t>(room.used + wanted);
+    raised.rlim_cur = now.rlim_max == RLIM_INFINITY ? enough : (std::min)(now.rlim_max, enough);
     if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) now = raised;
     look();
     return room;
@@ -24341,7 +24342,9 @@ inline int open_socket(int domain, int type, int protocol = 0) noexcept {
     return ::socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
 }
 /// A socket whose calls wait; -1 with errno.
-inline int open_blocking_socket(int domain, int type) noexcept { return ::socket(domain, type | SOCK_CLOEXEC, 0); }
+inline int open_blocking_socket(int domain, int type, int protocol = 0) noexcept {
+    return ::socket(domain, type | SOCK_CLOEXEC, protocol);
+}
 /// Accepts a connection of `listener` as a socket that does not block; -1 with errno.
 inline int accept_connection(int listener) noexcept {
     return ::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -24372,8 +24375,8 @@ inline int open_socket(int domain, int type, int protocol = 0) noexcept {
     return sockets_detail::kept_private(unique_fd(::socket(domain, type, protocol)));
 }
 /// A socket whose calls wait; -1 with errno.
-inline int open_blocking_socket(int domain, int type) noexcept {
-    return sockets_detail::kept_from_programs(unique_fd(::socket(domain, type, 0)));
+inline int open_blocking_socket(int domain, int type, int protocol = 0) noexcept {
+    return sockets_detail::kept_from_programs(unique_fd(::socket(domain, type, protocol)));
 }
 /// Accepts a connection of `listener` as a socket that does not block; -1 with errno.
 inline int accept_connection(int listener) noexcept {
@@ -25279,7 +25282,9 @@ inline int open_socket(int domain, int type, int protocol = 0) noexcept {
     return ::socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
 }
 /// A socket whose calls wait; -1 with errno.
-inline int open_blocking_socket(int domain, int type) noexcept { return ::socket(domain, type | SOCK_CLOEXEC, 0); }
+inline int open_blocking_socket(int domain, int type, int protocol = 0) noexcept {
+    return ::socket(domain, type | SOCK_CLOEXEC, protocol);
+}
 /// Accepts a connection of `listener` as a socket that does not block; -1 with errno.
 inline int accept_connection(int listener) noexcept {
     return ::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -25310,8 +25315,8 @@ inline int open_socket(int domain, int type, int protocol = 0) noexcept {
     return sockets_detail::kept_private(unique_fd(::socket(domain, type, protocol)));
 }
 /// A socket whose calls wait; -1 with errno.
-inline int open_blocking_socket(int domain, int type) noexcept {
-    return sockets_detail::kept_from_programs(unique_fd(::socket(domain, type, 0)));
+inline int open_blocking_socket(int domain, int type, int protocol = 0) noexcept {
+    return sockets_detail::kept_from_programs(unique_fd(::socket(domain, type, protocol)));
 }
 /// Accepts a connection of `listener` as a socket that does not block; -1 with errno.
 inline int accept_connection(int listener) noexcept {
@@ -25924,7 +25929,10 @@ namespace wg { inline namespace WG_ABI { namespace os {
 struct common_region_calls {
     /// Reserves addresses that cannot be used, with more flags of mmap(2). Returns: null if there are none.
     static void* reserve(std::size_t bytes, int more_flags = 0) noexcept {
-        int const flags = MAP_PRIVATE | MAP_ANON | MAP_NORESERVE | more_flags;
+        int flags = MAP_PRIVATE | MAP_ANON | more_flags;
+#ifdef MAP_NORESERVE
+        flags |= MAP_NORESERVE;
+#endif
         void* const start = ::mmap(nullptr, bytes, PROT_NONE, flags, -1, 0);
         return start == MAP_FAILED ? nullptr : start;
     }
@@ -25941,7 +25949,8 @@ struct common_region_calls {
 #ifdef RLIMIT_AS
         rlimit space{};
         if (::getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY)
-            return static_cast<std::size_t>(std::min<rlim_t>(SIZE_MAX, space.rlim_cur));
+            return converted<std::uint64_t>(space.rlim_cur) < SIZE_MAX ? converted<std::size_t>(space.rlim_cur)
+                                                                       : SIZE_MAX;
 #endif
         return SIZE_MAX;
     }
@@ -30903,7 +30912,9 @@ inline int open_socket(int domain, int type, int protocol = 0) noexcept {
     return ::socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
 }
 /// A socket whose calls wait; -1 with errno.
-inline int open_blocking_socket(int domain, int type) noexcept { return ::socket(domain, type | SOCK_CLOEXEC, 0); }
+inline int open_blocking_socket(int domain, int type, int protocol = 0) noexcept {
+    return ::socket(domain, type | SOCK_CLOEXEC, protocol);
+}
 /// Accepts a connection of `listener` as a socket that does not block; -1 with errno.
 inline int accept_connection(int listener) noexcept {
     return ::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -30934,8 +30945,8 @@ inline int open_socket(int domain, int type, int protocol = 0) noexcept {
     return sockets_detail::kept_private(unique_fd(::socket(domain, type, protocol)));
 }
 /// A socket whose calls wait; -1 with errno.
-inline int open_blocking_socket(int domain, int type) noexcept {
-    return sockets_detail::kept_from_programs(unique_fd(::socket(domain, type, 0)));
+inline int open_blocking_socket(int domain, int type, int protocol = 0) noexcept {
+    return sockets_detail::kept_from_programs(unique_fd(::socket(domain, type, protocol)));
 }
 /// Accepts a connection of `listener` as a socket that does not block; -1 with errno.
 inline int accept_connection(int listener) noexcept {
@@ -31217,7 +31228,7 @@ inline bool forbid_core_dumps() noexcept {
 /// Limits the memory of this process: heap, buffers, stacks of threads (RLIMIT_DATA). Further allocations fail, which
 /// the whole library handles. Returns: false if the process had a lower limit.
 inline bool limit_memory(std::size_t bytes) noexcept {
-    rlimit const most{bytes, bytes};
+    rlimit const most{converted<rlim_t>(bytes), converted<rlim_t>(bytes)};
     return ::setrlimit(RLIMIT_DATA, &most) == 0;
 }
 
@@ -31243,8 +31254,8 @@ inline descriptor_room make_descriptor_room(std::size_t wanted) noexcept {
     look();
     if (room.left() >= wanted || now.rlim_cur == now.rlim_max) return room;
     rlimit raised = now;
-    raised.rlim_cur =
-        now.rlim_max == RLIM_INFINITY ? room.used + wanted : std::min<rlim_t>(now.rlim_max, room.used + wanted);
+    rlim_t const enough = converted<rlim_t>(room.used + wanted);
+    raised.rlim_cur = now.rlim_max == RLIM_INFINITY ? enough : (std::min)(now.rlim_max, enough);
     if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) now = raised;
     look();
     return room;
@@ -31505,7 +31516,7 @@ inline bool make_directories(std::string_view path) noexcept {
 #include <sys/file.h>
 #include <sys/stat.h>
 
-namespace wg { inline namespace WG_ABI { namespace os {
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
 
 /// Holds the lock of a name, until it is destroyed.
 class name_lock {
@@ -31555,7 +31566,7 @@ private:
     error_text path_{};
 };
 
-}}} // namespace wg::WG_ABI::os
+}}}} // namespace wg::WG_ABI::os::posix
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -31950,7 +31961,9 @@ inline int open_socket(int domain, int type, int protocol = 0) noexcept {
     return ::socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
 }
 /// A socket whose calls wait; -1 with errno.
-inline int open_blocking_socket(int domain, int type) noexcept { return ::socket(domain, type | SOCK_CLOEXEC, 0); }
+inline int open_blocking_socket(int domain, int type, int protocol = 0) noexcept {
+    return ::socket(domain, type | SOCK_CLOEXEC, protocol);
+}
 /// Accepts a connection of `listener` as a socket that does not block; -1 with errno.
 inline int accept_connection(int listener) noexcept {
     return ::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -31981,8 +31994,8 @@ inline int open_socket(int domain, int type, int protocol = 0) noexcept {
     return sockets_detail::kept_private(unique_fd(::socket(domain, type, protocol)));
 }
 /// A socket whose calls wait; -1 with errno.
-inline int open_blocking_socket(int domain, int type) noexcept {
-    return sockets_detail::kept_from_programs(unique_fd(::socket(domain, type, 0)));
+inline int open_blocking_socket(int domain, int type, int protocol = 0) noexcept {
+    return sockets_detail::kept_from_programs(unique_fd(::socket(domain, type, protocol)));
 }
 /// Accepts a connection of `listener` as a socket that does not block; -1 with errno.
 inline int accept_connection(int listener) noexcept {
@@ -32034,15 +32047,15327 @@ inline bool notify_supervisor(char const* state, char const* socket = std::geten
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// The policies of this platform.
-struct host {
-    using clock_source = os::clock;          ///< models `clock_source`
-    using random_source = os::random;        ///< models `random_source`
-    using secret_region = os::secret_region; ///< holds a device's keys
-    using tun_device = os::tun;              ///< models `tun_device`
-    using udp_socket = os::udp;              ///< models `udp_socket`
-    using waiter = os::waiter;               ///< models `waiter`
+using posix::name_lock;
+
+}}} // namespace wg::WG_ABI::os
+
+#elif defined(__APPLE__) && __STDC_HOSTED__
+
+// SPDX-License-Identifier: BSL-1.0
+// The policies and the parts of a daemon on macOS, put together of os/posix and the calls of macOS. Folder: os/darwin,
+// for macOS alone. Threads: as each type says.
+#ifndef WG_OS_DARWIN_SYSTEM_HPP
+#define WG_OS_DARWIN_SYSTEM_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// When to repeat attempts that fail. Folder: os. One thread at a time.
+#ifndef WG_OS_BACKOFF_HPP
+#define WG_OS_BACKOFF_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// When to repeat an attempt that failed: after 250 ms, then after twice the last pause, 4 s at most.
+class backoff {
+public:
+    /// Whether an attempt has failed and is to be repeated.
+    bool waits() const noexcept { return due_ != instant::never(); }
+    /// When the next attempt is due; `never` if none has failed.
+    instant due() const noexcept { return due_; }
+    /// Notes that an attempt has failed.
+    void failed(instant now) noexcept {
+        due_ = now + pause_;
+        pause_ = pause_ * 2 > longest ? longest : pause_ * 2;
+    }
+    /// Notes that an attempt has succeeded.
+    void succeeded() noexcept { *this = {}; }
+
+private:
+    static constexpr duration first = milliseconds(250), longest = seconds(4);
+    instant due_ = instant::never();
+    duration pause_ = first;
 };
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Limits how often a daemon logs the same. Folder: os. Any thread.
+#ifndef WG_OS_LINE_LIMIT_HPP
+#define WG_OS_LINE_LIMIT_HPP
+
+
+#include <cstddef>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Limits the number of log lines: a line about the same subject with the same content passes once in `interval`. For
+/// all subjects together, `burst` lines pass at once, and then one a second. `Mutex` has `lock` and `unlock`. Any
+/// thread.
+template <class Mutex> class basic_line_limit {
+public:
+    static constexpr duration interval = seconds(60); ///< between two equal lines
+    static constexpr std::uint32_t burst = 10;        ///< lines that pass at once after a silence
+
+    /// Whether a line about `subject` with the content `what`, such as an errno, may be written; then it is counted.
+    bool pass(std::uint32_t subject, std::uint32_t what, instant now) noexcept {
+        mutex_.lock();
+        bool const passes = is_new(subject, what, now) && take_token(now);
+        if (passes) lines_[subject % subjects] = {subject, what, now, true};
+        mutex_.unlock();
+        return passes;
+    }
+
+private:
+    static constexpr std::size_t subjects = 64; ///< that are remembered; further subjects share their places
+
+    struct line {
+        std::uint32_t subject = 0;
+        std::uint32_t what = 0;
+        instant at{};
+        bool used = false;
+    };
+
+    bool is_new(std::uint32_t subject, std::uint32_t what, instant now) const noexcept {
+        line const& last = lines_[subject % subjects];
+        return !last.used || last.subject != subject || last.what != what || now - last.at >= interval;
+    }
+
+    bool take_token(instant now) noexcept {
+        constexpr duration each = seconds(1), all = each * burst;
+        if (!begun_ || now - since_ > all) since_ = now - all;
+        begun_ = true;
+        if (now - since_ < each) return false;
+        since_ = since_ + each;
+        return true;
+    }
+
+    Mutex mutex_;
+    line lines_[subjects];
+    instant since_{}; ///< a token bucket: each second from here until now is a line that may pass
+    bool begun_ = false;
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The clock of a system with POSIX clocks: one that never goes back, and the wall clock for handshake timestamps
+// (clock_gettime(2); whitepaper section 5.1). Folder: os/posix. Any thread.
+#ifndef WG_OS_POSIX_CLOCK_HPP
+#define WG_OS_POSIX_CLOCK_HPP
+
+
+#include <time.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// Models `clock_source`. `Calls::now()` returns the time since a point of the system's choice.
+template <class Calls> class basic_clock {
+public:
+    /// The time of a clock that never goes back.
+    instant now() const noexcept { return Calls::now(); }
+
+    /// Writes the wall-clock time, in nanoseconds. The caller rounds it before it is sent.
+    void tai64n(std::span<byte, timestamp_bytes> label) const noexcept {
+        timespec time{};
+        ::clock_gettime(CLOCK_REALTIME, &time);
+        store_tai64n(label, static_cast<std::uint64_t>(time.tv_sec), static_cast<std::uint32_t>(time.tv_nsec));
+    }
+};
+
+/// The calls of `basic_clock` for a clock of clock_gettime(2).
+template <clockid_t Clock> struct clock_calls {
+    /// The time of the clock.
+    static instant now() noexcept {
+        timespec time{};
+        ::clock_gettime(Clock, &time);
+        return {std::int64_t{1'000'000'000} * time.tv_sec + time.tv_nsec};
+    }
+};
+
+/// Counts ticks of `numerator / denominator` nanoseconds, as the clock of macOS does. Returns: nanoseconds.
+constexpr std::int64_t nanoseconds_of(std::uint64_t ticks, std::uint32_t numerator,
+                                      std::uint32_t denominator) noexcept {
+    if (denominator == 0) return 0;
+    // In two parts, because ticks * numerator has more than 64 bits after some months.
+    std::uint64_t const whole = ticks / denominator, rest = ticks % denominator;
+    return static_cast<std::int64_t>(whole * numerator + rest * numerator / denominator);
+}
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Waits for the events of a configuration socket: of its descriptors, and of its file (kqueue(2)).
+// Folder: os/posix/kqueue. One thread at a time.
+#ifndef WG_OS_POSIX_KQUEUE_POLLER_HPP
+#define WG_OS_POSIX_KQUEUE_POLLER_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// A kernel event queue, which waits for many events at once (kqueue(2)). Folder: os/posix/kqueue. One thread at a time,
+// except where a function says otherwise.
+#ifndef WG_OS_POSIX_KQUEUE_QUEUE_HPP
+#define WG_OS_POSIX_KQUEUE_QUEUE_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the helpers that all files of the POSIX systems use. Folder: os/posix. Any thread; a
+// descriptor has one owner.
+#ifndef WG_OS_POSIX_FD_HPP
+#define WG_OS_POSIX_FD_HPP
+
+
+#include <cerrno>
+#include <fcntl.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Owns a file descriptor, and closes it in the end; -1: none.
+class unique_fd {
+public:
+    /// Owns none.
+    constexpr unique_fd() noexcept = default;
+    /// Owns `fd`.
+    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    /// Takes over the descriptor of `other`.
+    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    /// Closes its descriptor and takes over that of `other`.
+    unique_fd& operator=(unique_fd&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    unique_fd(unique_fd const&) = delete;
+    unique_fd& operator=(unique_fd const&) = delete;
+    ~unique_fd() { reset(); }
+
+    /// Whether it owns a descriptor.
+    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    /// The descriptor, or -1.
+    constexpr int get() const noexcept { return fd_; }
+    /// Gives up the descriptor without closing it. Returns: the descriptor, or -1.
+    constexpr int release() noexcept { return std::exchange(fd_, -1); }
+    /// Closes its descriptor, keeps errno, and owns `fd` from now on.
+    void reset(int fd = -1) noexcept {
+        int const kept = errno;
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: the descriptor is closed even then
+        errno = kept;
+        fd_ = fd;
+    }
+
+private:
+    int fd_ = -1;
+};
+
+/// Calls `call`, a system call, again as long as a signal handler interrupts it. Returns: what it returned last.
+template <class Call> auto without_interruption(Call call) noexcept {
+    for (;;) {
+        auto const answer = call();
+        if (answer >= 0 || errno != EINTR) return answer;
+    }
+}
+
+/// The status for an errno; `io_error` for those that have none of their own.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case EACCES:
+    case EPERM: return status::no_permission;
+    case EADDRINUSE:
+    case EBUSY:
+    case EEXIST: return status::address_in_use;
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
+    case EOPNOTSUPP:
+    case ENOPROTOOPT:
+    case ENOSYS: return status::not_supported;
+    case ENOMEM:
+    case ENOBUFS:
+    case EMFILE:
+    case ENFILE: return status::no_memory;
+    case EAGAIN: return status::would_block;
+    case EINVAL: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// Whether this process can open `count` more descriptors, 16 at most (`ulimit -n`).
+inline bool can_open(std::size_t count) noexcept {
+    unique_fd opened[16];
+    for (std::size_t i = 0; i < count && i < 16; ++i) {
+        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
+        if (!opened[i]) return false;
+    }
+    return true;
+}
+
+/// Makes a descriptor that another program opened non-blocking and closed on exec. Returns: false with errno.
+inline bool make_private(int fd) noexcept {
+    int const flags = ::fcntl(fd, F_GETFL);
+    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// The kind of an event.
+enum class event_kind : std::uint8_t {
+    readable, ///< EVFILT_READ: a descriptor has input, an error or an end
+    writable, ///< EVFILT_WRITE: a descriptor has room, an error or an end
+    file,     ///< EVFILT_VNODE: a file or an entry of a directory has changed
+    second,   ///< EVFILT_TIMER: a second has passed
+    user,     ///< EVFILT_USER: `event_action::trigger` was called
+    other     ///< an event of another kind
+};
+
+/// What a queue does with an event.
+enum class event_action : std::uint8_t {
+    add,      ///< EV_ADD: report the event as long as it lasts
+    add_once, ///< EV_ADD | EV_DISPATCH: report the event, and then not before `enable`
+    add_edge, ///< EV_ADD | EV_CLEAR: report each change once
+    enable,   ///< EV_ENABLE
+    remove,   ///< EV_DELETE
+    trigger   ///< NOTE_TRIGGER: cause an event of the kind `user`
+};
+
+/// An event that a queue reports.
+struct queue_event {
+    std::uintptr_t source = 0; ///< a descriptor, or the number of a timer or of an event of the user
+    event_kind kind = event_kind::other;
+    std::uint64_t number = 0; ///< the number that the event was added with
+};
+
+/// A queue of events. `Calls` makes the system calls; `kqueue_calls` documents them.
+///
+/// A process that forks does not pass on its queues. An object that is used in the child makes a new queue there, and
+/// the user adds its events anew: `renewed` says so.
+template <class Calls> class event_queue {
+public:
+    /// Has no queue yet.
+    event_queue() noexcept = default;
+    event_queue(event_queue const&) = delete;
+    event_queue& operator=(event_queue const&) = delete;
+    ~event_queue() { leave(); }
+
+    /// The descriptor of the queue, which polls readable while an event waits; -1: none.
+    int fd() const noexcept { return fd_.get(); }
+    /// Whether there is a queue.
+    explicit operator bool() const noexcept { return static_cast<bool>(fd_); }
+
+    /// Makes a queue if this process has none yet. Returns: whether it is a new one, without events.
+    bool renewed() noexcept {
+        long const process = Calls::process();
+        if (fd_ && process == process_) return false;
+        leave();
+        fd_.reset(Calls::create());
+        process_ = process;
+        return static_cast<bool>(fd_);
+    }
+
+    /// Changes an event of the queue. Any thread. Returns: false with errno.
+    bool change(event_kind kind, std::uintptr_t source, event_action action, std::uint64_t number = 0) const noexcept {
+        return fd_ && Calls::change(fd_.get(), kind, source, action, number) == 0;
+    }
+
+    /// Waits for events, at most for `timeout`; zero: only looks. Any thread. Returns: how many events were stored,
+    /// from the front; 0 after the timeout, after a signal or without a queue.
+    std::size_t wait(std::span<queue_event> events, duration timeout) const noexcept {
+        if (!fd_ || events.empty()) return 0;
+        int const count = Calls::wait(fd_.get(), events, timeout);
+        return count > 0 ? static_cast<std::size_t>(count) : 0;
+    }
+
+private:
+    /// Closes the queue. The child of a fork has none: its descriptor may be another file by now.
+    void leave() noexcept {
+        if (fd_ && Calls::process() != process_) (void)fd_.release();
+        fd_.reset();
+    }
+
+    unique_fd fd_{};
+    long process_ = 0; ///< that has made the queue
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+
+#include <cstring>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// What `basic_uapi_listener` needs. It can be made before the process goes to the background: it notes what it
+/// watches, and adds that to the queue of the process that calls `fd` or `each`. Then it watches `MaxWatched`
+/// descriptors at most.
+template <class Calls, std::size_t MaxWatched = 32> class basic_poller {
+public:
+    static constexpr std::uint64_t removal_number = 1; ///< the number of events of the file
+
+    /// Watches nothing yet.
+    basic_poller() noexcept {
+        for (watched& w : watched_) w.fd = -1;
+    }
+
+    /// A descriptor that polls readable when `each` has something to report; -1 if no descriptors were left.
+    int fd() const noexcept {
+        begin();
+        return queue_.fd();
+    }
+
+    /// Reports under `number` when `fd` can be written, if `writes`, or else read. Replaces an earlier watch of that
+    /// number, and of `fd`. Returns: false with errno.
+    bool watch(int fd, bool writes, std::uint64_t number) noexcept {
+        begin();
+        if (number >= MaxWatched) return errno = EINVAL, false;
+        watched& w = watched_[number];
+        // An event that is still there is of the other direction. That of a closed descriptor is gone.
+        if (w.fd == fd && w.writes != writes) (void)queue_.change(kind_of(w.writes), source(fd), event_action::remove);
+        w = {fd, writes};
+        return queue_.change(kind_of(writes), source(fd), event_action::add, number);
+    }
+
+    /// Reports under `removal_number` when the file at `path` may have been removed: when an entry of its directory has
+    /// changed, or each second where the directory cannot be watched. A socket cannot be opened, so not the file itself
+    /// is watched. Returns: false with errno.
+    bool watch_removal(char const* path) noexcept {
+        begin();
+        char directory[256];
+        char const* const slash = std::strrchr(path, '/');
+        if (slash == nullptr || std::strlen(path) >= sizeof directory) return errno = EINVAL, false;
+        std::size_t const size = slash == path ? 1 : static_cast<std::size_t>(slash - path);
+        std::memcpy(directory, path, size);
+        directory[size] = '\0';
+        directory_.reset(::open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+        watches_removal_ = true;
+        return add_removal();
+    }
+
+    /// Calls `take(number)` for each event that has come, `Most` at most. Never waits.
+    template <std::size_t Most, class Take> void each(Take&& take) noexcept {
+        begin();
+        queue_event events[Most];
+        std::size_t const count = queue_.wait(events, duration{});
+        for (std::size_t i = 0; i < count; ++i) {
+            bool const removal = events[i].number == removal_number;
+            // An event that an earlier `take` has made void: its connection was closed.
+            if (!removal &&
+                (events[i].number >= MaxWatched || source(watched_[events[i].number].fd) != events[i].source))
+                continue;
+            take(events[i].number);
+        }
+    }
+
+private:
+    struct watched {
+        int fd = -1;
+        bool writes = false;
+    };
+
+    static event_kind kind_of(bool writes) noexcept { return writes ? event_kind::writable : event_kind::readable; }
+    static std::uintptr_t source(int fd) noexcept { return static_cast<std::uintptr_t>(fd); }
+
+    bool add_removal() const noexcept {
+        if (directory_ &&
+            queue_.change(event_kind::file, source(directory_.get()), event_action::add_edge, removal_number))
+            return true;
+        return queue_.change(event_kind::second, 0, event_action::add, removal_number);
+    }
+
+    /// Has a queue of this process, with all that is watched.
+    void begin() const noexcept {
+        if (!queue_.renewed()) return;
+        for (std::size_t number = 0; number < MaxWatched; ++number)
+            if (watched const& w = watched_[number]; w.fd >= 0)
+                (void)queue_.change(kind_of(w.writes), source(w.fd), event_action::add, number);
+        if (watches_removal_) (void)add_removal();
+    }
+
+    mutable event_queue<Calls> queue_{}; ///< of the process that used this object last
+    unique_fd directory_{};              ///< of the socket's file
+    bool watches_removal_ = false;
+    watched watched_[MaxWatched];
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Waits until a TUN device, a socket or another descriptor is ready, a deadline passes, or another thread wakes the
+// waiter (kqueue(2)). Folder: os/posix/kqueue. One thread at a time; `wake` from any thread.
+#ifndef WG_OS_POSIX_KQUEUE_WAITER_HPP
+#define WG_OS_POSIX_KQUEUE_WAITER_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Sockets and pipes that do not block and that are closed on exec, also on systems that lack the flags for one call
+// (socket(2), accept(2), pipe(2)). Folder: os/posix. Any thread.
+#ifndef WG_OS_POSIX_SOCKETS_HPP
+#define WG_OS_POSIX_SOCKETS_HPP
+
+
+#include <sys/socket.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+// A system that lacks SOCK_CLOEXEC lacks accept4 and pipe2 too. Between the two calls another thread may start a
+// program, which then inherits the descriptor. A daemon starts none.
+#ifdef SOCK_CLOEXEC
+
+/// A socket that does not block; -1 with errno.
+inline int open_socket(int domain, int type, int protocol = 0) noexcept {
+    return ::socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
+}
+/// A socket whose calls wait; -1 with errno.
+inline int open_blocking_socket(int domain, int type, int protocol = 0) noexcept {
+    return ::socket(domain, type | SOCK_CLOEXEC, protocol);
+}
+/// Accepts a connection of `listener` as a socket that does not block; -1 with errno.
+inline int accept_connection(int listener) noexcept {
+    return ::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+/// Makes a pipe: `ends` becomes its end to read from and its end to write to. Returns: false with errno.
+inline bool open_pipe(unique_fd (&ends)[2]) noexcept {
+    int numbers[2];
+    if (::pipe2(numbers, O_CLOEXEC) != 0) return false;
+    ends[0].reset(numbers[0]);
+    ends[1].reset(numbers[1]);
+    return true;
+}
+
+#else
+
+namespace sockets_detail {
+
+/// Makes a descriptor private, or closes it. Returns: the descriptor; -1 with errno.
+inline int kept_private(unique_fd fd) noexcept { return fd && make_private(fd.get()) ? fd.release() : -1; }
+inline int kept_from_programs(unique_fd fd) noexcept {
+    return fd && ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC) == 0 ? fd.release() : -1;
+}
+
+} // namespace sockets_detail
+
+/// A socket that does not block; -1 with errno.
+inline int open_socket(int domain, int type, int protocol = 0) noexcept {
+    return sockets_detail::kept_private(unique_fd(::socket(domain, type, protocol)));
+}
+/// A socket whose calls wait; -1 with errno.
+inline int open_blocking_socket(int domain, int type, int protocol = 0) noexcept {
+    return sockets_detail::kept_from_programs(unique_fd(::socket(domain, type, protocol)));
+}
+/// Accepts a connection of `listener` as a socket that does not block; -1 with errno.
+inline int accept_connection(int listener) noexcept {
+    return sockets_detail::kept_private(unique_fd(::accept(listener, nullptr, nullptr)));
+}
+/// Makes a pipe: `ends` becomes its end to read from and its end to write to. Returns: false with errno.
+inline bool open_pipe(unique_fd (&ends)[2]) noexcept {
+    int numbers[2];
+    if (::pipe(numbers) != 0) return false;
+    ends[0].reset(numbers[0]);
+    ends[1].reset(numbers[1]);
+    return ::fcntl(ends[0].get(), F_SETFD, FD_CLOEXEC) == 0 && ::fcntl(ends[1].get(), F_SETFD, FD_CLOEXEC) == 0;
+}
+
+#endif
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <sched.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// Models `waiter`. It does not own the descriptors that it watches. `Calls` is as of `event_queue`, and has `clock`.
+template <class Calls> class basic_waiter {
+public:
+    static constexpr std::size_t max_others = 32; ///< other descriptors, one for each bit of `readiness::others`
+    /// The longest sleep without a look at the clock. Timeouts stand still while the host sleeps, so a deadline that
+    /// passed in that time is noticed this late at most.
+    static constexpr duration max_sleep = seconds(5);
+
+    /// Watches these descriptors; -1: none.
+    explicit basic_waiter(int tun_fd = -1, int udp_fd = -1) noexcept {
+        for (int& fd : watched_) fd = -1;
+        if (queue_.renewed()) begin_wake();
+        watch_tun(tun_fd);
+        watch_udp(udp_fd);
+    }
+    /// Watches the descriptors `fd()` of a TUN device and a socket.
+    template <class Tun, class Socket>
+    basic_waiter(Tun const& device, Socket const& socket) noexcept
+        requires requires {
+            device.fd();
+            socket.fd();
+        }
+        : basic_waiter(device.fd(), socket.fd()) {}
+
+    /// Whether the system had descriptors for the waiter. Without them it reports nothing and cannot be woken.
+    explicit operator bool() const noexcept { return queue_ && can_wake_; }
+
+    /// Reports this descriptor as `readiness::tun` from now on; -1: none.
+    void watch_tun(int fd) noexcept { watch(tun_slot, fd); }
+    /// Reports this descriptor as `readiness::udp` from now on; -1: none.
+    void watch_udp(int fd) noexcept { watch(udp_slot, fd); }
+    /// Reports `fd` as bit `number` (0 to 31) of `readiness::others` from now on; -1: none. The kernel forgets a
+    /// descriptor that is closed: a new one of the same number has to be watched anew.
+    void watch_other(std::size_t number, int fd = -1) noexcept {
+        WG_ASSERT(number < max_others);
+        watch(first_other + number, fd);
+    }
+    /// Reports `source.fd()` as bit `number` (0 to 31) of `readiness::others` from now on.
+    template <class Source>
+    void watch_other(std::size_t number, Source const& source) noexcept
+        requires requires { source.fd(); }
+    {
+        watch_other(number, source.fd());
+    }
+
+    /// Waits until a descriptor is ready, the deadline passes or `wake` is called. An error or an end of a descriptor
+    /// counts as ready, because a read reports it. With a deadline in the past it only looks. For the time of
+    /// `busy_poll` it looks repeatedly before it sleeps, and lets other threads run in between.
+    readiness wait(instant deadline, duration busy_poll = {}) noexcept {
+        instant const sleep_at = busy_poll != duration{} ? clock_.now() + busy_poll : instant{};
+        for (;;) {
+            instant const at = clock_.now();
+            bool const expired = deadline <= at, looks = at < sleep_at && !expired;
+            duration const sleep = deadline - at < max_sleep ? deadline - at : max_sleep;
+            queue_event events[most_events];
+            std::size_t const count = queue_.wait(events, expired || looks ? duration{} : sleep);
+            bool woken = false;
+            readiness ready{};
+            for (std::size_t i = 0; i < count; ++i) report(events[i], ready, woken);
+            if (expired || woken || ready.tun || ready.udp || ready.others != 0) return ready;
+            if (looks) (void)::sched_yield();
+            else if (count == 0 && (!queue_ || errno == EBADF)) return {}; // else it would not sleep
+        }
+    }
+
+    /// Makes the present or the next `wait` return.
+    void wake() noexcept {
+        if (!wakes_by_pipe_) {
+            (void)queue_.change(event_kind::user, 0, event_action::trigger, wake_slot);
+            return;
+        }
+        byte const one = 1;
+        // The write fails only if the pipe is full, and then the waiter wakes anyway.
+        [[maybe_unused]] ssize_t const written = ::write(pipe_[1].get(), &one, 1);
+    }
+
+private:
+    enum : std::size_t { wake_slot, tun_slot, udp_slot, first_other, slots = first_other + max_others };
+    static constexpr std::size_t most_events = slots;
+
+    /// Has the queue report `wake`: by an event of the user, or by a pipe on a system without such events (OpenBSD
+    /// before 7.7, NetBSD before 10).
+    void begin_wake() noexcept {
+        can_wake_ = queue_.change(event_kind::user, 0, event_action::add_edge, wake_slot);
+        if (can_wake_) return;
+        wakes_by_pipe_ = true;
+        can_wake_ = open_pipe(pipe_) && make_private(pipe_[0].get()) && make_private(pipe_[1].get()) &&
+                    queue_.change(event_kind::readable, static_cast<std::uintptr_t>(pipe_[0].get()), event_action::add,
+                                  wake_slot);
+    }
+
+    void watch(std::size_t slot, int fd) noexcept {
+        if (watched_[slot] >= 0 && watched_[slot] != fd) { // fails if the descriptor was closed
+            (void)queue_.change(event_kind::readable, static_cast<std::uintptr_t>(watched_[slot]),
+                                event_action::remove);
+        }
+        watched_[slot] = fd;
+        if (fd >= 0 && !queue_.change(event_kind::readable, static_cast<std::uintptr_t>(fd), event_action::add, slot))
+            watched_[slot] = -1;
+    }
+
+    void report(queue_event const& event, readiness& ready, bool& woken) noexcept {
+        std::size_t const slot = static_cast<std::size_t>(event.number);
+        if (slot == wake_slot) {
+            woken = true;
+            byte sink[64];
+            while (wakes_by_pipe_ && ::read(pipe_[0].get(), sink, sizeof sink) > 0) {}
+        } else if (slot >= slots || watched_[slot] != static_cast<int>(event.source)) {
+            return; // of a descriptor that is no longer watched
+        } else if (slot == tun_slot) {
+            ready.tun = true;
+        } else if (slot == udp_slot) {
+            ready.udp = true;
+        } else {
+            ready.others |= std::uint32_t{1} << (slot - first_other);
+        }
+    }
+
+    event_queue<Calls> queue_{};
+    unique_fd pipe_[2]; ///< of `wake`, if `wakes_by_pipe_`
+    bool wakes_by_pipe_ = false;
+    bool can_wake_ = false;
+    int watched_[slots];
+    typename Calls::clock clock_{};
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Follows a TUN interface, and the routes and addresses of the host, by a routing socket (route(4)). Folder: os/posix.
+// One thread at a time.
+#ifndef WG_OS_POSIX_NETWORK_MONITOR_HPP
+#define WG_OS_POSIX_NETWORK_MONITOR_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The messages of a routing socket: changes of interfaces, addresses and routes (route(4)). Folder: os/posix. Pure; any
+// thread.
+#ifndef WG_OS_POSIX_ROUTE_MESSAGES_HPP
+#define WG_OS_POSIX_ROUTE_MESSAGES_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The changes of a host's network that concern a tunnel. Folder: os. Pure; any thread.
+#ifndef WG_OS_NETWORK_CHANGES_HPP
+#define WG_OS_NETWORK_CHANGES_HPP
+
+
+#include <cstdint>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// All changes since the last `read` of a monitor.
+struct network_changes {
+    bool link = false;           ///< the interface was reported; `up` and `mtu_bytes` are the last values
+    bool up = false;             ///< an administrator has set it up
+    std::uint32_t mtu_bytes = 0; ///< 0: not reported
+    bool link_left = false;      ///< it was deleted or moved to another namespace; `tun::link_state` finds out which
+    bool routes = false;         ///< routes or rules changed, or an address was removed, IPv4 or IPv6
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// Where a system has the fields of its messages, in bytes from the start, and the numbers in them. Each message starts
+/// with its length (2 bytes), the version and the type (1 byte each), in the order of the host.
+struct route_layout {
+    byte version = 5; ///< RTM_VERSION; messages of other versions are not understood
+
+    byte add = 0x1;             ///< RTM_ADD: a route was added
+    byte remove = 0x2;          ///< RTM_DELETE: a route was removed
+    byte change = 0x3;          ///< RTM_CHANGE: a route was changed
+    byte new_address = 0xc;     ///< RTM_NEWADDR: an interface has a new address
+    byte removed_address = 0xd; ///< RTM_DELADDR: an address was removed
+    byte link = 0xe;            ///< RTM_IFINFO: the flags or the data of an interface have changed
+    byte announcement = 0;      ///< RTM_IFANNOUNCE: an interface came or left; 0: the system has no such message
+
+    std::size_t route_flags = 8;               ///< rtm_flags, 4 bytes
+    std::uint32_t flags_of_neighbours = 0x400; ///< RTF_LLINFO and others: the route leads to no other network
+    std::size_t link_index = 12;               ///< ifm_index, 2 bytes
+    std::size_t link_flags = 8;                ///< ifm_flags, 4 bytes
+    std::size_t link_mtu = 24;                 ///< ifm_data.ifi_mtu
+    std::size_t link_mtu_bytes = 4;            ///< 4 or 8
+    std::uint32_t up = 0x1;                    ///< IFF_UP
+    std::size_t announcement_index = 4;        ///< ifan_index, 2 bytes
+    std::size_t announcement_what = 22;        ///< ifan_what, 2 bytes
+    std::uint16_t departure = 1;               ///< IFAN_DEPARTURE
+};
+
+namespace route_detail {
+
+template <class Number> Number load(bytes_view from, std::size_t at) noexcept {
+    Number number = 0;
+    if (from.size() >= sizeof number && at <= from.size() - sizeof number)
+        std::memcpy(&number, from.data() + at, sizeof number);
+    return number;
+}
+constexpr bool has(bytes_view message, std::size_t at, std::size_t size) noexcept {
+    return message.size() >= size && at <= message.size() - size;
+}
+
+/// Adds what one message says. A message that is too short for a field is ignored.
+inline void take_one(route_layout const& at, bytes_view message, std::uint32_t index,
+                     network_changes& changes) noexcept {
+    byte const type = message[3];
+    if (type == at.add || type == at.remove || type == at.change) {
+        if (!has(message, at.route_flags, 4)) return;
+        bool const is_neighbour = (load<std::uint32_t>(message, at.route_flags) & at.flags_of_neighbours) != 0;
+        changes.routes = changes.routes || !is_neighbour;
+    } else if (type == at.new_address || type == at.removed_address) {
+        changes.routes = true;
+    } else if (type == at.link) {
+        if (!has(message, at.link_index, 2) || !has(message, at.link_flags, 4)) return;
+        if (index == 0 || load<std::uint16_t>(message, at.link_index) != index) return;
+        changes.link = true;
+        changes.link_left = false;
+        changes.up = (load<std::uint32_t>(message, at.link_flags) & at.up) != 0;
+        if (!has(message, at.link_mtu, at.link_mtu_bytes)) return;
+        std::uint64_t const mtu = at.link_mtu_bytes == 8 ? load<std::uint64_t>(message, at.link_mtu)
+                                                         : load<std::uint32_t>(message, at.link_mtu);
+        if (mtu != 0 && mtu <= 0xffff'ffff) changes.mtu_bytes = static_cast<std::uint32_t>(mtu);
+    } else if (type == at.announcement && at.announcement != 0) {
+        if (!has(message, at.announcement_index, 2) || !has(message, at.announcement_what, 2)) return;
+        bool const is_ours = index != 0 && load<std::uint16_t>(message, at.announcement_index) == index;
+        if (is_ours && load<std::uint16_t>(message, at.announcement_what) == at.departure) changes.link_left = true;
+    }
+}
+
+} // namespace route_detail
+
+/// Adds what the messages in `read`, back to back, say about the host's routes and about the interface `index` (0:
+/// none). Stops at a message that is longer than the rest or shorter than its first fields.
+inline void take_route_messages(route_layout const& at, bytes_view read, std::uint32_t index,
+                                network_changes& changes) noexcept {
+    while (read.size() >= 4) {
+        std::size_t const size = route_detail::load<std::uint16_t>(read, 0);
+        if (size < 4 || size > read.size()) return;
+        if (read[2] == at.version) route_detail::take_one(at, read.first(size), index, changes);
+        read = read.subspan(size);
+    }
+}
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// Watches routes and addresses, and one interface. `Calls` has `layout`, a `route_layout`; `open()`, which returns a
+/// routing socket that does not block, or -1; and `read(fd, to, size)`, which is read(2).
+template <class Calls> class basic_network_monitor {
+public:
+    static constexpr int most_reads = 256; ///< messages that one `read` takes; the rest is for the next one
+
+    /// Watches routes and addresses, and no interface yet.
+    basic_network_monitor() noexcept : fd_(Calls::open()) {}
+
+    /// Follows the interface of `device` from now on. To be called again after each change that `read` reports.
+    template <class Tun> void watch(Tun const& device) noexcept { index_ = device.index(); }
+
+    /// Whether changes of the interface are reported.
+    bool reports_link() const noexcept { return fd_ && index_ != 0; }
+
+    /// A descriptor that polls readable when `read` has something to read; -1 if no descriptors were left.
+    int fd() const noexcept { return fd_.get(); }
+    /// Whether the system had a descriptor for the object.
+    explicit operator bool() const noexcept { return static_cast<bool>(fd_); }
+
+    /// Reads all changes without blocking. If the kernel had to drop messages, everything counts as changed.
+    network_changes read() noexcept {
+        network_changes changes;
+        for (int reads = 0; fd_ && reads < most_reads; ++reads) {
+            alignas(8) byte message[2048];
+            ssize_t const size = without_interruption([&] { return Calls::read(fd_.get(), message, sizeof message); });
+            if (size > 0) {
+                take_route_messages(Calls::layout, {message, static_cast<std::size_t>(size)}, index_, changes);
+            } else if (size < 0 && errno == ENOBUFS) { // the socket is empty then, or has later messages
+                changes.link = changes.routes = true;
+            } else {
+                break;
+            }
+        }
+        return changes;
+    }
+
+private:
+    unique_fd fd_;
+    std::uint32_t index_ = 0; ///< of the watched interface; 0: none
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Moves a daemon to the background, and opens standard descriptors that are closed (daemon(7)).
+// Folder: os/posix/process. At start-up, before other threads.
+#ifndef WG_OS_POSIX_PROCESS_BACKGROUND_HPP
+#define WG_OS_POSIX_PROCESS_BACKGROUND_HPP
+
+
+#include <cstdio>
+#include <cstdlib>
+#include <sys/wait.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Opens /dev/null as each of the descriptors 0, 1 and 2 that is closed. Else the next files that the program opens
+/// would get these numbers, and messages for standard error would go into them. To be called first in `main`.
+/// Returns: a bit, 1 << descriptor, for each that was closed.
+inline unsigned open_standard_descriptors() noexcept {
+    unsigned closed = 0;
+    for (int const fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+        if (::fcntl(fd, F_GETFD) >= 0) continue;
+        closed |= 1u << fd;
+        // open() returns the lowest free number, which is `fd`. Without /dev, as in a chroot, a directory is opened
+        // instead: reading and writing it fail without harm.
+        if (::open("/dev/null", O_RDWR) < 0) (void)::open("/", O_RDONLY | O_DIRECTORY);
+    }
+    return closed;
+}
+
+/// Whether this process has a controlling terminal. When the terminal is closed, the kernel sends SIGHUP.
+inline bool has_terminal() noexcept {
+    return static_cast<bool>(unique_fd(::open("/dev/tty", O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC)));
+}
+
+/// Moves a process to the background. The process that the shell has started waits until the start has succeeded or
+/// failed, and returns that as its exit status.
+class background {
+public:
+    /// Stays in the foreground: `ready` does nothing.
+    background() noexcept = default;
+
+    /// Forks. Returns in the child, which has a session of its own. The parent does not return: it ends with 0 when the
+    /// child calls `ready`, and with 1 if the child ends before. The child should then have said why on stderr. To be
+    /// called before there are threads, and before there are secrets, because the parent would keep a copy of them.
+    /// Returns: the status of errno.
+    static result<background> enter() noexcept {
+        unique_fd ends[2];
+        if (!open_pipe(ends)) return status_of(errno);
+        unique_fd &from = ends[0], &to = ends[1];
+        (void)std::fflush(nullptr); // else both processes would write the buffered text
+        pid_t const child = ::fork();
+        if (child < 0) return status_of(errno);
+        if (child > 0) {
+            to.reset();
+            char answer = 0;
+            ssize_t const size = without_interruption([&] { return ::read(from.get(), &answer, 1); });
+            if (size != 1) without_interruption([&] { return ::waitpid(child, nullptr, 0); });
+            ::_exit(size == 1 ? EXIT_SUCCESS : EXIT_FAILURE);
+        }
+        ::setsid();
+        background self;
+        self.parent_ = std::move(to);
+        return self;
+    }
+
+    /// Lets the parent end with success. From now on standard input and output are /dev/null, and standard error too
+    /// unless `keep_stderr`.
+    void ready(bool keep_stderr) noexcept {
+        if (!parent_) return;
+        unique_fd const null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+        if (null) {
+            ::dup2(null.get(), STDIN_FILENO);
+            ::dup2(null.get(), STDOUT_FILENO);
+            if (!keep_stderr) ::dup2(null.get(), STDERR_FILENO);
+        }
+        if (::chdir("/") != 0) return; // cannot fail
+        char const yes = 1;
+        [[maybe_unused]] ssize_t const told = ::write(parent_.get(), &yes, 1); // the parent may have been killed
+        parent_.reset();
+    }
+
+private:
+    unique_fd parent_{};
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Creates the directories of a daemon's files (mkdir(2)). Folder: os/posix/process. Any thread.
+#ifndef WG_OS_POSIX_PROCESS_DIRECTORY_HPP
+#define WG_OS_POSIX_PROCESS_DIRECTORY_HPP
+
+
+#include <cerrno>
+#include <climits>
+#include <cstring>
+#include <string_view>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// The longest path of a directory that `make_directories` takes, in bytes.
+inline constexpr std::size_t max_directory_bytes = 255;
+
+/// Creates one directory, mode 0755. If `path` is a symbolic link to a missing directory, creates the link's target.
+/// Returns: false with errno.
+inline bool make_directory(char const* path) noexcept {
+    char target[PATH_MAX + max_directory_bytes + 1];
+    std::size_t const folder = static_cast<std::size_t>(std::strrchr(path, '/') + 1 - path);
+    ssize_t const size = ::readlink(path, target + folder, PATH_MAX - 1);
+    if (size > 0) {
+        target[folder + static_cast<std::size_t>(size)] = '\0';
+        bool const absolute = target[folder] == '/';
+        std::memcpy(target, path, folder);
+        path = absolute ? target + folder : target;
+    }
+    if (::mkdir(path, 0755) != 0) return errno == EEXIST; // another process was faster
+    return ::chmod(path, 0755) == 0;
+}
+
+/// Creates the missing directories of an absolute path, as `mkdir -p`. Their mode is 0755 whatever the umask is,
+/// because other users must be able to enter them. If a part is a symbolic link to a missing directory (/var/run,
+/// before /run exists), the target is created. Returns: false with errno.
+inline bool make_directories(std::string_view path) noexcept {
+    if (!path.starts_with('/')) return errno = EINVAL, false;
+    char part[max_directory_bytes + 1] = {};
+    if (path.size() >= sizeof part) return errno = ENAMETOOLONG, false;
+    for (std::size_t end = 1; end <= path.size(); ++end) {
+        if (end != path.size() && path[end] != '/') continue;
+        std::memcpy(part, path.data(), end);
+        part[end] = '\0';
+        struct stat found {};
+        if (::stat(part, &found) == 0) {
+            if (!S_ISDIR(found.st_mode)) return errno = ENOTDIR, false;
+        } else if (errno != ENOENT || !make_directory(part)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Limits of a process: memory, core dumps, descriptors (setrlimit(2)).
+// Folder: os/posix/process. At start-up, before other threads.
+#ifndef WG_OS_POSIX_PROCESS_LIMITS_HPP
+#define WG_OS_POSIX_PROCESS_LIMITS_HPP
+
+
+#include <algorithm>
+#include <sys/resource.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Keeps the kernel from writing core dumps of this process. Returns: whether it succeeded.
+inline bool forbid_core_dumps() noexcept {
+    rlimit const none{0, 0};
+    return ::setrlimit(RLIMIT_CORE, &none) == 0;
+}
+
+/// Limits the memory of this process: heap, buffers, stacks of threads (RLIMIT_DATA). Further allocations fail, which
+/// the whole library handles. Returns: false if the process had a lower limit.
+inline bool limit_memory(std::size_t bytes) noexcept {
+    rlimit const most{converted<rlim_t>(bytes), converted<rlim_t>(bytes)};
+    return ::setrlimit(RLIMIT_DATA, &most) == 0;
+}
+
+/// The result of `make_descriptor_room`.
+struct descriptor_room {
+    std::size_t limit = 0; ///< numbers of descriptors that were examined, from 0 on
+    std::size_t used = 0;  ///< how many of them are in use
+    /// How many of them are free.
+    std::size_t left() const noexcept { return limit - used; }
+};
+/// Finds out whether `wanted` more descriptors can be opened, and raises the soft limit (`ulimit -Sn`) if necessary, as
+/// far as the hard limit allows. Returns: if fewer are free, `limit` is the process's limit.
+inline descriptor_room make_descriptor_room(std::size_t wanted) noexcept {
+    rlimit now{};
+    if (::getrlimit(RLIMIT_NOFILE, &now) != 0) return {wanted, 0};
+    descriptor_room room;
+    auto const look = [&] { // ends when enough are found, because the limit can be a million
+        room = {};
+        std::size_t const most = now.rlim_cur == RLIM_INFINITY ? SIZE_MAX : converted<std::size_t>(now.rlim_cur);
+        for (; room.limit < most && room.left() < wanted; ++room.limit)
+            room.used += ::fcntl(static_cast<int>(room.limit), F_GETFD) >= 0;
+    };
+    look();
+    if (room.left() >= wanted || now.rlim_cur == now.rlim_max) return room;
+    rlimit raised = now;
+    rlim_t const enough = converted<rlim_t>(room.used + wanted);
+    raised.rlim_cur = now.rlim_max == RLIM_INFINITY ? enough : (std::min)(now.rlim_max, enough);
+    if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) now = raised;
+    look();
+    return room;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Writes log lines without ever waiting: a line that cannot be written at once is dropped and counted. Lines go to a
+// descriptor, mostly stderr. Errors that the descriptor does not take go to syslog (write(2), syslog(3), RFC 3164).
+// Folder: os/posix/process. Any thread.
+#ifndef WG_OS_POSIX_PROCESS_LOG_HPP
+#define WG_OS_POSIX_PROCESS_LOG_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
+#ifndef WG_OS_ERROR_TEXT_HPP
+#define WG_OS_ERROR_TEXT_HPP
+
+
+#include <charconv>
+#include <concepts>
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// A text of at most 255 bytes; a longer one is cut. Empty until something fails.
+class error_text {
+public:
+    /// The text, which ends with a zero.
+    char const* c_str() const noexcept { return text_; }
+    /// The text.
+    std::string_view view() const noexcept { return {text_, size_}; }
+    /// Whether there is no text.
+    bool empty() const noexcept { return size_ == 0; }
+
+    /// Replaces the text by the pieces, texts and numbers, one after the other. (printf would take a tenth of a small
+    /// daemon.)
+    template <class... Piece> void set(Piece const&... pieces) noexcept {
+        piece const all[] = {piece(pieces)...};
+        set_all(all, sizeof...(pieces));
+    }
+
+private:
+    static constexpr std::size_t most = 255;
+
+    /// A text or a number. One function puts all sentences together, so each call of `set` takes little code.
+    struct piece {
+        enum class kind : unsigned char { text, c_string, negative, number };
+        kind is;
+        char const* text = nullptr;
+        std::uint64_t number = 0; ///< a number's absolute value; a text's length
+
+        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
+        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
+        explicit piece(std::signed_integral auto n) noexcept
+            : is(n < 0 ? kind::negative : kind::number),
+              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
+        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
+    };
+
+    void set_all(piece const* pieces, std::size_t count) noexcept {
+        size_ = 0;
+        for (piece const* p = pieces; p != pieces + count; ++p) {
+            if (p->is == piece::kind::negative) append("-");
+            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
+            else if (p->is == piece::kind::c_string) append(p->text);
+            else append_number(p->number);
+        }
+        text_[size_] = '\0';
+    }
+
+    void append(std::string_view more) noexcept {
+        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
+        std::memcpy(text_ + size_, more.data(), size);
+        size_ += size;
+    }
+    void append_number(std::uint64_t number) noexcept {
+        char digits[24];
+        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
+    }
+
+    char text_[most + 1] = {};
+    std::size_t size_ = 0;
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <atomic>
+#include <csignal>
+#include <poll.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// The severity of a line, with the numbers of syslog.
+enum class severity : std::uint8_t {
+    error = 3, ///< goes to syslog if the descriptor does not take it
+    info = 6   ///< goes to the descriptor only
+};
+
+/// Writes lines of at most 255 bytes, "NAME: TEXT". No call blocks, raises a signal or changes errno. A regular file is
+/// the exception: no system has a write to a file that cannot wait for the disk. `Calls` is `log_calls` of the system.
+template <class Calls> class basic_log_writer {
+public:
+    static constexpr char const* default_syslog = Calls::syslog_path; ///< the path of syslog's datagram socket
+
+    /// Writes to `fd`, which is neither owned nor changed; -1: none. `name` is the program's. `name` and `syslog`, the
+    /// path of syslog's datagram socket, must outlive this object.
+    explicit basic_log_writer(char const* name, int fd = STDERR_FILENO, char const* syslog = default_syslog) noexcept
+        : name_(name), syslog_path_(syslog), syslog_(open_socket(AF_UNIX, SOCK_DGRAM)) {
+        choose(fd);
+    }
+    basic_log_writer(basic_log_writer const&) = delete;
+    basic_log_writer& operator=(basic_log_writer const&) = delete;
+
+    /// Stops using the descriptor: errors then go to syslog, and other lines are dropped. No other thread may write
+    /// meanwhile.
+    void leave_descriptor() noexcept {
+        own_.reset();
+        kind_ = kind::none;
+    }
+
+    /// Writes the pieces, texts and numbers, as one line of an error.
+    template <class... Piece> void error(Piece const&... pieces) noexcept { write(severity::error, pieces...); }
+    /// Writes the pieces, texts and numbers, as one line of information.
+    template <class... Piece> void info(Piece const&... pieces) noexcept { write(severity::info, pieces...); }
+
+    /// The number of lines that were lost since the last line that reported lost lines.
+    std::uint32_t lost() const noexcept { return lost_.load(std::memory_order_relaxed); }
+
+private:
+    enum class kind : std::uint8_t {
+        none,
+        plain,  ///< never blocks, or is the writer's own non-blocking description
+        polled, ///< can block: polled for room before each write
+        socket, ///< sent to with MSG_DONTWAIT
+    };
+
+    template <class... Piece> void write(severity of, Piece const&... pieces) noexcept {
+        error_text line;
+        line.set(pieces...);
+        write(of, line);
+    }
+
+    void write(severity of, error_text const& line) noexcept {
+        int const kept = errno;
+        // Relaxed, because no other memory depends on the count.
+        if (std::uint32_t const lost = lost_.exchange(0, std::memory_order_relaxed); lost != 0) {
+            error_text told;
+            told.set(lost, lost == 1 ? " log line was lost" : " log lines were lost");
+            if (!put(of, told.view())) lost_.fetch_add(lost, std::memory_order_relaxed);
+        }
+        if (!put(of, line.view())) lost_.fetch_add(1, std::memory_order_relaxed);
+        errno = kept;
+    }
+
+    bool put(severity of, std::string_view text) noexcept {
+        return write_line(text) || (of == severity::error && send_to_syslog(of, text));
+    }
+
+    /// Finds out how to write to `fd` without blocking. O_NONBLOCK belongs to the open description, which other
+    /// programs may share, as a shell shares its terminal. So O_NONBLOCK is not set on it: a new description is opened.
+    void choose(int fd) noexcept {
+        struct stat file {};
+        if (fd < 0 || ::fstat(fd, &file) != 0) return;
+        fd_ = fd;
+        kind_ = kind::plain;
+        if (S_ISSOCK(file.st_mode)) kind_ = kind::socket;
+        int const flags = ::fcntl(fd, F_GETFL);
+        bool const may_block = S_ISFIFO(file.st_mode) || (S_ISCHR(file.st_mode) && ::isatty(fd) != 0);
+        if (!may_block || (flags >= 0 && (flags & O_NONBLOCK) != 0)) return;
+        own_.reset(Calls::open_again(fd));
+        struct stat same {};
+        bool const good =
+            own_ && ::fstat(own_.get(), &same) == 0 && same.st_dev == file.st_dev && same.st_ino == file.st_ino;
+        if (good) {
+            fd_ = own_.get();
+        } else { // the system cannot open it again, or this process may not
+            own_.reset();
+            kind_ = kind::polled;
+        }
+    }
+
+    bool write_line(std::string_view text) noexcept {
+        if (kind_ == kind::none) return false;
+        char line[512];
+        std::size_t size = 0;
+        auto const append = [&](std::string_view more) {
+            std::size_t const part = (std::min)(more.size(), sizeof line - 1 - size); // 1: the end of the line
+            std::memcpy(line + size, more.data(), part);
+            size += part;
+        };
+        if (mid_line_.load(std::memory_order_relaxed)) append("\n");
+        append(name_);
+        append(": ");
+        append(text);
+        line[size++] = '\n';
+        ssize_t const written =
+            kind_ == kind::socket
+                ? without_interruption([&] { return ::send(fd_, line, size, MSG_DONTWAIT | MSG_NOSIGNAL); })
+                : write_without_signals(line, size);
+        if (written > 0) mid_line_.store(written != static_cast<ssize_t>(size), std::memory_order_relaxed);
+        return written == static_cast<ssize_t>(size);
+    }
+
+    /// Writes, and keeps the signals of a failing write from the program. SIGPIPE (no reader) and SIGXFSZ (a file's
+    /// size limit) would end it, SIGTTOU (a background job writes to its terminal) would stop it.
+    ssize_t write_without_signals(char const* line, std::size_t size) noexcept {
+        pollfd room{fd_, POLLOUT, 0};
+        if (kind_ == kind::polled && (::poll(&room, 1, 0) != 1 || (room.revents & POLLOUT) == 0)) return -1;
+        sigset_t of_writes, before;
+        sigemptyset(&of_writes);
+        for (int const number : {SIGPIPE, SIGXFSZ, SIGTTOU}) sigaddset(&of_writes, number);
+        if (::pthread_sigmask(SIG_BLOCK, &of_writes, &before) != 0) return -1;
+        ssize_t const written = without_interruption([&] { return ::write(fd_, line, size); });
+        if (written < 0 && (errno == EPIPE || errno == EFBIG)) {
+            int const raised = errno == EPIPE ? SIGPIPE : SIGXFSZ;
+            if (sigismember(&before, raised) == 0) Calls::take_pending(raised); // else it may be the program's own
+        }
+        ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+        return written;
+    }
+
+    /// Sends a line to syslog. The socket is not connected, so a syslog that was restarted is found again.
+    bool send_to_syslog(severity of, std::string_view text) noexcept {
+        sockaddr_un address{};
+        address.sun_family = AF_UNIX;
+        std::size_t const length = std::strlen(syslog_path_);
+        if (!syslog_ || length >= sizeof address.sun_path) return false;
+        std::memcpy(address.sun_path, syslog_path_, length);
+        constexpr int daemon_facility = 3;
+        error_text head;
+        int const priority = daemon_facility * 8 + static_cast<int>(of);
+        head.set("<", priority, ">", name_, "[", static_cast<long>(::getpid()), "]: ");
+        iovec pieces[2] = {{const_cast<char*>(head.c_str()), head.view().size()},
+                           {const_cast<char*>(text.data()), text.size()}};
+        msghdr message{};
+        message.msg_name = &address;
+        message.msg_namelen = sizeof address;
+        message.msg_iov = pieces;
+        message.msg_iovlen = 2;
+        return without_interruption([&] { return ::sendmsg(syslog_.get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL); }) >=
+               0;
+    }
+
+    char const* name_;
+    char const* syslog_path_;
+    int fd_ = -1;
+    kind kind_ = kind::none;
+    unique_fd own_{}; ///< a non-blocking description of the pipe or terminal
+    unique_fd syslog_;
+    std::atomic<std::uint32_t> lost_{0};
+    std::atomic<bool> mid_line_{false}; ///< the last write took only a part of its line
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// A lock that lets one process at a time serve an interface and its configuration socket (flock(2)).
+// Folder: os/posix/process. One thread at a time.
+//
+// The driver keeps two processes from creating the same interface (IFF_TUN_EXCL), but it lets several processes share
+// an interface with several queues. And a second process would mistake a configuration socket that is bound and does
+// not listen yet for one that was left behind. The lock prevents both. Its file can only be opened by the user of the
+// process, so no other user can hold the lock. The kernel releases the lock when the process ends in any way.
+#ifndef WG_OS_POSIX_PROCESS_NAME_LOCK_HPP
+#define WG_OS_POSIX_PROCESS_NAME_LOCK_HPP
+
+
+#include <sys/file.h>
+#include <sys/stat.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// Holds the lock of a name, until it is destroyed.
+class name_lock {
+public:
+    /// Holds nothing.
+    name_lock() noexcept = default;
+    /// Takes over the lock.
+    name_lock(name_lock&&) noexcept = default;
+    name_lock& operator=(name_lock&&) = delete;
+    /// Removes the file before the lock is released, so that no other process can lock a file that is removed.
+    ~name_lock() {
+        if (file_) ::unlink(path_.c_str());
+    }
+
+    /// Takes the lock `directory`/`name`.lock, and creates that file and the directory if they are missing.
+    /// Returns: `address_in_use` if another process holds the lock. If the file cannot be created, the object holds
+    /// nothing; so a process without the right to create files can still serve a socket that it was given.
+    static result<name_lock> take(std::string_view name, char const* directory, error_text& why) noexcept {
+        if (name.empty() || name.find('/') != name.npos) return name_lock(); // not the name of an interface
+        name_lock made;
+        made.path_.set(directory, "/", name, ".lock");
+        (void)make_directories(directory); // `uapi_listener` reports what is wrong with the directory
+        for (;;) {
+            unique_fd file(::open(made.path_.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+            if (!file) return name_lock();
+            if (without_interruption([&] { return ::flock(file.get(), LOCK_EX | LOCK_NB); }) != 0) {
+                if (errno != EWOULDBLOCK) return name_lock();
+                why.set("`", name, "` is in use: another process serves it and holds ", made.path_.view());
+                return status::address_in_use;
+            }
+            // The process that held the lock before may have removed the file between `open` and `flock`.
+            struct stat ours = {};
+            struct stat there = {};
+            if (::fstat(file.get(), &ours) != 0) return name_lock();
+            if (::lstat(made.path_.c_str(), &there) != 0 || ours.st_dev != there.st_dev || ours.st_ino != there.st_ino)
+                continue;
+            made.file_ = std::move(file);
+            return made;
+        }
+    }
+
+    /// Whether a file is locked.
+    explicit operator bool() const noexcept { return static_cast<bool>(file_); }
+
+private:
+    unique_fd file_{};
+    error_text path_{};
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// What the source of a program for several systems needs from this one: its properties, names and texts.
+// Folder: os/posix/process. Any thread.
+#ifndef WG_OS_POSIX_PROCESS_PROGRAM_HPP
+#define WG_OS_POSIX_PROCESS_PROGRAM_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Includes <net/if.h>, or stands in for it if a program has included <linux/if.h> before. Folder: os/posix.
+//
+// Both headers define the same structures. The kernel's header may come second, the C library's may not.
+#ifndef WG_OS_POSIX_NET_IF_HPP
+#define WG_OS_POSIX_NET_IF_HPP
+
+#ifdef _LINUX_IF_H
+extern "C" unsigned if_nametoindex(char const* name) noexcept; // the one function that the kernel's header lacks
+#else
+#include <net/if.h>
+#endif
+
+#endif
+
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// The properties of this system that the options and messages of a daemon depend on.
+struct system_traits {
+    static constexpr bool has_descriptors = true;       ///< another program can hand over a device or a socket
+    static constexpr bool starts_in_foreground = false; ///< a daemon stays in the foreground by default
+    /// The directory of the configuration sockets in which wg(8) looks; null: configuration sockets are no files.
+    static constexpr char const* socket_directory = "/var/run/wireguard";
+    /// How to mend a lack of descriptors.
+    static constexpr char const* more_descriptors = "raise `ulimit -n`";
+    /// How to mend a lack of memory for keys.
+    static constexpr char const* more_key_memory = "raise `ulimit -v` or --memory";
+    /// The limit that keeps memory from being locked.
+    static constexpr char const* lock_limit = "`ulimit -l`";
+    /// The limit that keeps `limit_memory` from succeeding.
+    static constexpr char const* memory_limit = "`ulimit -d`";
+};
+
+/// Starts daemons as services of the system. This system has no such interface for programs.
+struct service_manager {
+    static constexpr bool exists = false; ///< whether `command` can succeed
+    /// Returns: `not_supported`.
+    static status command(std::string_view /*verb*/, char const* /*interface_name*/, error_text& why) noexcept {
+        why.set("this system has no service manager");
+        return status::not_supported;
+    }
+};
+
+inline constexpr int standard_output = STDOUT_FILENO; ///< for `print`
+inline constexpr int standard_error = STDERR_FILENO;  ///< for `print` and `log_writer`
+
+/// Writes `text` to `standard_output` or `standard_error`. Returns: false with errno if not all of it was written.
+inline bool print(int descriptor, std::string_view text) noexcept {
+    while (!text.empty()) {
+        ssize_t const size = without_interruption([&] { return ::write(descriptor, text.data(), text.size()); });
+        if (size <= 0) return false;
+        text.remove_prefix(static_cast<std::size_t>(size));
+    }
+    return true;
+}
+
+/// Whether this process has an open descriptor of this number.
+inline bool is_open_descriptor(int number) noexcept { return ::fcntl(number, F_GETFD) >= 0; }
+
+/// The longest name of an interface, in bytes.
+inline constexpr std::size_t max_interface_name_bytes = IFNAMSIZ - 1;
+
+/// The number of the interface `name` (if_nametoindex(3)). Returns: 0 if there is none.
+inline unsigned interface_index(char const* name) noexcept { return ::if_nametoindex(name); }
+
+/// The number of the error of the last call that failed in this thread, for `describe_error`.
+inline int last_error() noexcept { return errno; }
+
+/// The text for an error number of the system.
+inline error_text describe_error(int number) noexcept {
+    error_text text;
+    text.set(std::strerror(number));
+    return text;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Receives the signals that stop a daemon, on systems without signalfd(2): a handler writes each signal into a pipe
+// (sigaction(2)). Folder: os/posix/process. At start-up, before other threads; one object at a time.
+//
+// Not by EVFILT_SIGNAL of kqueue(2): a process that goes to the background after this object was made keeps the pipe,
+// but a queue is not inherited.
+#ifndef WG_OS_POSIX_PROCESS_STOP_SIGNALS_HPP
+#define WG_OS_POSIX_PROCESS_STOP_SIGNALS_HPP
+
+
+#include <atomic>
+#include <csignal>
+#include <iterator>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// Receives the signals that stop a daemon through a descriptor, and ignores other signals that would end or stop the
+/// process by default.
+class stop_signals {
+public:
+    /// The effect of SIGHUP.
+    enum class hang_up {
+        stops,     ///< the terminal was closed, so the process stops
+        is_ignored ///< none
+    };
+
+    /// Handles SIGINT, SIGTERM and SIGQUIT, and SIGHUP if it `stops` and is not ignored already (nohup). By default
+    /// they would end the process before it has cleaned up. The destructor restores the earlier state.
+    explicit stop_signals(hang_up means = hang_up::stops) noexcept {
+        if (!open_pipe(ends_) || !make_private(ends_[0].get()) || !make_private(ends_[1].get())) {
+            ends_[0].reset();
+            ends_[1].reset();
+        }
+        written_end().store(ends_[1].get(), std::memory_order_relaxed);
+        for (std::size_t i = 0; i < std::size(handled); ++i) {
+            struct sigaction now {};
+            ::sigaction(handled[i], nullptr, &now);
+            bool const hangs_up = handled[i] == SIGHUP;
+            bool const ignores = is_ignored(handled[i]) || (hangs_up && means == hang_up::is_ignored);
+            if (hangs_up && means == hang_up::stops && now.sa_handler == SIG_IGN) continue;
+            struct sigaction wanted {};
+            sigfillset(&wanted.sa_mask);
+            wanted.sa_flags = SA_RESTART;
+            if (ignores) wanted.sa_handler = SIG_IGN;
+            else wanted.sa_handler = &note;
+            replaced_[i] = ::sigaction(handled[i], &wanted, &saved_[i]) == 0;
+        }
+    }
+    stop_signals(stop_signals const&) = delete;
+    stop_signals& operator=(stop_signals const&) = delete;
+    ~stop_signals() {
+        for (std::size_t i = 0; i < std::size(handled); ++i)
+            if (replaced_[i]) ::sigaction(handled[i], &saved_[i], nullptr);
+        written_end().store(-1, std::memory_order_relaxed);
+    }
+
+    /// A descriptor that polls readable when a signal has come; -1 if no descriptors were left.
+    int fd() const noexcept { return ends_[0].get(); }
+    /// Whether the system had descriptors for the object.
+    explicit operator bool() const noexcept { return static_cast<bool>(ends_[0]); }
+    /// Takes a signal that has come. Returns: its number; 0 if none has come.
+    int take() noexcept {
+        byte number = 0;
+        ssize_t const size = without_interruption([&] { return ::read(ends_[0].get(), &number, 1); });
+        return size == 1 ? number : 0;
+    }
+
+private:
+    // The first ones stop the daemon. SIGPIPE, SIGXFSZ, SIGTTOU: the write fails with an error, which is handled. The
+    // others are of timers and notices that a daemon does not use, or of users who try out signals.
+    static constexpr int handled[] = {SIGINT,  SIGTERM, SIGQUIT, SIGHUP,  SIGPIPE,   SIGXFSZ,
+                                      SIGTTOU, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF};
+    static constexpr bool is_ignored(int number) noexcept {
+        return number != SIGINT && number != SIGTERM && number != SIGQUIT && number != SIGHUP;
+    }
+
+    /// The end of the pipe that the handler writes to; -1: none.
+    static std::atomic<int>& written_end() noexcept {
+        static constinit std::atomic<int> end{-1}; // lock-free, so a handler may read it
+        return end;
+    }
+    static void note(int number) noexcept {
+        int const kept = errno;
+        byte const told = static_cast<byte>(number);
+        int const end = written_end().load(std::memory_order_relaxed);
+        // The write fails only if the pipe is full of earlier signals, and then one of them is enough.
+        [[maybe_unused]] ssize_t const written = end >= 0 ? ::write(end, &told, 1) : 0;
+        errno = kept;
+    }
+
+    unique_fd ends_[2];
+    struct sigaction saved_[std::size(handled)]{};
+    bool replaced_[std::size(handled)] = {};
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Notifies the supervisor that has started this process (sd_notify(3)). Folder: os/posix/process. Any thread.
+#ifndef WG_OS_POSIX_PROCESS_SUPERVISOR_HPP
+#define WG_OS_POSIX_PROCESS_SUPERVISOR_HPP
+
+
+#include <cstdlib>
+#include <cstring>
+#include <sys/un.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Sends `state`, such as "READY=1" or "STOPPING=1", to the supervisor that has started this process. `socket` is a
+/// path, or `@` and a name in the abstract namespace; null: there is no supervisor, and nothing is sent.
+/// Returns: false if it could not be sent.
+inline bool notify_supervisor(char const* state, char const* socket = std::getenv("NOTIFY_SOCKET")) noexcept {
+    if (socket == nullptr || *socket == '\0') return true;
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::size_t const length = std::strlen(socket);
+    if ((socket[0] != '/' && socket[0] != '@') || length >= sizeof address.sun_path) return false;
+    std::memcpy(address.sun_path, socket, length);
+    if (socket[0] == '@') address.sun_path[0] = '\0';
+    unique_fd const fd(open_blocking_socket(AF_UNIX, SOCK_DGRAM));
+    auto const size = converted<socklen_t>(offsetof(sockaddr_un, sun_path) + length);
+    return fd && without_interruption([&] {
+                     return ::sendto(fd.get(), state, std::strlen(state), MSG_NOSIGNAL,
+                                     reinterpret_cast<sockaddr const*>(&address), size);
+                 }) >= 0;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The socket through which wg(8) configures an interface: listening, connections, replies that wait to be sent. A
+// session of the program's reads requests and makes replies. Source: https://www.wireguard.com/xplatform/.
+// Folder: os/posix/process. One thread at a time.
+#ifndef WG_OS_POSIX_PROCESS_UAPI_LISTENER_HPP
+#define WG_OS_POSIX_PROCESS_UAPI_LISTENER_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// One client of a configuration socket or pipe: the bytes that it sent, its session, and the reply that waits to be
+// sent. Folder: os. One thread at a time.
+#ifndef WG_OS_UAPI_CONVERSATION_HPP
+#define WG_OS_UAPI_CONVERSATION_HPP
+
+
+#include <cstring>
+#include <optional>
+#include <span>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Feeds the received bytes to a `Session`, made by its default constructor, one line at a time. So the replies to many
+/// requests are never in memory together. `Reply` is the buffer of the reply: `view() -> bytes_view`, `empty()`, and
+/// `release()`, which wipes. The owner does three things in turn: it sends `unsent`; it feeds a line if `has_input`;
+/// it receives into `input`.
+template <class Session, class Reply> class uapi_conversation {
+public:
+    static constexpr std::size_t input_bytes = 4096; ///< received at once, at most
+
+    /// Makes a session for a new client.
+    void begin() noexcept { session_.emplace(); }
+    /// Ends the session. Wipes the reply and the input.
+    void end() noexcept {
+        session_.reset();
+        reply_.release();
+        wipe(input_, sizeof input_);
+        sent_ = begin_ = end_ = 0;
+        ending_ = false;
+    }
+    /// Whether there is a session.
+    bool is_open() const noexcept { return session_.has_value(); }
+    /// Whether the session wants the connection closed once the reply is sent.
+    bool ending() const noexcept { return ending_; }
+
+    /// The room for the next bytes of the client. To be used only without `has_input`.
+    std::span<byte, input_bytes> input() noexcept { return std::span<byte, input_bytes>(input_); }
+    /// Notes that `input` begins with `size` new bytes.
+    void received(std::size_t size) noexcept {
+        begin_ = 0;
+        end_ = size;
+    }
+    /// Whether there are bytes that were not fed yet.
+    bool has_input() const noexcept { return begin_ < end_; }
+
+    /// Feeds one line, or the last part of one, by `feed(Session&, bytes_view, Reply&) -> status`, and wipes it. With
+    /// another answer than ok the rest of the input is wiped too, and the conversation is `ending`.
+    template <class Feed> void feed_line(Feed& feed) noexcept {
+        WG_ASSERT(session_.has_value() && has_input());
+        byte* const from = input_ + begin_;
+        std::size_t const left = end_ - begin_;
+        auto const* const newline = static_cast<byte const*>(std::memchr(from, '\n', left));
+        std::size_t const size = newline != nullptr ? static_cast<std::size_t>(newline - from) + 1 : left;
+        ending_ = feed(*session_, bytes_view(from, size), reply_) != status::ok;
+        std::size_t const used = ending_ ? left : size;
+        wipe(from, used);
+        begin_ += used;
+    }
+
+    /// The part of the reply that was not sent yet.
+    bytes_view unsent() const noexcept { return reply_.view().subspan(sent_); }
+    /// Notes that `size` bytes of `unsent` were sent. A reply that was sent completely is wiped.
+    void sent(std::size_t size) noexcept {
+        sent_ += size;
+        if (sent_ < reply_.view().size()) return;
+        reply_.release();
+        sent_ = 0;
+    }
+
+private:
+    std::optional<Session> session_{};
+    Reply reply_{};
+    std::size_t sent_ = 0;            ///< of the reply
+    std::size_t begin_ = 0, end_ = 0; ///< the part of the input that was not fed yet
+    bool ending_ = false;
+    byte input_[input_bytes];
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <string_view>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Serves `MaxConnections` connections at most. A session and a reply are those of `uapi_conversation`. Nothing blocks:
+/// while a client does not read its reply, no further request of that client is read. `Poller` is the system's:
+/// `linux_poller` documents it.
+template <class Session, class Reply, std::size_t MaxConnections, class Poller> class basic_uapi_listener {
+public:
+    static constexpr char const* default_directory = "/var/run/wireguard"; ///< the only one in which wg(8) looks
+
+    /// Does not listen yet.
+    basic_uapi_listener() noexcept : spare_(::open("/dev/null", O_RDONLY | O_CLOEXEC)) {}
+    basic_uapi_listener(basic_uapi_listener const&) = delete;
+    basic_uapi_listener& operator=(basic_uapi_listener const&) = delete;
+    /// Closes all connections, and removes the socket's file unless another process has replaced it.
+    ~basic_uapi_listener() {
+        for (connection& c : connections_) end(c);
+        if (listener_ && is_ours()) ::unlink(path_.sun_path);
+    }
+
+    /// Listens at `directory`/`name`.sock, to which only this process's user can connect. The directory and its parents
+    /// are created (mode 0755) if they are missing. The socket of a process that has ended is replaced.
+    /// Returns: `address_in_use` if another process listens there; `invalid` if the path is too long or `name` has a
+    /// slash; else the status of errno. `why` then says how to mend it.
+    status open(std::string_view name, error_text& why, char const* directory = default_directory) noexcept {
+        status const named = set_path(name, directory, why);
+        if (named != status::ok) return named;
+        if (!make_directories(directory)) return failed("create the directory", directory, why);
+        unique_fd fd(open_socket(AF_UNIX, SOCK_STREAM));
+        if (!fd) return failed("open a socket for", path_.sun_path, why);
+        if (!bind_private(fd.get())) {
+            if (errno != EADDRINUSE) return failed("bind", path_.sun_path, why);
+            status const cleared = clear_stale(why);
+            if (cleared != status::ok) return cleared;
+            if (!bind_private(fd.get())) return failed("bind", path_.sun_path, why);
+        }
+        if (::listen(fd.get(), SOMAXCONN) == 0) return begin(std::move(fd), why);
+        status const why_not = failed("listen on", path_.sun_path, why);
+        ::unlink(path_.sun_path);
+        return why_not;
+    }
+
+    /// Takes over the descriptor of a socket that listens at `directory`/`name`.sock already (WG_UAPI_FD).
+    /// Returns: `invalid` if it is not a socket that listens; else as `open`.
+    status adopt(int number, std::string_view name, error_text& why,
+                 char const* directory = default_directory) noexcept {
+        status const named = set_path(name, directory, why);
+        if (named != status::ok) return named;
+        int listens = 0;
+        socklen_t size = sizeof listens;
+        if (::getsockopt(number, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 || listens == 0 ||
+            !make_private(number)) {
+            why.set("descriptor ", number, " is no socket that listens");
+            return status::invalid;
+        }
+        return begin(unique_fd(number), why);
+    }
+
+    /// A descriptor that polls readable when `serve` has something to do. It stays the same for the object's life.
+    int fd() const noexcept { return poller_.fd(); }
+    /// The socket's path.
+    char const* path() const noexcept { return path_.sun_path; }
+    /// The number of open connections.
+    std::size_t connections() const noexcept {
+        std::size_t count = 0;
+        for (connection const& c : connections_) count += static_cast<bool>(c.fd);
+        return count;
+    }
+
+    /// Accepts connections, reads requests and sends replies, as far as possible without waiting. Input goes to
+    /// `feed(Session&, bytes_view, Reply&) -> status`, one line or a part of a line at a time. If `feed` returns
+    /// another status than ok, the connection is closed when its reply is sent.
+    /// Returns: `gone` if the socket's file was removed, which is a request to end the daemon.
+    template <class Feed> status serve(Feed&& feed) noexcept {
+        bool removed = false;
+        poller_.template each<MaxConnections + 2>([&](std::uint64_t number) noexcept {
+            if (number == listener_number) accept_all();
+            else if (number == Poller::removal_number) removed = !is_ours(); // it can also be a change of permissions
+            else serve_connection(connections_[number - first_connection], feed);
+        });
+        return removed ? status::gone : status::ok;
+    }
+
+private:
+    static constexpr std::uint64_t listener_number = 0, first_connection = 2;
+    static_assert(Poller::removal_number == 1);
+    static constexpr int most_reads = 16; ///< from one connection in one `serve`
+
+    struct connection {
+        unique_fd fd{};
+        std::uint64_t last_active = 0; ///< `time_` when it was served last
+        bool waits_for_room = false;   ///< to send the rest of its reply
+        uapi_conversation<Session, Reply> talk{};
+    };
+
+    status set_path(std::string_view name, char const* directory, error_text& why) noexcept {
+        path_ = {};
+        path_.sun_family = AF_UNIX;
+        error_text path;
+        path.set(directory, "/", name, ".sock");
+        if (!name.empty() && name.find('/') == name.npos && path.view().size() < sizeof path_.sun_path) {
+            std::memcpy(path_.sun_path, path.c_str(), path.view().size() + 1);
+            return status::ok;
+        }
+        why.set("`", path.view(), "` cannot be the path of a socket");
+        return status::invalid;
+    }
+
+    static status failed(char const* doing, char const* what, error_text& why) noexcept {
+        status const s = status_of(errno);
+        why.set("cannot ", doing, " ", what, ": ", std::strerror(errno),
+                s == status::no_permission ? " (run as root)" : "");
+        return s;
+    }
+
+    sockaddr const* address() const noexcept { return reinterpret_cast<sockaddr const*>(&path_); }
+
+    bool bind_private(int fd) noexcept {
+        mode_t const before = ::umask(0077);
+        bool const bound = ::bind(fd, address(), sizeof path_) == 0;
+        ::umask(before);
+        return bound;
+    }
+
+    /// Removes the socket's file if it is a socket on which no process listens. Returns: `address_in_use` if it is
+    /// another kind of file or a process listens.
+    status clear_stale(error_text& why) noexcept {
+        struct stat found {};
+        if (::lstat(path_.sun_path, &found) == 0 && !S_ISSOCK(found.st_mode)) {
+            why.set(path_.sun_path, " is in the way and no socket: remove it");
+            return status::address_in_use;
+        }
+        unique_fd const client(open_socket(AF_UNIX, SOCK_STREAM));
+        if (!client) return failed("open a socket for", path_.sun_path, why);
+        if (::connect(client.get(), address(), sizeof path_) == 0 || errno == EAGAIN) { // EAGAIN: its backlog is full
+            why.set("unix socket in use: somebody listens on ", path_.sun_path);
+            return status::address_in_use;
+        }
+        if (::unlink(path_.sun_path) != 0 && errno != ENOENT) return failed("remove the old", path_.sun_path, why);
+        return status::ok;
+    }
+
+    /// Watches the listening socket and its file.
+    status begin(unique_fd fd, error_text& why) noexcept {
+        struct stat file {};
+        bool const watched = poller_.watch_removal(path_.sun_path) && ::lstat(path_.sun_path, &file) == 0 &&
+                             poller_.watch(fd.get(), false, listener_number);
+        if (!watched) return failed("watch", path_.sun_path, why);
+        listener_ = std::move(fd);
+        device_ = file.st_dev;
+        inode_ = file.st_ino;
+        return status::ok;
+    }
+
+    /// Whether the file at the path is still the socket of this object.
+    bool is_ours() const noexcept {
+        struct stat now {};
+        return ::lstat(path_.sun_path, &now) == 0 && now.st_dev == device_ && now.st_ino == inode_;
+    }
+
+    void accept_all() noexcept {
+        for (std::size_t i = 0; i < MaxConnections; ++i) {
+            unique_fd fd(accept_connection(listener_.get()));
+            if (!fd && (errno == EMFILE || errno == ENFILE)) {
+                // A connection that is not accepted would keep the listener readable. The spare descriptor is closed
+                // to accept the connection and close it.
+                spare_.reset();
+                fd.reset(accept_connection(listener_.get()));
+                fd.reset();
+                spare_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+                return;
+            }
+            if (!fd) return;
+            connection& c = free_connection();
+            if (!poller_.watch(fd.get(), false, number_of(c))) continue;
+            c.fd = std::move(fd);
+            c.talk.begin();
+            c.last_active = ++time_;
+        }
+    }
+
+    /// A free place; if there is none, the connection that has been inactive longest is closed.
+    connection& free_connection() noexcept {
+        connection* oldest = &connections_[0];
+        for (connection& c : connections_) {
+            if (!c.fd) return c;
+            if (c.last_active < oldest->last_active) oldest = &c;
+        }
+        end(*oldest);
+        return *oldest;
+    }
+
+    void end(connection& c) noexcept {
+        c.fd.reset();
+        c.talk.end();
+        c.waits_for_room = false;
+    }
+
+    template <class Feed> void serve_connection(connection& c, Feed& feed) noexcept {
+        if (!c.fd) return; // `free_connection` has closed it in this `serve`
+        c.last_active = ++time_;
+        for (int reads = 0;;) {
+            if (!send_reply(c)) return end(c);
+            if (!c.talk.unsent().empty()) return wait_for_room(c, true);
+            if (c.talk.ending()) return end(c);
+            wait_for_room(c, false);
+            if (c.talk.has_input()) {
+                c.talk.feed_line(feed);
+                continue;
+            }
+            if (reads++ == most_reads) return;
+            auto const room = c.talk.input();
+            ssize_t const size = without_interruption([&] { return ::recv(c.fd.get(), room.data(), room.size(), 0); });
+            if (size < 0 && errno == EAGAIN) return;
+            if (size <= 0) return end(c);
+            c.talk.received(static_cast<std::size_t>(size));
+        }
+    }
+
+    /// Sends as much of the reply as the client takes. Returns: false if the connection is broken.
+    bool send_reply(connection& c) noexcept {
+        for (bytes_view rest = c.talk.unsent(); !rest.empty(); rest = c.talk.unsent()) {
+            ssize_t const size =
+                without_interruption([&] { return ::send(c.fd.get(), rest.data(), rest.size(), MSG_NOSIGNAL); });
+            if (size < 0) return errno == EAGAIN;
+            c.talk.sent(static_cast<std::size_t>(size));
+        }
+        return true;
+    }
+
+    /// Waits for room to send if `wait`, else for input.
+    void wait_for_room(connection& c, bool wait) noexcept {
+        if (c.waits_for_room == wait) return;
+        c.waits_for_room = wait;
+        (void)poller_.watch(c.fd.get(), wait, number_of(c));
+    }
+
+    std::uint64_t number_of(connection const& c) const noexcept {
+        return first_connection + static_cast<std::uint64_t>(&c - connections_);
+    }
+
+    Poller poller_{};
+    unique_fd spare_;
+    unique_fd listener_{};
+    sockaddr_un path_{};
+    dev_t device_ = 0;
+    ino_t inode_ = 0;
+    std::uint64_t time_ = 0; ///< counts calls of `serve_connection`
+    connection connections_[MaxConnections];
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The random generator of a system with getentropy(2). Folder: os/posix. Any thread.
+#ifndef WG_OS_POSIX_RANDOM_HPP
+#define WG_OS_POSIX_RANDOM_HPP
+
+
+#include <algorithm>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// Models `random_source`. `Calls::get_entropy(to, size)` is getentropy(2).
+template <class Calls> class basic_random {
+public:
+    static constexpr std::size_t most_bytes = 256; ///< of one call (getentropy(2))
+
+    /// Fills `out` with random bytes. Returns: false if the system fails; then `out` is wiped, so that no key can be
+    /// half random.
+    bool fill(bytes out) const noexcept {
+        for (std::size_t done = 0; done < out.size(); done += most_bytes) {
+            if (Calls::get_entropy(out.data() + done, (std::min)(most_bytes, out.size() - done)) == 0) continue;
+            wipe(out.data(), out.size());
+            return false;
+        }
+        return true;
+    }
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The region of memory that holds all keys of a device. It is locked, kept out of core dumps and forked processes,
+// enclosed by two guard pages, and wiped in the end (mmap(2), mlock(2)). Folder: os/posix. One thread at a time.
+#ifndef WG_OS_POSIX_SECRET_REGION_HPP
+#define WG_OS_POSIX_SECRET_REGION_HPP
+
+
+#include <algorithm>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// The calls that all systems share; `region_calls` of a system derives from this and adds the others.
+struct common_region_calls {
+    /// Reserves addresses that cannot be used, with more flags of mmap(2). Returns: null if there are none.
+    static void* reserve(std::size_t bytes, int more_flags = 0) noexcept {
+        int flags = MAP_PRIVATE | MAP_ANON | more_flags;
+#ifdef MAP_NORESERVE
+        flags |= MAP_NORESERVE;
+#endif
+        void* const start = ::mmap(nullptr, bytes, PROT_NONE, flags, -1, 0);
+        return start == MAP_FAILED ? nullptr : start;
+    }
+    /// Gives back what `reserve` returned.
+    static void release(void* from, std::size_t bytes) noexcept { ::munmap(from, bytes); }
+    /// Makes reserved pages readable and writable, with zeros.
+    static bool commit(void* from, std::size_t bytes) noexcept {
+        return ::mprotect(from, bytes, PROT_READ | PROT_WRITE) == 0;
+    }
+    /// Keeps pages from being swapped out.
+    static bool lock(void* from, std::size_t bytes) noexcept { return ::mlock(from, bytes) == 0; }
+    /// How many bytes of addresses this process may have; SIZE_MAX: no limit.
+    static std::size_t address_limit() noexcept {
+#ifdef RLIMIT_AS
+        rlimit space{};
+        if (::getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY)
+            return converted<std::uint64_t>(space.rlim_cur) < SIZE_MAX ? converted<std::size_t>(space.rlim_cur)
+                                                                       : SIZE_MAX;
+#endif
+        return SIZE_MAX;
+    }
+};
+
+/// Reserves addresses once and makes them usable step by step. So allocated memory never moves, and growth leaves no
+/// copy of a secret behind. `Calls` is `region_calls` of the system.
+template <class Calls> class basic_secret_region {
+public:
+    static constexpr std::size_t alignment = 64; ///< of every allocation, in bytes
+    /// Bytes of addresses that are reserved: enough for two million peers with three sessions each. They take no
+    /// memory.
+    static constexpr std::size_t default_capacity =
+        sizeof(void*) >= 8 ? converted<std::size_t>(std::uint64_t{1} << 33) : std::size_t{1} << 26;
+    static constexpr std::size_t step_bytes = 65536; ///< by which usable memory grows: a multiple of any page size
+
+    /// Reserves addresses for `capacity` bytes, but at most a quarter of the process's limit (RLIMIT_AS). If that
+    /// fails, every allocation fails.
+    explicit basic_secret_region(std::size_t capacity = default_capacity) noexcept {
+        auto const page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+        if (capacity > SIZE_MAX - step_bytes - 2 * page) return;
+        if (std::size_t const limit = Calls::address_limit(); limit != SIZE_MAX)
+            capacity = (std::min)(capacity, limit / 4);
+        capacity = round_up(capacity, step_bytes);
+        void* const start = Calls::reserve(capacity + 2 * page);
+        if (start == nullptr) return;
+        mapping_ = start;
+        mapping_bytes_ = capacity + 2 * page;
+        first_ = static_cast<byte*>(start) + page;
+        capacity_ = capacity;
+        undumped_ = Calls::exclude_from_dumps(start, mapping_bytes_);
+        unforked_ = Calls::exclude_from_forks(start, mapping_bytes_);
+    }
+    /// Takes over the memory of `other`, which has none then.
+    basic_secret_region(basic_secret_region&& other) noexcept : basic_secret_region(nullptr) { swap(other); }
+    /// Wipes and frees its memory, and takes over that of `other`.
+    basic_secret_region& operator=(basic_secret_region&& other) noexcept {
+        basic_secret_region taken(std::move(other));
+        taken.swap(*this);
+        return *this;
+    }
+    basic_secret_region(basic_secret_region const&) = delete;
+    basic_secret_region& operator=(basic_secret_region const&) = delete;
+    ~basic_secret_region() {
+        if (mapping_ == nullptr) return;
+        wipe(first_, committed_);
+        Calls::release(mapping_, mapping_bytes_);
+    }
+
+    /// Allocates zeroed memory, aligned to 64 bytes, for the life of the region. Returns: nullptr if none is left.
+    void* allocate(std::size_t bytes) noexcept {
+        if (bytes > capacity_ - used_) return nullptr;
+        std::size_t const end = used_ + round_up(bytes, alignment); // at most capacity_, itself a multiple of 64
+        if (end > committed_ && !commit(round_up(end, step_bytes))) return nullptr;
+        return first_ + std::exchange(used_, end);
+    }
+
+    /// Whether all allocated memory is locked, so that it cannot reach a swap device. A limit of the
+    /// process (RLIMIT_MEMLOCK) can prevent that. Then keys work, but may be swapped.
+    bool locked() const noexcept { return locked_; }
+    /// Whether the kernel keeps the region out of core dumps.
+    bool undumped() const noexcept { return undumped_; }
+    /// Whether a forked process has zeros, or nothing, in place of the region.
+    bool unforked() const noexcept { return unforked_; }
+    /// The memory that can hold secrets now.
+    bytes_view committed() const noexcept { return {first_, committed_}; }
+
+private:
+    explicit basic_secret_region(std::nullptr_t) noexcept {} ///< reserves nothing
+
+    static constexpr std::size_t round_up(std::size_t n, std::size_t multiple) noexcept {
+        return (n + multiple - 1) / multiple * multiple;
+    }
+
+    bool commit(std::size_t end) noexcept {
+        byte* const from = first_ + committed_;
+        std::size_t const more = end - committed_;
+        if (!Calls::commit(from, more)) return false;
+        if (!Calls::lock(from, more)) locked_ = false;
+        committed_ = end;
+        return true;
+    }
+
+    void swap(basic_secret_region& other) noexcept {
+        std::swap(mapping_, other.mapping_);
+        std::swap(mapping_bytes_, other.mapping_bytes_);
+        std::swap(first_, other.first_);
+        std::swap(capacity_, other.capacity_);
+        std::swap(committed_, other.committed_);
+        std::swap(used_, other.used_);
+        std::swap(locked_, other.locked_);
+        std::swap(undumped_, other.undumped_);
+        std::swap(unforked_, other.unforked_);
+    }
+
+    void* mapping_ = nullptr; ///< a guard page, `capacity_` bytes from `first_` on, a guard page
+    std::size_t mapping_bytes_ = 0;
+    byte* first_ = nullptr;
+    std::size_t capacity_ = 0;
+    std::size_t committed_ = 0; ///< bytes from `first_` on that are readable and writable
+    std::size_t used_ = 0;
+    bool locked_ = true;
+    bool undumped_ = false;
+    bool unforked_ = false;
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The calls of kqueue(2). Folder: os/posix/system, for systems that have it. Any thread.
+#ifndef WG_OS_POSIX_SYSTEM_KQUEUE_CALLS_HPP
+#define WG_OS_POSIX_SYSTEM_KQUEUE_CALLS_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Events of kqueue(2) in the form of each system, whose structures and numbers differ. Folder: os/posix/kqueue. Pure;
+// any thread.
+#ifndef WG_OS_POSIX_KQUEUE_TRANSLATION_HPP
+#define WG_OS_POSIX_KQUEUE_TRANSLATION_HPP
+
+
+#include <time.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// The numbers of a system's kqueue.
+struct kqueue_numbers {
+    std::int64_t read = 0;           ///< EVFILT_READ
+    std::int64_t write = 0;          ///< EVFILT_WRITE
+    std::int64_t vnode = 0;          ///< EVFILT_VNODE
+    std::int64_t timer = 0;          ///< EVFILT_TIMER
+    std::int64_t user = 0;           ///< EVFILT_USER
+    bool has_user = false;           ///< the system has EVFILT_USER
+    std::uint32_t add = 0;           ///< EV_ADD
+    std::uint32_t erase = 0;         ///< EV_DELETE
+    std::uint32_t enable = 0;        ///< EV_ENABLE
+    std::uint32_t dispatch = 0;      ///< EV_DISPATCH
+    std::uint32_t clear = 0;         ///< EV_CLEAR
+    std::uint32_t trigger = 0;       ///< NOTE_TRIGGER
+    std::uint32_t entry_changed = 0; ///< NOTE_WRITE | NOTE_DELETE | NOTE_RENAME: of a directory
+    std::uint32_t timer_ms = 1000;   ///< the period of `event_kind::second` in the unit of EVFILT_TIMER
+};
+
+/// Fills `event`, the system's struct kevent, for a change. Returns: false if the system has no such event.
+template <class Event>
+bool fill_event(kqueue_numbers const& n, Event& event, event_kind kind, std::uintptr_t source, event_action action,
+                std::uint64_t number) noexcept {
+    event = {};
+    std::int64_t filter = n.read;
+    std::uint32_t fflags = 0;
+    std::int64_t data = 0;
+    switch (kind) {
+    case event_kind::readable: break;
+    case event_kind::writable: filter = n.write; break;
+    case event_kind::file:
+        filter = n.vnode;
+        fflags = n.entry_changed;
+        break;
+    case event_kind::second:
+        filter = n.timer;
+        data = n.timer_ms;
+        break;
+    case event_kind::user:
+        if (!n.has_user) return false;
+        filter = n.user;
+        break;
+    case event_kind::other: return false;
+    }
+    std::uint32_t flags = 0;
+    switch (action) {
+    case event_action::add: flags = n.add; break;
+    case event_action::add_once: flags = n.add | n.dispatch; break;
+    case event_action::add_edge: flags = n.add | n.clear; break;
+    case event_action::enable: flags = n.enable; break;
+    case event_action::remove: flags = n.erase; break;
+    case event_action::trigger:
+        if (kind != event_kind::user) return false;
+        fflags = n.trigger;
+        break;
+    }
+    event.ident = source;
+    event.filter = static_cast<decltype(event.filter)>(filter);
+    event.flags = static_cast<decltype(event.flags)>(flags);
+    event.fflags = static_cast<decltype(event.fflags)>(fflags);
+    event.data = static_cast<decltype(event.data)>(data);
+    // Systems pass the number through a pointer, which has 32 bits on some of them.
+    event.udata = reinterpret_cast<decltype(event.udata)>(static_cast<std::uintptr_t>(number));
+    return true;
+}
+
+/// Reads an event that the system reported. An error (EV_ERROR) is reported as its event, because a read then finds it.
+template <class Event> queue_event read_event(kqueue_numbers const& n, Event const& event) noexcept {
+    event_kind kind = event_kind::other;
+    auto const is = [&](std::int64_t filter) { return event.filter == static_cast<decltype(event.filter)>(filter); };
+    if (is(n.read)) kind = event_kind::readable;
+    else if (is(n.write)) kind = event_kind::writable;
+    else if (is(n.vnode)) kind = event_kind::file;
+    else if (is(n.timer)) kind = event_kind::second;
+    else if (n.has_user && is(n.user)) kind = event_kind::user;
+    return {static_cast<std::uintptr_t>(event.ident), kind, reinterpret_cast<std::uintptr_t>(event.udata)};
+}
+
+/// A timeout as the system wants it: not negative, and not longer than a day, which a time_t of 32 bits holds.
+constexpr timespec timeout_of(duration left) noexcept {
+    constexpr duration longest = seconds(86400);
+    if (left < duration{}) left = {};
+    if (left > longest) left = longest;
+    timespec at_most{};
+    at_most.tv_sec = static_cast<time_t>(left.nanoseconds / 1'000'000'000);
+    at_most.tv_nsec = static_cast<long>(left.nanoseconds % 1'000'000'000);
+    return at_most;
+}
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+
+#include <sys/event.h>
+#include <sys/time.h>
+#include <sys/types.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// The calls of `event_queue`. A test replaces them.
+struct kqueue_calls {
+    /// The numbers of this system.
+    static constexpr kqueue_numbers numbers{
+        .read = EVFILT_READ,
+        .write = EVFILT_WRITE,
+        .vnode = EVFILT_VNODE,
+        .timer = EVFILT_TIMER,
+#ifdef EVFILT_USER
+        .user = EVFILT_USER,
+        .has_user = true,
+#endif
+        .add = EV_ADD,
+        .erase = EV_DELETE,
+        .enable = EV_ENABLE,
+        .dispatch = EV_DISPATCH,
+        .clear = EV_CLEAR,
+#ifdef NOTE_TRIGGER
+        .trigger = NOTE_TRIGGER,
+#endif
+        .entry_changed = NOTE_WRITE | NOTE_DELETE | NOTE_RENAME,
+    };
+
+    /// The number of this process: a queue belongs to the process that has made it.
+    static long process() noexcept { return ::getpid(); }
+    /// A new queue; -1 with errno.
+    static int create() noexcept {
+        unique_fd made(::kqueue());
+        return made && ::fcntl(made.get(), F_SETFD, FD_CLOEXEC) == 0 ? made.release() : -1;
+    }
+    /// Changes an event. Returns: 0, or -1 with errno.
+    static int change(int queue, event_kind kind, std::uintptr_t source, event_action action,
+                      std::uint64_t number) noexcept {
+        struct kevent event;
+        if (!fill_event(numbers, event, kind, source, action, number)) return errno = EINVAL, -1;
+        return ::kevent(queue, &event, 1, nullptr, 0, nullptr);
+    }
+    /// Converts a count to the type that a system's kevent takes: int, or size_t on NetBSD.
+    template <class Count, class Event>
+    static constexpr Count count_of(int (*)(int, Event const*, Count, Event*, Count, timespec const*),
+                                    std::size_t count) noexcept {
+        return static_cast<Count>(count);
+    }
+    /// Waits for events, 64 at most. Returns: how many events were stored; -1 with errno.
+    static int wait(int queue, std::span<queue_event> events, duration at_most) noexcept {
+        constexpr std::size_t most = 64;
+        struct kevent found[most];
+        timespec const timeout = timeout_of(at_most);
+        std::size_t const room = events.size() < most ? events.size() : most;
+        int const count = ::kevent(queue, nullptr, 0, found, count_of(::kevent, room), &timeout);
+        for (int i = 0; i < count; ++i) events[static_cast<std::size_t>(i)] = read_event(numbers, found[i]);
+        return count;
+    }
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Calls of macOS and the BSDs that need no header of one of them: the log's, UDP's and those of a routing socket.
+// Folder: os/posix/system. Any thread.
+#ifndef WG_OS_POSIX_SYSTEM_PROCESS_CALLS_HPP
+#define WG_OS_POSIX_SYSTEM_PROCESS_CALLS_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// UDP over IPv4 and IPv6 on one port, for systems with kqueue(2). An answer leaves from the address that its peer has
+// sent to. Where the system can, one call moves several datagrams. Folder: os/posix/udp. One thread at a time.
+//
+// Datagrams may be fragmented: no option forbids that.
+#ifndef WG_OS_POSIX_UDP_UDP_HPP
+#define WG_OS_POSIX_UDP_UDP_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The offloads of the kernel that move several packets in one call. Each is tried when a device or socket is opened,
+// and left out where the kernel, the driver or the user refuses it. Folder: os. Pure; any thread.
+#ifndef WG_OS_OFFLOADS_HPP
+#define WG_OS_OFFLOADS_HPP
+
+
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Which offloads may be used.
+struct offloads {
+    bool frames = true;  ///< TUN: packets have a virtio header and may lack a checksum; `tso` and `uso` need it
+    bool tso = true;     ///< TUN: frames of up to 64 KiB of TCP
+    bool uso = true;     ///< TUN: frames of up to 64 KiB of UDP (Linux 6.2)
+    bool queues = true;  ///< TUN: flows are in several queues (Linux 3.8)
+    bool gso = true;     ///< socket: datagrams of one size leave as one message (UDP_SEGMENT, Linux 4.18)
+    bool gro = true;     ///< socket: datagrams of one flow arrive as one message (UDP_GRO, Linux 5.0)
+    bool batches = true; ///< socket: several messages in one call (sendmmsg, recvmmsg)
+};
+
+/// Switches off the offloads in `names`, names of members with commas between; `all` stands for all of them.
+/// Returns: false if a name is unknown; then nothing has changed.
+constexpr bool switch_off(offloads& which, std::string_view names) noexcept {
+    struct {
+        std::string_view name;
+        bool offloads::*which;
+    } constexpr known[] = {{"frames", &offloads::frames},  {"tso", &offloads::tso}, {"uso", &offloads::uso},
+                           {"queues", &offloads::queues},  {"gso", &offloads::gso}, {"gro", &offloads::gro},
+                           {"batches", &offloads::batches}};
+    offloads wanted = which;
+    while (!names.empty()) {
+        std::string_view const name = names.substr(0, names.find(','));
+        names.remove_prefix(name.size() < names.size() ? name.size() + 1 : name.size());
+        bool found = false;
+        for (auto const& k : known)
+            if (name == k.name || name == "all") wanted.*k.which = false, found = true;
+        if (!found) return false;
+    }
+    which = wanted;
+    return true;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// A datagram's address as a socket address, and its control messages: local address and interface, tos (ip(4), ip6(4),
+// RFC 3542). Folder: os/posix/udp. Pure; any thread.
+#ifndef WG_OS_POSIX_UDP_CONTROL_HPP
+#define WG_OS_POSIX_UDP_CONTROL_HPP
+
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// A socket address of either family.
+union socket_address {
+    sockaddr any;    ///< has the family
+    sockaddr_in v4;  ///< IPv4
+    sockaddr_in6 v6; ///< IPv6
+};
+
+/// Writes `where` as a socket address. Returns: its length in bytes. The kernel stores it in the address itself, on
+/// systems whose addresses have a field for it.
+inline socklen_t spell(endpoint const& where, socket_address& out) noexcept {
+    if (where.address.kind == family::v4) {
+        out.v4 = {};
+        out.v4.sin_family = AF_INET;
+        store_be16(reinterpret_cast<byte*>(&out.v4.sin_port), where.port);
+        std::memcpy(&out.v4.sin_addr, where.address.octets.data(), 4);
+        return sizeof out.v4;
+    }
+    out.v6 = {};
+    out.v6.sin6_family = AF_INET6;
+    store_be16(reinterpret_cast<byte*>(&out.v6.sin6_port), where.port);
+    std::memcpy(&out.v6.sin6_addr, where.address.octets.data(), 16);
+    out.v6.sin6_scope_id = where.scope_id;
+    return sizeof out.v6;
+}
+
+/// Reads a socket address. Returns: an endpoint without a family if the address is neither IPv4 nor IPv6.
+inline endpoint read_address(socket_address const& from) noexcept {
+    if (from.any.sa_family == AF_INET)
+        return {ip_address::of(family::v4, reinterpret_cast<byte const*>(&from.v4.sin_addr)),
+                load_be16(reinterpret_cast<byte const*>(&from.v4.sin_port)), 0};
+    if (from.any.sa_family == AF_INET6)
+        return {ip_address::of(family::v6, reinterpret_cast<byte const*>(&from.v6.sin6_addr)),
+                load_be16(reinterpret_cast<byte const*>(&from.v6.sin6_port)), from.v6.sin6_scope_id};
+    return {};
+}
+
+/// The numbers of options and control messages of a system. 0: the system lacks it.
+struct udp_numbers {
+    bool has_v4_interface = true; ///< IPv4: the local address comes with an interface (IP_PKTINFO), else without
+    int v4_receive_local = 0;     ///< option: report the local address (IP_PKTINFO, IP_RECVDSTADDR)
+    int v4_received_local = 0;    ///< control message: the local address of a received datagram
+    int v4_local = 0;             ///< control message: the source of a sent datagram (IP_PKTINFO, IP_SENDSRCADDR)
+    int v4_receive_tos = 0;       ///< option: report the tos (IP_RECVTOS)
+    int v4_received_tos = 0;      ///< control message: the tos of a received datagram, one byte
+    int v4_tos = 0;               ///< control message: the tos of a sent datagram (IP_TOS)
+    std::size_t v4_tos_bytes = 1; ///< the length of the value of `v4_tos`: 1 or 4
+    int v6_receive_local = 0;     ///< option: IPV6_RECVPKTINFO
+    int v6_local = 0;             ///< control message: IPV6_PKTINFO
+    int v6_receive_tos = 0;       ///< option: IPV6_RECVTCLASS
+    int v6_tos = 0;               ///< control message: IPV6_TCLASS
+};
+
+/// The control messages of one datagram. `Numbers` is a `udp_numbers` of the system.
+template <udp_numbers const& Numbers> class basic_control {
+public:
+    /// Gives `message`, which is to be received, room for control messages.
+    void prepare(msghdr& message) noexcept {
+        message.msg_control = room_;
+        message.msg_controllen = sizeof room_;
+    }
+
+    /// Reads `where.local` and `tos` of `d` from a received message. Control messages that are cut are ignored.
+    static void read(msghdr& message, datagram& d) noexcept {
+        d.where.local = {};
+        d.tos = 0;
+        d.segment_bytes = 0;
+        for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
+            if (c->cmsg_level == IPPROTO_IP && is(c, Numbers.v4_received_local)) {
+                v4_local info;
+                if (Numbers.has_v4_interface && value_of(c, info)) {
+                    // The second address is the destination, which may be a broadcast address.
+                    d.where.local = {ip_address::of(family::v4, info.source), info.interface_index};
+                } else if (!Numbers.has_v4_interface && value_of(c, info.source)) {
+                    d.where.local = {ip_address::of(family::v4, info.source), 0};
+                }
+            } else if (c->cmsg_level == IPPROTO_IPV6 && is(c, Numbers.v6_local)) {
+                v6_local info;
+                if (value_of(c, info) && info.address[0] != 0xff) // a multicast address cannot be a source
+                    d.where.local = {ip_address::of(family::v6, info.address), info.interface_index};
+            } else if (c->cmsg_level == IPPROTO_IP && is(c, Numbers.v4_received_tos)) {
+                (void)value_of(c, d.tos);
+            } else if (c->cmsg_level == IPPROTO_IPV6 && is(c, Numbers.v6_tos)) {
+                int tos = 0;
+                if (value_of(c, tos)) d.tos = static_cast<byte>(tos);
+            }
+        }
+    }
+
+    /// Writes the control messages of `message`, which sends `d`: the tos of `d` unless it is 0, and its source, as far
+    /// as they are given and the system has them.
+    void write(msghdr& message, datagram const& d) noexcept {
+        used_ = 0;
+        bool const is_v4 = d.where.remote.address.kind == family::v4;
+        local_source const& local = d.where.local;
+        if (has_source(d) && is_v4 && Numbers.v4_local != 0) {
+            v4_local info{local.interface_index, {}, {}};
+            std::memcpy(info.source, local.address.octets.data(), 4);
+            if (Numbers.has_v4_interface) append(IPPROTO_IP, Numbers.v4_local, &info, sizeof info);
+            else append(IPPROTO_IP, Numbers.v4_local, info.source, sizeof info.source);
+        } else if (has_source(d) && !is_v4 && Numbers.v6_local != 0) {
+            v6_local info{{}, local.interface_index};
+            std::memcpy(info.address, local.address.octets.data(), 16);
+            append(IPPROTO_IPV6, Numbers.v6_local, &info, sizeof info);
+        }
+        int const tos = d.tos;
+        if (tos != 0 && is_v4 && Numbers.v4_tos != 0) {
+            if (Numbers.v4_tos_bytes == 1) append(IPPROTO_IP, Numbers.v4_tos, &d.tos, 1);
+            else append(IPPROTO_IP, Numbers.v4_tos, &tos, sizeof tos);
+        }
+        if (tos != 0 && !is_v4 && Numbers.v6_tos != 0) append(IPPROTO_IPV6, Numbers.v6_tos, &tos, sizeof tos);
+        message.msg_control = used_ != 0 ? room_ : nullptr;
+        message.msg_controllen = converted<decltype(message.msg_controllen)>(used_);
+    }
+
+    /// Whether `d` has a source of its destination's family.
+    static bool has_source(datagram const& d) noexcept {
+        return d.where.local.address.kind != family::none && d.where.local.address.kind == d.where.remote.address.kind;
+    }
+
+private:
+    struct v4_local { // in_pktinfo
+        std::uint32_t interface_index;
+        byte source[4]; ///< ipi_spec_dst: for a received datagram, the address for the answer
+        byte destination[4];
+    };
+    struct v6_local { // in6_pktinfo
+        byte address[16];
+        std::uint32_t interface_index;
+    };
+
+    static bool is(cmsghdr const* c, int type) noexcept { return type != 0 && c->cmsg_type == type; }
+
+    template <class Value> static bool value_of(cmsghdr const* c, Value& value) noexcept {
+        if (c->cmsg_len < CMSG_LEN(sizeof value)) return false;
+        std::memcpy(&value, CMSG_DATA(const_cast<cmsghdr*>(c)), sizeof value); // a macro that some write for one type
+        return true;
+    }
+
+    void append(int level, int type, void const* value, std::size_t size) noexcept {
+        byte* const at = room_ + used_;
+        std::memset(at, 0, CMSG_SPACE(size)); // the kernel reads the padding too
+        auto* const c = reinterpret_cast<cmsghdr*>(at);
+        c->cmsg_level = level;
+        c->cmsg_type = type;
+        c->cmsg_len = static_cast<decltype(c->cmsg_len)>(CMSG_LEN(size));
+        std::memcpy(CMSG_DATA(c), value, size);
+        used_ += CMSG_SPACE(size);
+    }
+
+    alignas(cmsghdr) byte room_[128]; ///< CMSG_SPACE is no constant on each system; the messages have 88 bytes at most
+    std::size_t used_ = 0;
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+
+#include <algorithm>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// A message of a call that moves several.
+struct udp_message {
+    msghdr header{};        ///< as of sendmsg(2) and recvmsg(2)
+    std::size_t length = 0; ///< received: bytes of the datagram
+};
+
+/// Models `udp_socket`. `Calls` makes the system calls; `udp_calls` of the systems document them.
+template <class Calls> class basic_udp {
+public:
+    /// The room in bytes that a received datagram needs.
+    static constexpr std::size_t receive_bytes = 65535;
+    /// How long one `send` waits in total for room before it drops datagrams.
+    static constexpr duration send_patience = milliseconds(5);
+
+    /// Has no open socket. `wanted` says which offloads may be used; only `batches` concerns these systems.
+    explicit basic_udp(offloads const& wanted = {}) noexcept : many_(wanted.batches) { (void)queue_.renewed(); }
+    basic_udp(basic_udp const&) = delete;
+    basic_udp& operator=(basic_udp const&) = delete;
+
+    /// A descriptor that polls readable while a datagram waits. It stays the same for the object's life.
+    int fd() const noexcept { return queue_.fd(); }
+    /// Whether the system had a descriptor for the object.
+    explicit operator bool() const noexcept { return static_cast<bool>(queue_); }
+    /// The port, or 0 while closed.
+    std::uint16_t port() const noexcept { return port_; }
+    /// The errno of the last `open` that failed.
+    int error() const noexcept { return error_; }
+
+    /// Binds sockets that are opened later to an address of this host; its port is not used. Then only the socket of
+    /// this address's family is opened. An address without a family: all addresses.
+    void set_bind_address(endpoint const& where) noexcept { bind_ = where; }
+    /// Binds sockets that are opened later to this interface, where the system can: datagrams then neither enter nor
+    /// leave through another one, such as the tunnel itself. `name` must outlive this object; null: all interfaces.
+    void set_bind_interface(char const* name) noexcept { bind_name_ = name; }
+    /// Binds open sockets to the new interface, if an interface with another index has the given name now.
+    /// If the system refuses, the next call tries again.
+    void refresh_bind() noexcept {
+        if (bind_name_ == nullptr) return;
+        unsigned const index = Calls::interface_index(bind_name_);
+        if (index == 0 || index == bind_index_) return;
+        for (bool const v6 : {false, true})
+            if (unique_fd const& fd = v6 ? v6_ : v4_; fd && Calls::bind_interface(fd.get(), !v6, index) != 0) return;
+        bind_index_ = index;
+    }
+
+    /// Opens sockets for both families at `port`; 0: a free port. On failure nothing has changed, and a port that was
+    /// open stays open.
+    /// Returns: the port; `address_in_use`; `no_permission`; `not_supported` if the host has neither IPv4 nor IPv6, or
+    /// cannot bind to an interface; `io_error` and others, and `error` then has the errno.
+    result<std::uint16_t> open(std::uint16_t port) noexcept {
+        if (port != 0 && port == port_) return port;
+        if (!queue_) return status::io_error;
+        error_ = 0;
+        unsigned const index = bind_name_ != nullptr ? Calls::interface_index(bind_name_) : 0;
+        if (bind_name_ != nullptr && index == 0) return failed(ENXIO);
+        // A port that is free in IPv4 may be taken in IPv6: then another one is tried.
+        for (int attempt = 1;; ++attempt) {
+            unique_fd v4, v6;
+            std::uint16_t bound = port;
+            int error = open_family(v4, family::v4, bound, index);
+            if (error == 0) error = open_family(v6, family::v6, bound, index);
+            if (error == EADDRINUSE && port == 0 && attempt < 100) continue;
+            if (error != 0) return failed(error);
+            if (!v4 && !v6) return failed(EAFNOSUPPORT);
+            for (unique_fd const* fd : {&v4, &v6})
+                if (*fd &&
+                    !queue_.change(event_kind::readable, source(*fd), event_action::add, fd == &v4 ? v4_bit : v6_bit))
+                    return failed(errno);
+            v4_ = std::move(v4);
+            v6_ = std::move(v6);
+            port_ = bound;
+            bind_index_ = index;
+            is_shared_ = false;
+            return bound;
+        }
+    }
+
+    /// Uses the open sockets of `of` for another thread, until `close`. Only `of` has a descriptor to wait for.
+    /// Returns: false if no descriptors are left; then this object is closed.
+    bool share(basic_udp const& of) noexcept {
+        close();
+        for (auto const& [mine, its] : {std::pair(&v4_, &of.v4_), std::pair(&v6_, &of.v6_)}) {
+            if (!*its) continue;
+            mine->reset(::fcntl(its->get(), F_DUPFD_CLOEXEC, 0));
+            if (*mine) continue;
+            close();
+            return false;
+        }
+        port_ = of.port_;
+        many_ = of.many_;
+        is_shared_ = true;
+        return true;
+    }
+
+    /// Closes all sockets.
+    void close() noexcept {
+        v4_.reset();
+        v6_.reset();
+        port_ = 0;
+    }
+
+    /// Sets the mark by which the system chooses routes or rules for datagrams, of open sockets and of sockets that are
+    /// opened later; 0: none. Returns: `not_supported` where there are no such marks; the status of errno. On failure
+    /// all sockets keep the mark that they had.
+    status set_fwmark(std::uint32_t mark) noexcept {
+        if (mark == fwmark_) return status::ok;
+        for (unique_fd const* fd : {&v4_, &v6_}) {
+            int const error = *fd ? Calls::set_mark(fd->get(), mark) : Calls::can_mark(mark);
+            if (error == 0) continue;
+            if (v4_) (void)Calls::set_mark(v4_.get(), fwmark_);
+            return status_of(error);
+        }
+        fwmark_ = mark;
+        return status::ok;
+    }
+
+    /// Does nothing: this socket remembers nothing of routes.
+    void routes_changed() noexcept {}
+
+    /// Reads the sockets, both families if both have datagrams, and never blocks. A datagram that did not fit its
+    /// buffer has length 0. Returns: the number of datagrams; `io_error` if a socket cannot be used.
+    result<std::size_t> receive(std::span<datagram> datagrams) noexcept {
+        if (datagrams.empty() || port_ == 0) return std::size_t{0};
+        unsigned const readable = find_readable();
+        v6_first_ = !v6_first_;
+        std::size_t filled = 0;
+        bool usable = true;
+        for (bool const v6 : {v6_first_, !v6_first_}) {
+            if ((readable & (v6 ? v6_bit : v4_bit)) == 0) continue;
+            usable = receive_from(v6 ? v6_ : v4_, datagrams, filled) && usable;
+        }
+        if (!usable && filled == 0) return status::io_error;
+        return filled;
+    }
+
+    /// Sends datagrams, and stores each one's status in `why` and errno in `error`. Where the host refuses the source,
+    /// `where.local` is cleared, and the host's routes choose the source. Where the host refuses the tos, the datagram
+    /// leaves without one. An IPv4-mapped IPv6 destination is replaced by the IPv4 one.
+    /// `why`: ok; no_endpoint; not_supported (no socket of that family); would_block (no room within `send_patience`);
+    /// no_permission (a packet filter); io_error and others.
+    /// Returns: how many datagrams left.
+    std::size_t send(std::span<datagram> datagrams) noexcept {
+        give_up_at_ = {};
+        std::size_t sent = 0;
+        for (datagram& d : datagrams) {
+            d.where.remote = d.where.remote.unmapped();
+            d.why = status::ok;
+            d.error = 0;
+            if (!d.where.remote) d.why = status::no_endpoint;
+            else if (!socket_for(d)) refuse(d, EAFNOSUPPORT);
+        }
+        for (std::size_t next = 0; next < datagrams.size();) {
+            if (datagrams[next].why != status::ok) {
+                ++next;
+                continue;
+            }
+            // Datagrams of one family that follow each other leave together.
+            std::size_t count = 1;
+            family const kind = datagrams[next].where.remote.address.kind;
+            while (count < batch && next + count < datagrams.size() && datagrams[next + count].why == status::ok &&
+                   datagrams[next + count].where.remote.address.kind == kind)
+                ++count;
+            sent += send_batch(datagrams.subspan(next, count));
+            next += count;
+        }
+        return sent;
+    }
+
+private:
+    using control = basic_control<Calls::numbers>;
+    static constexpr std::size_t batch = 64; ///< messages in one system call
+    static constexpr unsigned v4_bit = 1, v6_bit = 2;
+    static constexpr int buffer_bytes = 7 << 20, least_buffer_bytes = 64 << 10;
+    static constexpr int max_errors = 64; ///< errors of earlier datagrams that one `receive` skips
+
+    static std::uintptr_t source(unique_fd const& fd) noexcept { return static_cast<std::uintptr_t>(fd.get()); }
+    static void refuse(datagram& d, int error) noexcept {
+        d.why = error == ENOBUFS ? status::would_block : status_of(error);
+        d.error = static_cast<std::uint16_t>(error);
+    }
+    status failed(int error) noexcept {
+        error_ = error;
+        return status_of(error);
+    }
+    unique_fd const& socket_for(datagram const& d) const noexcept {
+        return d.where.remote.address.kind == family::v6 ? v6_ : v4_;
+    }
+
+    /// Opens the socket of one family at `port`; 0 means any free port, which is stored. `fd` stays closed where the
+    /// host lacks the family or `bind_` is of the other one; that is no error. Returns: 0 or the errno.
+    int open_family(unique_fd& fd, family kind, std::uint16_t& port, unsigned index) const noexcept {
+        bool const is_v4 = kind == family::v4;
+        if (bind_ && bind_.address.kind != kind) return 0;
+        unique_fd made(Calls::socket(is_v4 ? AF_INET : AF_INET6));
+        if (!made) return errno == EAFNOSUPPORT || errno == EPROTONOSUPPORT ? 0 : errno;
+        if (int const error = configure(made.get(), is_v4, index); error != 0) return error;
+        socket_address any{};
+        socklen_t size =
+            spell(bind_ ? endpoint{bind_.address, port, bind_.scope_id} : endpoint{{{}, kind}, port, 0}, any);
+        if (Calls::bind(made.get(), &any.any, size) != 0)
+            return !is_v4 && !bind_ && errno == EADDRNOTAVAIL ? 0 : errno; // IPv6 is switched off
+        if (Calls::name(made.get(), &any.any, &size) != 0) return errno;
+        port = read_address(any).port;
+        fd = std::move(made);
+        return 0;
+    }
+
+    int configure(int fd, bool is_v4, unsigned index) const noexcept {
+        constexpr udp_numbers const& n = Calls::numbers;
+        int const level = is_v4 ? IPPROTO_IP : IPPROTO_IPV6;
+        auto const set = [&](int at, int name, int value) { return Calls::set_option(fd, at, name, value) == 0; };
+        if (!is_v4 && !set(IPPROTO_IPV6, IPV6_V6ONLY, 1)) return errno;
+        // Without these, the routes choose the source, and marks of congestion are not seen.
+        for (int const name :
+             {is_v4 ? n.v4_receive_local : n.v6_receive_local, is_v4 ? n.v4_receive_tos : n.v6_receive_tos})
+            if (name != 0) set(level, name, 1);
+        if (fwmark_ != 0)
+            if (int const error = Calls::set_mark(fd, fwmark_); error != 0) return error;
+        if (index != 0)
+            if (int const error = Calls::bind_interface(fd, is_v4, index); error != 0) return error;
+        // A system refuses more than its limit (kern.ipc.maxsockbuf) instead of taking the limit.
+        for (int const name : {SO_RCVBUF, SO_SNDBUF})
+            for (int size = buffer_bytes; size >= least_buffer_bytes && !set(SOL_SOCKET, name, size);) size /= 2;
+        return 0;
+    }
+
+    /// Which sockets have datagrams. An object that shares sockets has no queue that watches them.
+    unsigned find_readable() const noexcept {
+        if (is_shared_) return v4_bit | v6_bit;
+        queue_event events[4];
+        unsigned readable = 0;
+        std::size_t const count = queue_.wait(events, duration{});
+        for (std::size_t i = 0; i < count; ++i) readable |= static_cast<unsigned>(events[i].number);
+        return readable;
+    }
+
+    /// Reads one socket until it is empty or the span is full, and counts in `filled`. An error of a datagram that was
+    /// sent earlier counts as an empty socket. Returns: false if the socket cannot be used.
+    bool receive_from(unique_fd const& fd, std::span<datagram> datagrams, std::size_t& filled) noexcept {
+        udp_message messages[batch];
+        iovec pieces[batch];
+        socket_address addresses[batch];
+        control controls[batch];
+        for (int errors = 0; fd && filled < datagrams.size() && errors < max_errors;) {
+            std::span<datagram> const wanted =
+                datagrams.subspan(filled).first((std::min)(batch, datagrams.size() - filled));
+            for (std::size_t i = 0; i < wanted.size(); ++i) {
+                pieces[i] = {wanted[i].buffer + wanted[i].offset, wanted[i].capacity - wanted[i].offset};
+                messages[i] = {};
+                messages[i].header.msg_name = &addresses[i];
+                messages[i].header.msg_namelen = sizeof addresses[i];
+                messages[i].header.msg_iov = &pieces[i];
+                messages[i].header.msg_iovlen = 1;
+                controls[i].prepare(messages[i].header);
+            }
+            int const count = receive_many(fd.get(), std::span(messages).first(wanted.size()));
+            if (count < 0 && is_of_earlier_datagram(errno)) {
+                ++errors;
+                continue;
+            }
+            if (count < 0) return errno != EBADF && errno != ENOTSOCK && errno != EINVAL && errno != EFAULT;
+            for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
+                datagram& d = wanted[i];
+                bool const whole = (messages[i].header.msg_flags & MSG_TRUNC) == 0;
+                d.length = whole ? static_cast<std::uint32_t>(messages[i].length) : 0;
+                d.where.remote = messages[i].header.msg_namelen != 0 ? read_address(addresses[i]) : endpoint{};
+                control::read(messages[i].header, d);
+                d.why = status::ok;
+            }
+            filled += static_cast<std::size_t>(count);
+            if (static_cast<std::size_t>(count) < wanted.size()) return true;
+        }
+        return true;
+    }
+
+    static bool is_of_earlier_datagram(int error) noexcept {
+        return error == ECONNREFUSED || error == EHOSTUNREACH || error == ENETUNREACH || error == EHOSTDOWN;
+    }
+
+    int receive_many(int fd, std::span<udp_message> messages) noexcept {
+        if (many_) {
+            int const got = without_interruption([&] { return Calls::receive_many(fd, messages); });
+            if (got >= 0 || !is_missing(errno)) return got;
+            many_ = false;
+        }
+        int got = 0;
+        for (udp_message& m : messages) {
+            ssize_t const size = without_interruption([&] { return Calls::receive(fd, m.header); });
+            if (size < 0) return got > 0 ? got : -1;
+            m.length = static_cast<std::size_t>(size);
+            ++got;
+        }
+        return got;
+    }
+
+    /// Sends datagrams of one family. Each round sends some, gives one up, takes away a source or a tos, or waits until
+    /// `give_up_at_` at most. Returns: how many datagrams left.
+    std::size_t send_batch(std::span<datagram> datagrams) noexcept {
+        udp_message messages[batch];
+        iovec pieces[batch];
+        socket_address addresses[batch];
+        control controls[batch];
+        int const fd = socket_for(datagrams[0]).get();
+        for (std::size_t i = 0; i < datagrams.size(); ++i) {
+            datagram const& d = datagrams[i];
+            pieces[i] = {d.buffer + d.offset, d.length};
+            messages[i].header.msg_name = &addresses[i];
+            messages[i].header.msg_namelen = spell(d.where.remote, addresses[i]);
+            messages[i].header.msg_iov = &pieces[i];
+            messages[i].header.msg_iovlen = 1;
+            controls[i].write(messages[i].header, d);
+        }
+        std::size_t sent = 0;
+        for (std::size_t done = 0; done < datagrams.size();) {
+            int const count = send_many(fd, std::span(messages).first(datagrams.size()).subspan(done));
+            if (count > 0) {
+                sent += static_cast<std::size_t>(count);
+                done += static_cast<std::size_t>(count);
+                continue;
+            }
+            int const error = count == 0 ? EIO : errno;
+            datagram& d = datagrams[done];
+            if ((error == EAGAIN || error == ENOBUFS) && wait_for_room(fd, error)) continue;
+            if (give_way(error, d)) {
+                controls[done].write(messages[done].header, d);
+                continue;
+            }
+            refuse(d, error);
+            ++done;
+        }
+        return sent;
+    }
+
+    int send_many(int fd, std::span<udp_message> messages) noexcept {
+        if (many_ && messages.size() > 1) {
+            int const sent = without_interruption([&] { return Calls::send_many(fd, messages); });
+            if (sent >= 0 || !is_missing(errno)) return sent;
+            many_ = false;
+        }
+        return without_interruption([&] { return Calls::send(fd, messages[0].header); }) >= 0 ? 1 : -1;
+    }
+    static bool is_missing(int error) noexcept { return error == ENOSYS || error == EOPNOTSUPP; }
+
+    /// Waits until the socket, or with ENOBUFS the interface, may have room again. Returns: false if this send has
+    /// waited for `send_patience`.
+    bool wait_for_room(int fd, int error) noexcept {
+        instant const asked = Calls::now();
+        if (give_up_at_ == instant{}) give_up_at_ = asked + send_patience;
+        if (asked >= give_up_at_) return false;
+        // No call reports when the queue of an interface has room.
+        return error == ENOBUFS ? Calls::pause() : Calls::wait_writable(fd, give_up_at_ - asked);
+    }
+
+    /// Takes away what the host may have refused the datagram for: its source, else its tos. Returns: false if it has
+    /// neither.
+    static bool give_way(int error, datagram& d) noexcept {
+        bool const concerns_source = error == EINVAL || error == EADDRNOTAVAIL || error == ENETUNREACH ||
+                                     error == EHOSTUNREACH || error == ENXIO || error == ENETDOWN;
+        if (concerns_source && control::has_source(d)) {
+            d.where.local = {};
+            return true;
+        }
+        if ((error != EINVAL && error != ENOPROTOOPT) || d.tos == 0) return false;
+        d.tos = 0;
+        return true;
+    }
+
+    event_queue<Calls> queue_{};
+    unique_fd v4_{};
+    unique_fd v6_{};
+    endpoint bind_{};
+    char const* bind_name_ = nullptr;
+    unsigned bind_index_ = 0; ///< of the interface that open sockets are bound to
+    std::uint32_t fwmark_ = 0;
+    std::uint16_t port_ = 0;
+    bool many_;              ///< several messages in one call are wanted, and the system has that
+    bool v6_first_ = false;  ///< whether this receive begins with the IPv6 socket
+    bool is_shared_ = false; ///< another object opened the sockets
+    int error_ = 0;
+    instant give_up_at_{}; ///< of this send; zero until it has to wait
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+
+#include <csignal>
+#include <poll.h>
+#include <time.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// The calls of `basic_log_writer` that these systems share; the path of syslog's socket differs.
+struct common_log_calls {
+    /// Opens a description of its own of the pipe or terminal of `fd`. These systems cannot: /dev/fd/N gives the same
+    /// description. Returns: -1.
+    static int open_again(int /*fd*/) noexcept { return errno = ENOSYS, -1; }
+    /// Takes the signal `number`, which is blocked, if it is pending.
+    static void take_pending(int number) noexcept {
+        sigset_t pending, wanted;
+        sigemptyset(&wanted);
+        sigaddset(&wanted, number);
+        int taken = 0;
+        if (::sigpending(&pending) == 0 && sigismember(&pending, number) == 1) (void)::sigwait(&wanted, &taken);
+    }
+};
+
+/// The calls of `basic_udp` that these systems share. Each returns what the system call returns, except where it says
+/// otherwise.
+struct common_udp_calls {
+    /// A UDP socket of this family that does not block
+    static int socket(int domain) noexcept { return open_socket(domain, SOCK_DGRAM); }
+    /// bind(2)
+    static int bind(int fd, sockaddr const* address, socklen_t size) noexcept { return ::bind(fd, address, size); }
+    /// getsockname(2)
+    static int name(int fd, sockaddr* address, socklen_t* size) noexcept { return ::getsockname(fd, address, size); }
+    /// setsockopt(2) for an option that is a number
+    static int set_option(int fd, int level, int option, int value) noexcept {
+        return ::setsockopt(fd, level, option, &value, sizeof value);
+    }
+    /// sendmsg(2)
+    static ssize_t send(int fd, msghdr const& message) noexcept { return ::sendmsg(fd, &message, MSG_DONTWAIT); }
+    /// recvmsg(2)
+    static ssize_t receive(int fd, msghdr& message) noexcept { return ::recvmsg(fd, &message, MSG_DONTWAIT); }
+    /// The number of an interface; 0: there is none (if_nametoindex(3)).
+    static unsigned interface_index(char const* interface_name) noexcept { return ::if_nametoindex(interface_name); }
+    /// Waits until the socket has room for a datagram. Returns: whether it has.
+    static bool wait_writable(int fd, duration at_most) noexcept {
+        pollfd watched{fd, POLLOUT, 0};
+        return ::poll(&watched, 1, static_cast<int>((at_most.nanoseconds + 999'999) / 1'000'000)) > 0;
+    }
+    /// Waits for a moment in which an interface can send. Returns: true.
+    static bool pause() noexcept {
+        timespec const moment{0, 200'000};
+        (void)::nanosleep(&moment, nullptr);
+        return true;
+    }
+    /// CLOCK_MONOTONIC
+    static instant now() noexcept {
+        timespec time{};
+        ::clock_gettime(CLOCK_MONOTONIC, &time);
+        return {std::int64_t{1'000'000'000} * time.tv_sec + time.tv_nsec};
+    }
+};
+
+/// The calls of `basic_network_monitor`; its layout differs.
+struct common_route_calls {
+    /// A routing socket that does not block; -1 with errno.
+    static int open() noexcept {
+        unique_fd made(open_socket(PF_ROUTE, SOCK_RAW));
+        return made.release();
+    }
+    /// read(2)
+    static ssize_t read(int fd, void* to, std::size_t size) noexcept { return ::read(fd, to, size); }
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Mutexes, threads and waiting by pthreads(7). Folder: os/posix. Any thread.
+#ifndef WG_OS_POSIX_THREADS_HPP
+#define WG_OS_POSIX_THREADS_HPP
+
+
+#include <algorithm>
+#include <atomic>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <unistd.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// A mutex (pthread_mutex_lock(3)).
+class thread_mutex {
+public:
+    /// Not locked.
+    thread_mutex() noexcept = default;
+    thread_mutex(thread_mutex const&) = delete;
+    thread_mutex& operator=(thread_mutex const&) = delete;
+    ~thread_mutex() { ::pthread_mutex_destroy(&mutex_); }
+    /// Locks the mutex; waits while another thread holds it.
+    void lock() noexcept { ::pthread_mutex_lock(&mutex_); }
+    /// Unlocks the mutex, which this thread holds.
+    void unlock() noexcept { ::pthread_mutex_unlock(&mutex_); }
+    /// The mutex of the system, for pthread_cond_wait(3).
+    pthread_mutex_t* native() noexcept { return &mutex_; }
+
+private:
+    pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;
+};
+
+/// Owns a thread. The destructor waits until the thread ends.
+class joined_thread {
+public:
+    /// Owns none.
+    joined_thread() noexcept = default;
+    joined_thread(joined_thread const&) = delete;
+    joined_thread& operator=(joined_thread const&) = delete;
+    ~joined_thread() {
+        if (runs_) ::pthread_join(thread_, nullptr);
+    }
+    /// Starts a thread that runs `Work(context)` with all signals blocked. Returns: false if the host refuses.
+    template <auto Work, class Context> bool start(Context& context) noexcept {
+        sigset_t all, before;
+        sigfillset(&all);
+        ::pthread_sigmask(SIG_SETMASK, &all, &before);
+        auto const begin = [](void* with) -> void* {
+            Work(*static_cast<Context*>(with));
+            return nullptr;
+        };
+        pthread_attr_t attributes; // a stack may count against limits (RLIMIT_DATA) in full, so it is small
+        ::pthread_attr_init(&attributes);
+        ::pthread_attr_setstacksize(&attributes, stack_bytes);
+        runs_ = ::pthread_create(&thread_, &attributes, begin, &context) == 0;
+        ::pthread_attr_destroy(&attributes);
+        ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+        return runs_;
+    }
+
+private:
+    static constexpr std::size_t stack_bytes = std::size_t{512} << 10;
+    pthread_t thread_{};
+    bool runs_ = false;
+};
+
+/// The parts of a threads policy that all systems share.
+struct common_threads {
+    static constexpr bool parallel = true; ///< a device may be called by several threads
+    using mutex = thread_mutex;            ///< a mutex
+    using thread = joined_thread;          ///< owns a thread
+
+    /// Lets other threads run that wait for this processor. Returns at once if none does.
+    static void give_way() noexcept { ::sched_yield(); }
+};
+
+/// Models `threads`, and has everything that `workers` needs. It does not need the C++ library's compiled part.
+struct threads : common_threads {
+    /// A number on which threads can wait (pthread_cond_wait(3)). All operations are sequentially consistent.
+    class cell {
+    public:
+        /// The number 0.
+        cell() noexcept = default;
+        cell(cell const&) = delete;
+        cell& operator=(cell const&) = delete;
+        ~cell() { ::pthread_cond_destroy(&changed_); }
+        /// The number.
+        std::uint32_t load() const noexcept { return value_.load(); }
+        /// Changes the number and wakes all threads that wait.
+        void store(std::uint32_t value) noexcept {
+            value_.store(value);
+            // A thread that increments `waiting_` after this load finds the new value before it sleeps.
+            if (waiting_.load() == 0) return;
+            mutex_.lock(); // the thread that waits is either asleep or has not compared yet
+            ::pthread_cond_broadcast(&changed_);
+            mutex_.unlock();
+        }
+        /// Waits until the number is no longer `old`. May return earlier.
+        void wait(std::uint32_t old) noexcept {
+            for (int tries = 0; tries < tries_before_sleep; ++tries)
+                if (value_.load() != old) return;
+            ++waiting_;
+            mutex_.lock();
+            if (value_.load() == old) ::pthread_cond_wait(&changed_, mutex_.native());
+            mutex_.unlock();
+            --waiting_;
+        }
+
+    private:
+        static constexpr int tries_before_sleep = 100; ///< take about a quarter of the time to sleep and wake up
+
+        std::atomic<std::uint32_t> value_{0};
+        std::atomic<std::uint32_t> waiting_{0};
+        thread_mutex mutex_;
+        pthread_cond_t changed_ = PTHREAD_COND_INITIALIZER;
+    };
+
+    /// How many processors are online, at least 1.
+    static std::size_t processors() noexcept {
+        return static_cast<std::size_t>((std::max)(::sysconf(_SC_NPROCESSORS_ONLN), 1L));
+    }
+};
+static_assert(wg::threads<threads>);
+static_assert(wg::threads_with_cell<threads> && wg::threads_with_thread<threads>);
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Opens the TUN interface of macOS, `utunN`: a socket of the kernel's control "com.apple.net.utun_control" (XNU,
+// bsd/net/if_utun.h). Folder: os/darwin. One thread at a time.
+#ifndef WG_OS_DARWIN_UTUN_HPP
+#define WG_OS_DARWIN_UTUN_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// A TUN interface with one queue, whose packets have a head of four bytes: utun of macOS, tun(4) of the BSDs.
+// Folder: os/posix/tun. One thread at a time.
+#ifndef WG_OS_POSIX_TUN_TUN_HPP
+#define WG_OS_POSIX_TUN_TUN_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The four bytes before each packet of a TUN device of macOS and the BSDs: the address family, big-endian (utun of
+// macOS; tun(4) with TUNSIFHEAD; tun(4) of OpenBSD). Folder: os/posix/tun. Pure; any thread.
+#ifndef WG_OS_POSIX_TUN_HEAD_HPP
+#define WG_OS_POSIX_TUN_HEAD_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// The length of the head in bytes.
+inline constexpr std::size_t tun_head_bytes = 4;
+
+/// The numbers of the address families, which differ between the systems.
+struct tun_families {
+    std::uint32_t v4 = 2;  ///< AF_INET
+    std::uint32_t v6 = 10; ///< AF_INET6: 30 on macOS, 28 on FreeBSD, 24 on OpenBSD and NetBSD
+};
+
+/// Writes the head for `packet`. Returns: false if it is neither IPv4 nor IPv6.
+inline bool write_head(bytes_view packet, tun_families const& families, std::span<byte, tun_head_bytes> head) noexcept {
+    unsigned const version = packet.empty() ? 0 : packet[0] >> 4;
+    if (version != 4 && version != 6) return false;
+    store_be32(head.data(), version == 4 ? families.v4 : families.v6);
+    return true;
+}
+
+/// The length in bytes that the header of an IP packet states; 0 if `packet` is too short to say, or no IP packet.
+constexpr std::size_t stated_bytes(bytes_view packet) noexcept {
+    if (packet.size() >= 4 && packet[0] >> 4 == 4) return load_be16(packet.data() + 2);
+    if (packet.size() >= 6 && packet[0] >> 4 == 6) return std::size_t{40} + load_be16(packet.data() + 4);
+    return 0;
+}
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// What a host tells of a network interface: flags, MTU, name and index (netdevice(7), netintro(4)).
+// Folder: os/posix/tun. Any thread.
+#ifndef WG_OS_POSIX_TUN_LINK_CALLS_HPP
+#define WG_OS_POSIX_TUN_LINK_CALLS_HPP
+
+
+#include <string_view>
+#include <sys/ioctl.h>
+#include <sys/uio.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// The name of an interface, which ends with a zero; empty: none.
+using interface_name = std::array<char, IFNAMSIZ>;
+
+/// Copies a name; one that is too long is cut.
+inline interface_name name_of(std::string_view text) noexcept {
+    interface_name name{};
+    std::memcpy(name.data(), text.data(), text.size() < name.size() ? text.size() : name.size() - 1);
+    return name;
+}
+
+/// The calls that concern an interface. A test replaces them. Those that return int return 0 or an errno.
+struct link_calls {
+    /// The interface's flags, such as IFF_UP (SIOCGIFFLAGS).
+    static int flags(interface_name const& name, unsigned& out) noexcept {
+        ifreq request{};
+        int const error = ask(name, SIOCGIFFLAGS, request);
+        out = static_cast<unsigned short>(request.ifr_flags);
+        return error;
+    }
+    /// The interface's MTU in bytes (SIOCGIFMTU).
+    static int mtu(interface_name const& name, std::size_t& out) noexcept {
+        ifreq request{};
+        int const error = ask(name, SIOCGIFMTU, request);
+        if (error == 0) out = static_cast<std::size_t>(request.ifr_mtu);
+        return error;
+    }
+    /// Changes the interface's MTU (SIOCSIFMTU).
+    static int set_mtu(interface_name const& name, std::size_t bytes) noexcept {
+        ifreq request{};
+        request.ifr_mtu = static_cast<int>(bytes);
+        return ask(name, SIOCSIFMTU, request);
+    }
+    /// The interface's index; 0: there is no interface of this name (if_nametoindex(3)).
+    static unsigned index(interface_name const& name) noexcept { return ::if_nametoindex(name.data()); }
+    /// The name of the interface with this index (if_indextoname(3)). Returns: false if there is none.
+    static bool name(unsigned index, interface_name& out) noexcept {
+        return ::if_indextoname(index, out.data()) != nullptr;
+    }
+    /// readv(2): the head and a packet
+    static ssize_t read(int fd, iovec const* pieces, int count) noexcept { return ::readv(fd, pieces, count); }
+    /// writev(2): the head and a packet
+    static ssize_t write(int fd, iovec const* pieces, int count) noexcept { return ::writev(fd, pieces, count); }
+
+    /// Whether an error of a read, of a write or of a request means that the interface was deleted.
+    static constexpr bool is_gone(int error) noexcept {
+        return error == ENXIO || error == ENODEV || error == EBADF || error == ENOTCONN || error == ECONNRESET ||
+               error == EPIPE;
+    }
+
+    /// Makes a request about the interface `name`, with a socket of its own. Returns: 0 or the errno.
+    template <class Request>
+    static int ask(interface_name const& name, unsigned long number, Request& request) noexcept {
+        static_assert(sizeof request.ifr_name == sizeof name);
+        std::memcpy(request.ifr_name, name.data(), sizeof name);
+        unique_fd const fd(open_socket(AF_INET, SOCK_DGRAM));
+        return fd && ::ioctl(fd.get(), number, &request) == 0 ? 0 : errno;
+    }
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+
+#include <atomic>
+#include <memory>
+#include <new>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// An interface that a system's `opener` has opened.
+struct opened_tun {
+    unique_fd fd{};        ///< does not block
+    interface_name name{}; ///< of the interface
+    unsigned index = 0;    ///< of the interface
+    bool is_new = false;   ///< it was created now
+};
+
+/// Models `tun_device`. `Opener` opens the interface: `open(name, opened, why)` and `adopt(fd, opened, why)` return a
+/// status, and `close(opened)` removes what closing the descriptor leaves. `Calls` is a `link_calls` with `families`
+/// and the members of `kqueue_calls`.
+template <class Opener, class Calls> class basic_tun {
+public:
+    /// Bytes that `write` needs before a packet: none, because the head is a piece of its own (writev).
+    static constexpr std::size_t headroom = 0;
+
+    /// Has no interface; `open` and `adopt` return an object that has one.
+    basic_tun() noexcept = default;
+    /// Takes over the interface of `other`.
+    basic_tun(basic_tun&& other) noexcept
+        : owned_(std::move(other.owned_)), link_(std::exchange(other.link_, nullptr)), name_(other.name_),
+          mtu_(other.mtu_), claimed_(std::exchange(other.claimed_, false)) {}
+    /// Gives up its interface and takes over that of `other`.
+    basic_tun& operator=(basic_tun&& other) noexcept {
+        if (this == &other) return *this;
+        settle();
+        owned_ = std::move(other.owned_);
+        link_ = std::exchange(other.link_, nullptr);
+        name_ = other.name_;
+        mtu_ = other.mtu_;
+        claimed_ = std::exchange(other.claimed_, false);
+        return *this;
+    }
+    ~basic_tun() { settle(); }
+
+    /// Creates the interface `name` with this MTU, as `Opener` documents it. The system removes it when the object is
+    /// destroyed. The offloads do not concern these interfaces.
+    /// Returns: `invalid` if `name` cannot name such an interface; `address_in_use`; `no_permission`; `not_supported`;
+    /// `no_memory`. `why` then says how to mend it, and nothing is left behind.
+    static result<basic_tun> open(std::string_view name, error_text& why, std::size_t mtu_bytes = default_mtu_bytes,
+                                  offloads const& = {}) noexcept {
+        std::unique_ptr<shared_interface> made(new (std::nothrow) shared_interface);
+        if (!made) return no_memory(why);
+        if (status const s = Opener::open(name, made->opened, why); s != status::ok) return s;
+        basic_tun self(std::move(made));
+        if (self.index() == 0) {
+            why.set("the interface `", self.name(), "` was deleted while it was opened");
+            return status::gone;
+        }
+        if (int const error = Calls::set_mtu(self.name_, mtu_bytes); error != 0) {
+            why.set("cannot set the MTU of `", self.name(), "` to ", mtu_bytes, ": ", std::strerror(error));
+            return status_of(error);
+        }
+        self.mtu_ = mtu_bytes;
+        return self;
+    }
+
+    /// Takes over the open descriptor of an interface, which a process with more rights has opened (WG_TUN_FD). On
+    /// failure the descriptor stays the caller's.
+    /// Returns: `invalid` if it is no such interface; `no_memory`; `io_error`.
+    static result<basic_tun> adopt(int number, error_text& why, offloads const& = {}) noexcept {
+        std::unique_ptr<shared_interface> made(new (std::nothrow) shared_interface);
+        if (!made) return no_memory(why);
+        if (status const s = Opener::adopt(number, made->opened, why); s != status::ok) return s;
+        basic_tun self(std::move(made));
+        if (self.index() == 0 || !make_private(number)) {
+            why.set("descriptor ", number, " (`", self.name(), "`): ", std::strerror(errno));
+            (void)self.owned_->opened.fd.release(); // not taken over
+            return status::io_error;
+        }
+        self.refresh_mtu();
+        return self;
+    }
+
+    /// A descriptor that polls readable when a packet waits or the interface is gone, unless an object that shares the
+    /// interface is reading it; -1 without an interface. To be called in the process that reads: a child of fork(2)
+    /// gets a descriptor of its own. It then stays the same for the object's life.
+    int fd() const noexcept { return link_ != nullptr ? link_->pollable() : -1; }
+    /// The interface's name, as `refresh_mtu` last found it.
+    char const* name() const noexcept { return name_.data(); }
+    /// The interface's number; 0: there is none.
+    unsigned index() const noexcept { return link_ != nullptr ? link_->opened.index : 0; }
+
+    /// Reads packets until the span is full or no packet waits. A call that filled its span must be followed by another
+    /// one. A packet that is longer than its room is cut; it is then shorter than its header says.
+    /// Returns: the number of packets; `gone` if the interface was deleted; `io_error`.
+    result<std::size_t> read(std::span<packet> packets) noexcept {
+        if (link_ == nullptr) return status::gone;
+        claimed_ = claimed_ || link_->claim();
+        std::size_t count = 0;
+        for (; claimed_ && count < packets.size(); ++count) {
+            packet& p = packets[count];
+            byte head[tun_head_bytes];
+            iovec const pieces[] = {{head, sizeof head}, {p.buffer + p.offset, p.capacity - p.offset}};
+            ssize_t const size = without_interruption([&] { return Calls::read(descriptor(), pieces, 2); });
+            if (size < 0 && errno == EAGAIN) break;
+            if (size <= 0) {           // 0: the kernel has closed the other end
+                if (count != 0) break; // the next call finds the same error
+                return size == 0 || Calls::is_gone(errno) ? status::gone : status::io_error;
+            }
+            std::size_t const bytes = static_cast<std::size_t>(size);
+            p.length = bytes > sizeof head ? static_cast<std::uint32_t>(bytes - sizeof head) : 0;
+            note_length(p);
+        }
+        return count;
+    }
+
+    /// Whether the last `read` left packets that another object can read: no, there is one queue.
+    bool has_more_for_others() const noexcept { return false; }
+
+    /// Lets other objects that share the interface read it. Called when all packets of the last `read` are sent.
+    void settle() noexcept {
+        if (std::exchange(claimed_, false) && link_ != nullptr) link_->give_back();
+    }
+
+    /// Makes an object for another thread that reads and writes the same interface. It must be destroyed before this
+    /// object. Only this object may refresh or change the interface. `fd` must have been called before.
+    result<basic_tun> share() const noexcept {
+        if (link_ == nullptr) return status::gone;
+        basic_tun other;
+        other.link_ = link_;
+        other.name_ = name_;
+        other.mtu_ = mtu_;
+        return other;
+    }
+
+    /// Hands packets to the host. A packet that the host refuses is dropped, also for lack of room; if the interface is
+    /// down or gone, all packets are. Returns: how many packets the host took.
+    std::size_t write(std::span<packet> packets) noexcept {
+        std::size_t taken = 0;
+        for (packet const& p : packets) {
+            byte head[tun_head_bytes];
+            if (link_ == nullptr || !write_head(p.view(), Calls::families, head)) continue;
+            iovec const pieces[] = {{head, sizeof head}, {p.buffer + p.offset, p.length}};
+            ssize_t const size = without_interruption([&] { return Calls::write(descriptor(), pieces, 2); });
+            if (size < 0 && takes_nothing(errno)) break;
+            taken += size == static_cast<ssize_t>(sizeof head + p.length);
+        }
+        return taken;
+    }
+
+    /// The MTU in bytes as `refresh_mtu` last found it, or the length of a longer packet that was read since then; 0 if
+    /// it is not known.
+    std::size_t mtu() const noexcept { return (std::max)(mtu_, longest_cut()); }
+
+    /// The length in bytes of the longest packet since the last `refresh_mtu` that did not fit its room; 0 if there was
+    /// none. All objects that share the interface return the same.
+    std::size_t longest_cut() const noexcept {
+        return link_ != nullptr ? link_->longest_cut.load(std::memory_order_relaxed) : 0; // a number of its own
+    }
+
+    /// Asks the host for the interface's name and MTU, because both can change. If the host does not answer, the known
+    /// values stay.
+    void refresh_mtu() noexcept {
+        if (link_ == nullptr) return;
+        interface_name now{};
+        if (Calls::name(link_->opened.index, now)) name_ = now;
+        if (Calls::mtu(name_, mtu_) == 0) link_->longest_cut.store(0, std::memory_order_relaxed);
+    }
+
+    /// Sets the interface's MTU. Returns: the status of errno.
+    status set_mtu(std::size_t bytes) noexcept {
+        int const error = Calls::set_mtu(name_, bytes);
+        if (error == 0) mtu_ = bytes;
+        return status_of(error);
+    }
+
+    /// Finds out whether the interface is up. Returns: `ok` if it is, `device_down`, or `gone`.
+    status link_state() const noexcept {
+        interface_name now{};
+        unsigned flags = 0;
+        if (link_ == nullptr || !Calls::name(link_->opened.index, now)) return status::gone;
+        int const error = Calls::flags(now, flags);
+        if (error != 0) return Calls::is_gone(error) ? status::gone : status::device_down;
+        return (flags & IFF_UP) != 0 ? status::ok : status::device_down;
+    }
+
+private:
+    /// What the objects of all threads share.
+    struct shared_interface {
+        shared_interface() noexcept = default;
+        shared_interface(shared_interface const&) = delete;
+        shared_interface& operator=(shared_interface const&) = delete;
+        ~shared_interface() {
+            if (opened.fd) Opener::close(opened);
+        }
+
+        /// The queue, made anew in a child of fork(2).
+        int pollable() noexcept {
+            if (queue.renewed() && !queue.change(event_kind::readable, source(), event_action::add_once)) return -1;
+            return queue.fd();
+        }
+        /// Claims the packets for one object: the queue reports the event once. Without a queue nothing is shared.
+        bool claim() const noexcept {
+            queue_event event[1];
+            return !queue || queue.wait(event, duration{}) == 1;
+        }
+        void give_back() const noexcept {
+            if (queue) (void)queue.change(event_kind::readable, source(), event_action::enable);
+        }
+        std::uintptr_t source() const noexcept { return static_cast<std::uintptr_t>(opened.fd.get()); }
+
+        opened_tun opened{};
+        event_queue<Calls> queue{};
+        std::atomic<std::size_t> longest_cut{0};
+    };
+
+    explicit basic_tun(std::unique_ptr<shared_interface> made) noexcept
+        : owned_(std::move(made)), link_(owned_.get()), name_(link_->opened.name) {
+        link_->opened.index = Calls::index(name_);
+    }
+
+    static status no_memory(error_text& why) noexcept {
+        why.set("there is no memory for the interface");
+        return status::no_memory;
+    }
+
+    int descriptor() const noexcept { return link_->opened.fd.get(); }
+
+    /// Whether the error means that the interface is down or gone, and takes no other packet either.
+    static bool takes_nothing(int error) noexcept {
+        return error == EIO || error == ENETDOWN || error == EHOSTDOWN || Calls::is_gone(error);
+    }
+
+    /// Notes a packet that was cut: it fills its room and is shorter than its header says.
+    void note_length(packet const& p) noexcept {
+        std::size_t const bytes = p.length == p.capacity - p.offset ? stated_bytes(p.view()) : 0;
+        if (bytes <= p.length) return;
+        // Relaxed, because no other memory depends on the number.
+        std::size_t longest = link_->longest_cut.load(std::memory_order_relaxed);
+        while (longest < bytes &&
+               !link_->longest_cut.compare_exchange_weak(longest, bytes, std::memory_order_relaxed)) {}
+    }
+
+    std::unique_ptr<shared_interface> owned_{}; ///< none if this object shares the interface of another one
+    shared_interface* link_ = nullptr;
+    interface_name name_{};
+    std::size_t mtu_ = 0;
+    bool claimed_ = false; ///< only this object may read now
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+
+#include <cstdlib>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace darwin {
+
+/// The number in a name `utunN`: 0 to 2^31 - 2. Returns: -1 for `utun`, which lets the kernel choose; -2 for all other
+/// texts.
+constexpr long utun_number(std::string_view name) noexcept {
+    if (!name.starts_with("utun")) return -2;
+    name.remove_prefix(4);
+    if (name.empty()) return -1;
+    if (name.size() > 10 || (name.size() > 1 && name[0] == '0')) return -2;
+    std::int64_t number = 0;
+    for (char const c : name) {
+        if (c < '0' || c > '9') return -2;
+        number = number * 10 + (c - '0');
+    }
+    return number < 0x7fffffff ? static_cast<long>(number) : -2;
+}
+
+/// Opens interfaces. `Calls` makes the system calls; `utun_calls` documents them.
+template <class Calls> struct utun_opener {
+    /// Creates the interface `name`: `utunN`, or `utun` for the first free number. If the environment variable
+    /// WG_TUN_NAME_FILE is set, the interface's name is written to the file of that name, as wg-quick(8) expects.
+    static status open(std::string_view name, posix::opened_tun& out, error_text& why) noexcept {
+        long const number = utun_number(name);
+        if (number < -1) {
+            why.set("`", name.substr(0, 40), "` cannot name an interface of macOS: use `utun` or `utun` and a number");
+            return status::invalid;
+        }
+        unique_fd fd(Calls::open_control());
+        if (!fd) return refused("open a socket of the kernel's control of utun", errno, why);
+        // The unit is the number plus one; 0 means any.
+        if (Calls::connect(fd.get(), static_cast<std::uint32_t>(number + 1)) != 0) {
+            int const error = errno;
+            if (error != EBUSY) return refused("create an interface utun", error, why);
+            why.set("an interface `", name, "` exists already: choose another name, or `utun` for a free one");
+            return status::address_in_use;
+        }
+        if (!make_private(fd.get()) || Calls::name(fd.get(), out.name) != 0)
+            return refused("find out the name of the interface", errno, why);
+        if (char const* const path = Calls::name_file(); path != nullptr && *path != '\0')
+            if (status const s = write_name(path, out.name, why); s != status::ok) return s;
+        out.fd = std::move(fd);
+        out.is_new = true;
+        return status::ok;
+    }
+
+    /// Takes over a descriptor of an interface. Returns: `invalid` if it is none; then it stays the caller's.
+    static status adopt(int number, posix::opened_tun& out, error_text& why) noexcept {
+        if (Calls::name(number, out.name) != 0) {
+            why.set("descriptor ", number, " is no utun interface: ", std::strerror(errno));
+            return status::invalid;
+        }
+        out.fd.reset(number);
+        return status::ok;
+    }
+
+    /// Closes the descriptor; the kernel then deletes the interface.
+    static void close(posix::opened_tun& opened) noexcept { opened.fd.reset(); }
+
+private:
+    static status refused(char const* doing, int error, error_text& why) noexcept {
+        status const s = status_of(error);
+        why.set("cannot ", doing, ": ", std::strerror(error), s == status::no_permission ? " (run as root)" : "");
+        return s;
+    }
+
+    static status write_name(char const* path, posix::interface_name const& name, error_text& why) noexcept {
+        error_text line;
+        line.set(name.data(), "\n");
+        if (Calls::write_file(path, line.view()) == 0) return status::ok;
+        int const error = errno;
+        why.set("cannot write the interface's name to WG_TUN_NAME_FILE, `", path, "`: ", std::strerror(error));
+        return status_of(error);
+    }
+};
+
+}}}} // namespace wg::WG_ABI::os::darwin
+
+#endif
+
+#include <cstddef>
+#include <dlfcn.h>
+#include <mach/mach_time.h>
+#include <mach/vm_inherit.h>
+#include <net/route.h>
+#include <sys/kern_control.h>
+#include <sys/random.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace darwin {
+
+/// The calls of `clock`.
+struct clock_calls {
+    /// mach_continuous_time, which counts sleep.
+    static instant now() noexcept {
+        mach_timebase_info_data_t base{};
+        ::mach_timebase_info(&base);
+        return {posix::nanoseconds_of(::mach_continuous_time(), base.numer, base.denom)};
+    }
+};
+
+/// The calls of `random`.
+struct random_calls {
+    /// getentropy(2)
+    static int get_entropy(void* to, std::size_t size) noexcept { return ::getentropy(to, size); }
+};
+
+/// The calls of `secret_region`.
+struct region_calls : common_region_calls {
+    /// macOS has no such call. A process writes no core dump unless a limit is raised, and `keep_memory_private`
+    /// forbids it.
+    static constexpr bool exclude_from_dumps(void*, std::size_t) noexcept { return false; }
+    /// A forked process has nothing there (VM_INHERIT_NONE).
+    static bool exclude_from_forks(void* from, std::size_t bytes) noexcept {
+        return ::minherit(from, bytes, VM_INHERIT_NONE) == 0;
+    }
+    /// mlock(2). The kernel also clears the pages if the process ends in any way (MADV_ZERO_WIRED_PAGES).
+    static bool lock(void* from, std::size_t bytes) noexcept {
+        if (::mlock(from, bytes) != 0) return false;
+        (void)::madvise(from, bytes, MADV_ZERO_WIRED_PAGES);
+        return true;
+    }
+};
+
+/// The calls of `utun_opener` and `tun`.
+struct utun_calls : posix::link_calls, posix::kqueue_calls {
+    static constexpr posix::tun_families families{AF_INET, AF_INET6}; ///< in the heads of packets
+    static constexpr int control_protocol = 2;                        ///< SYSPROTO_CONTROL (sys/sys_domain.h)
+    static constexpr int control_address = 2;                         ///< AF_SYS_CONTROL (sys/sys_domain.h)
+    static constexpr int name_option = 2;                             ///< UTUN_OPT_IFNAME (net/if_utun.h)
+
+    /// A socket of the kernel's controls; -1 with errno.
+    static int open_control() noexcept { return open_blocking_socket(PF_SYSTEM, SOCK_DGRAM, control_protocol); }
+    /// Connects to the control of utun, which creates an interface. `unit` is its number plus one; 0: any.
+    static int connect(int fd, std::uint32_t unit) noexcept {
+        ctl_info info{};
+        constexpr char control[] = "com.apple.net.utun_control";
+        static_assert(sizeof control <= sizeof info.ctl_name);
+        std::memcpy(info.ctl_name, control, sizeof control);
+        if (::ioctl(fd, CTLIOCGINFO, &info) != 0) return -1;
+        sockaddr_ctl address{};
+        address.sc_len = sizeof address;
+        address.sc_family = AF_SYSTEM;
+        address.ss_sysaddr = control_address;
+        address.sc_id = info.ctl_id;
+        address.sc_unit = unit;
+        return ::connect(fd, reinterpret_cast<sockaddr const*>(&address), sizeof address);
+    }
+    using link_calls::name;
+    /// The name of the interface of a descriptor. Returns: 0, or -1 with errno.
+    static int name(int fd, posix::interface_name& out) noexcept {
+        socklen_t size = sizeof out;
+        return ::getsockopt(fd, control_protocol, name_option, out.data(), &size);
+    }
+    /// The environment variable WG_TUN_NAME_FILE
+    static char const* name_file() noexcept { return std::getenv("WG_TUN_NAME_FILE"); }
+    /// Replaces the content of a file, which only root can read. Returns: 0, or -1 with errno.
+    static int write_file(char const* path, std::string_view text) noexcept {
+        unique_fd const file(::open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0400));
+        return file && os::print(file.get(), text) ? 0 : -1;
+    }
+};
+
+/// The calls of `udp`.
+struct udp_calls : posix::common_udp_calls, posix::kqueue_calls {
+    // The numbers of IPv6 are those of RFC 3542, which the system's header hides unless a program defines a macro.
+    static constexpr posix::udp_numbers numbers{
+        .has_v4_interface = true,
+        .v4_receive_local = IP_RECVPKTINFO,
+        .v4_received_local = IP_PKTINFO,
+        .v4_local = IP_PKTINFO,
+        .v4_receive_tos = IP_RECVTOS,
+        .v4_received_tos = IP_RECVTOS,
+        .v4_tos = IP_TOS,
+        .v4_tos_bytes = 4,
+        .v6_receive_local = 61,
+        .v6_local = 46,
+        .v6_receive_tos = 35,
+        .v6_tos = 36,
+    }; ///< of this system
+
+    /// Binds to an interface (IP_BOUND_IF, IPV6_BOUND_IF). Returns: 0 or the errno.
+    static int bind_interface(int fd, bool is_v4, unsigned index) noexcept {
+        int const level = is_v4 ? IPPROTO_IP : IPPROTO_IPV6, option = is_v4 ? IP_BOUND_IF : IPV6_BOUND_IF;
+        return ::setsockopt(fd, level, option, &index, sizeof index) == 0 ? 0 : errno;
+    }
+    /// macOS has no marks. Returns: 0 for no mark; else EOPNOTSUPP.
+    static int set_mark(int /*fd*/, std::uint32_t mark) noexcept { return can_mark(mark); }
+    /// As `set_mark`, without a socket.
+    static constexpr int can_mark(std::uint32_t mark) noexcept { return mark == 0 ? 0 : EOPNOTSUPP; }
+
+    /// sendmsg_x, where the system has it. Returns: how many messages left; -1 with errno.
+    static int send_many(int fd, std::span<posix::udp_message> messages) noexcept {
+        static auto* const function = reinterpret_cast<send_function*>(::dlsym(RTLD_DEFAULT, "sendmsg_x"));
+        if (function == nullptr) return errno = ENOSYS, -1;
+        message_x many[most_messages];
+        auto const count = static_cast<unsigned>((std::min)(messages.size(), most_messages));
+        for (unsigned i = 0; i < count; ++i) many[i] = message_x(messages[i].header);
+        ssize_t const sent = function(fd, many, count, MSG_DONTWAIT);
+        // A message that it refuses may pass alone: not each version takes addresses and control messages.
+        if (sent >= 0 || (errno != EINVAL && errno != EMSGSIZE)) return static_cast<int>(sent);
+        return send(fd, messages[0].header) >= 0 ? 1 : -1;
+    }
+    /// recvmsg_x, where the system has it. Returns: how many messages came; -1 with errno.
+    static int receive_many(int fd, std::span<posix::udp_message> messages) noexcept {
+        static auto* const function = reinterpret_cast<receive_function*>(::dlsym(RTLD_DEFAULT, "recvmsg_x"));
+        if (function == nullptr) return errno = ENOSYS, -1;
+        message_x many[most_messages];
+        auto const count = static_cast<unsigned>((std::min)(messages.size(), most_messages));
+        for (unsigned i = 0; i < count; ++i) many[i] = message_x(messages[i].header);
+        ssize_t const got = function(fd, many, count, MSG_DONTWAIT);
+        for (ssize_t i = 0; i < got; ++i) {
+            posix::udp_message& m = messages[static_cast<std::size_t>(i)];
+            m.header.msg_namelen = many[i].name_bytes;
+            m.header.msg_controllen = many[i].control_bytes;
+            m.header.msg_flags = many[i].flags;
+            m.length = many[i].length;
+        }
+        return static_cast<int>(got);
+    }
+
+private:
+    /// struct msghdr_x of XNU, bsd/sys/socket_private.h
+    struct message_x {
+        void* name;
+        socklen_t name_bytes;
+        iovec* pieces;
+        int piece_count;
+        void* control;
+        socklen_t control_bytes;
+        int flags;
+        std::size_t length; ///< set by the kernel; 0 in a call
+
+        message_x() noexcept = default;
+        explicit message_x(msghdr const& m) noexcept
+            : name(m.msg_name), name_bytes(m.msg_namelen), pieces(m.msg_iov), piece_count(m.msg_iovlen),
+              control(m.msg_control), control_bytes(m.msg_controllen), flags(0), length(0) {}
+    };
+    using send_function = ssize_t(int, message_x const*, unsigned, int);
+    using receive_function = ssize_t(int, message_x const*, unsigned, int);
+    static constexpr std::size_t most_messages = 64;
+};
+
+/// The calls of `waiter`.
+struct waiter_calls : posix::kqueue_calls {
+    using clock = posix::basic_clock<clock_calls>; ///< of the deadlines
+};
+
+/// The calls of `network_monitor`.
+struct route_calls : posix::common_route_calls {
+    static constexpr posix::route_layout layout{
+        .version = RTM_VERSION,
+        .add = RTM_ADD,
+        .remove = RTM_DELETE,
+        .change = RTM_CHANGE,
+        .new_address = RTM_NEWADDR,
+        .removed_address = RTM_DELADDR,
+        .link = RTM_IFINFO,
+        .announcement = 0,
+        .route_flags = offsetof(rt_msghdr, rtm_flags),
+        .flags_of_neighbours = RTF_LLINFO | RTF_WASCLONED | RTF_LOCAL | RTF_BROADCAST | RTF_MULTICAST,
+        .link_index = offsetof(if_msghdr, ifm_index),
+        .link_flags = offsetof(if_msghdr, ifm_flags),
+        .link_mtu = offsetof(if_msghdr, ifm_data.ifi_mtu),
+        .link_mtu_bytes = sizeof(if_data::ifi_mtu),
+        .up = IFF_UP,
+    }; ///< of this system
+};
+
+/// The calls of `log_writer`.
+struct log_calls : posix::common_log_calls {
+    static constexpr char const* syslog_path = "/var/run/syslog"; ///< syslog's datagram socket
+};
+
+using clock = posix::basic_clock<clock_calls>;                     ///< the clock of macOS
+using random = posix::basic_random<random_calls>;                  ///< the random source of macOS
+using secret_region = basic_secret_region<region_calls>;           ///< the memory of keys on macOS
+using tun = posix::basic_tun<utun_opener<utun_calls>, utun_calls>; ///< the TUN device of macOS
+using udp = posix::basic_udp<udp_calls>;                           ///< the UDP socket of macOS
+using waiter = posix::basic_waiter<waiter_calls>;                  ///< the waiter of macOS
+using network_monitor = posix::basic_network_monitor<route_calls>; ///< follows the network of macOS
+using log_writer = basic_log_writer<log_calls>;                    ///< the log of macOS
+using line_limit = basic_line_limit<posix::threads::mutex>;        ///< the limit of log lines
+
+/// The configuration socket of macOS.
+template <class Session, class Reply, std::size_t MaxConnections = 16>
+using uapi_listener = basic_uapi_listener<Session, Reply, MaxConnections, posix::basic_poller<posix::kqueue_calls>>;
+
+/// Takes the lock of an interface's name. `utun` names no interface yet: the kernel gives each process another one.
+struct name_lock {
+    /// As `posix::name_lock::take`; nothing is locked for `utun`.
+    static result<posix::name_lock> take(std::string_view name, char const* directory, error_text& why) noexcept {
+        if (utun_number(name) == -1) return posix::name_lock();
+        return posix::name_lock::take(name, directory, why);
+    }
+};
+
+/// Keeps the kernel from writing core dumps. Returns: whether it succeeded. Only root can read the memory of a process
+/// of root.
+inline bool keep_memory_private() noexcept { return forbid_core_dumps(); }
+
+static_assert(clock_source<clock> && random_source<random>);
+static_assert(tun_device<tun> && tun_device_with_share<tun> && tun_device_with_settle<tun>);
+static_assert(udp_socket<udp> && udp_socket_with_share<udp> && udp_socket_with_set_fwmark<udp>);
+static_assert(wg::waiter<waiter> && waiter_with_busy_poll<waiter>);
+
+}}}} // namespace wg::WG_ABI::os::darwin
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+using darwin::clock;
+using darwin::keep_memory_private;
+using darwin::line_limit;
+using darwin::log_writer;
+using darwin::name_lock;
+using darwin::network_monitor;
+using darwin::random;
+using darwin::secret_region;
+using darwin::tun;
+using darwin::uapi_listener;
+using darwin::udp;
+using darwin::waiter;
+using posix::stop_signals;
+using posix::threads;
+
+}}} // namespace wg::WG_ABI::os
+
+#elif (defined(__FreeBSD__) || defined(__OpenBSD__) || defined(__NetBSD__)) && __STDC_HOSTED__
+
+#if defined(__FreeBSD__)
+// SPDX-License-Identifier: BSL-1.0
+// The policies and the parts of a daemon on FreeBSD 13 and later. Folder: os/bsd, for FreeBSD alone. Threads: as each
+// type says.
+//
+// The daemon does not enter capability mode (cap_enter(2)): docs/decisions/systems/no-capability-mode.md.
+#ifndef WG_OS_BSD_FREEBSD_HPP
+#define WG_OS_BSD_FREEBSD_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The parts of the policies and of a daemon that FreeBSD, OpenBSD and NetBSD share, put together of os/posix and of the
+// calls of these systems. Folder: os/bsd, for these systems alone. Threads: as each type says.
+#ifndef WG_OS_BSD_SYSTEM_HPP
+#define WG_OS_BSD_SYSTEM_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// When to repeat attempts that fail. Folder: os. One thread at a time.
+#ifndef WG_OS_BACKOFF_HPP
+#define WG_OS_BACKOFF_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// When to repeat an attempt that failed: after 250 ms, then after twice the last pause, 4 s at most.
+class backoff {
+public:
+    /// Whether an attempt has failed and is to be repeated.
+    bool waits() const noexcept { return due_ != instant::never(); }
+    /// When the next attempt is due; `never` if none has failed.
+    instant due() const noexcept { return due_; }
+    /// Notes that an attempt has failed.
+    void failed(instant now) noexcept {
+        due_ = now + pause_;
+        pause_ = pause_ * 2 > longest ? longest : pause_ * 2;
+    }
+    /// Notes that an attempt has succeeded.
+    void succeeded() noexcept { *this = {}; }
+
+private:
+    static constexpr duration first = milliseconds(250), longest = seconds(4);
+    instant due_ = instant::never();
+    duration pause_ = first;
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Limits how often a daemon logs the same. Folder: os. Any thread.
+#ifndef WG_OS_LINE_LIMIT_HPP
+#define WG_OS_LINE_LIMIT_HPP
+
+
+#include <cstddef>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Limits the number of log lines: a line about the same subject with the same content passes once in `interval`. For
+/// all subjects together, `burst` lines pass at once, and then one a second. `Mutex` has `lock` and `unlock`. Any
+/// thread.
+template <class Mutex> class basic_line_limit {
+public:
+    static constexpr duration interval = seconds(60); ///< between two equal lines
+    static constexpr std::uint32_t burst = 10;        ///< lines that pass at once after a silence
+
+    /// Whether a line about `subject` with the content `what`, such as an errno, may be written; then it is counted.
+    bool pass(std::uint32_t subject, std::uint32_t what, instant now) noexcept {
+        mutex_.lock();
+        bool const passes = is_new(subject, what, now) && take_token(now);
+        if (passes) lines_[subject % subjects] = {subject, what, now, true};
+        mutex_.unlock();
+        return passes;
+    }
+
+private:
+    static constexpr std::size_t subjects = 64; ///< that are remembered; further subjects share their places
+
+    struct line {
+        std::uint32_t subject = 0;
+        std::uint32_t what = 0;
+        instant at{};
+        bool used = false;
+    };
+
+    bool is_new(std::uint32_t subject, std::uint32_t what, instant now) const noexcept {
+        line const& last = lines_[subject % subjects];
+        return !last.used || last.subject != subject || last.what != what || now - last.at >= interval;
+    }
+
+    bool take_token(instant now) noexcept {
+        constexpr duration each = seconds(1), all = each * burst;
+        if (!begun_ || now - since_ > all) since_ = now - all;
+        begun_ = true;
+        if (now - since_ < each) return false;
+        since_ = since_ + each;
+        return true;
+    }
+
+    Mutex mutex_;
+    line lines_[subjects];
+    instant since_{}; ///< a token bucket: each second from here until now is a line that may pass
+    bool begun_ = false;
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The clock of a system with POSIX clocks: one that never goes back, and the wall clock for handshake timestamps
+// (clock_gettime(2); whitepaper section 5.1). Folder: os/posix. Any thread.
+#ifndef WG_OS_POSIX_CLOCK_HPP
+#define WG_OS_POSIX_CLOCK_HPP
+
+
+#include <time.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// Models `clock_source`. `Calls::now()` returns the time since a point of the system's choice.
+template <class Calls> class basic_clock {
+public:
+    /// The time of a clock that never goes back.
+    instant now() const noexcept { return Calls::now(); }
+
+    /// Writes the wall-clock time, in nanoseconds. The caller rounds it before it is sent.
+    void tai64n(std::span<byte, timestamp_bytes> label) const noexcept {
+        timespec time{};
+        ::clock_gettime(CLOCK_REALTIME, &time);
+        store_tai64n(label, static_cast<std::uint64_t>(time.tv_sec), static_cast<std::uint32_t>(time.tv_nsec));
+    }
+};
+
+/// The calls of `basic_clock` for a clock of clock_gettime(2).
+template <clockid_t Clock> struct clock_calls {
+    /// The time of the clock.
+    static instant now() noexcept {
+        timespec time{};
+        ::clock_gettime(Clock, &time);
+        return {std::int64_t{1'000'000'000} * time.tv_sec + time.tv_nsec};
+    }
+};
+
+/// Counts ticks of `numerator / denominator` nanoseconds, as the clock of macOS does. Returns: nanoseconds.
+constexpr std::int64_t nanoseconds_of(std::uint64_t ticks, std::uint32_t numerator,
+                                      std::uint32_t denominator) noexcept {
+    if (denominator == 0) return 0;
+    // In two parts, because ticks * numerator has more than 64 bits after some months.
+    std::uint64_t const whole = ticks / denominator, rest = ticks % denominator;
+    return static_cast<std::int64_t>(whole * numerator + rest * numerator / denominator);
+}
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Waits for the events of a configuration socket: of its descriptors, and of its file (kqueue(2)).
+// Folder: os/posix/kqueue. One thread at a time.
+#ifndef WG_OS_POSIX_KQUEUE_POLLER_HPP
+#define WG_OS_POSIX_KQUEUE_POLLER_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// A kernel event queue, which waits for many events at once (kqueue(2)). Folder: os/posix/kqueue. One thread at a time,
+// except where a function says otherwise.
+#ifndef WG_OS_POSIX_KQUEUE_QUEUE_HPP
+#define WG_OS_POSIX_KQUEUE_QUEUE_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the helpers that all files of the POSIX systems use. Folder: os/posix. Any thread; a
+// descriptor has one owner.
+#ifndef WG_OS_POSIX_FD_HPP
+#define WG_OS_POSIX_FD_HPP
+
+
+#include <cerrno>
+#include <fcntl.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Owns a file descriptor, and closes it in the end; -1: none.
+class unique_fd {
+public:
+    /// Owns none.
+    constexpr unique_fd() noexcept = default;
+    /// Owns `fd`.
+    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    /// Takes over the descriptor of `other`.
+    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    /// Closes its descriptor and takes over that of `other`.
+    unique_fd& operator=(unique_fd&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    unique_fd(unique_fd const&) = delete;
+    unique_fd& operator=(unique_fd const&) = delete;
+    ~unique_fd() { reset(); }
+
+    /// Whether it owns a descriptor.
+    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    /// The descriptor, or -1.
+    constexpr int get() const noexcept { return fd_; }
+    /// Gives up the descriptor without closing it. Returns: the descriptor, or -1.
+    constexpr int release() noexcept { return std::exchange(fd_, -1); }
+    /// Closes its descriptor, keeps errno, and owns `fd` from now on.
+    void reset(int fd = -1) noexcept {
+        int const kept = errno;
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: the descriptor is closed even then
+        errno = kept;
+        fd_ = fd;
+    }
+
+private:
+    int fd_ = -1;
+};
+
+/// Calls `call`, a system call, again as long as a signal handler interrupts it. Returns: what it returned last.
+template <class Call> auto without_interruption(Call call) noexcept {
+    for (;;) {
+        auto const answer = call();
+        if (answer >= 0 || errno != EINTR) return answer;
+    }
+}
+
+/// The status for an errno; `io_error` for those that have none of their own.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case EACCES:
+    case EPERM: return status::no_permission;
+    case EADDRINUSE:
+    case EBUSY:
+    case EEXIST: return status::address_in_use;
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
+    case EOPNOTSUPP:
+    case ENOPROTOOPT:
+    case ENOSYS: return status::not_supported;
+    case ENOMEM:
+    case ENOBUFS:
+    case EMFILE:
+    case ENFILE: return status::no_memory;
+    case EAGAIN: return status::would_block;
+    case EINVAL: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// Whether this process can open `count` more descriptors, 16 at most (`ulimit -n`).
+inline bool can_open(std::size_t count) noexcept {
+    unique_fd opened[16];
+    for (std::size_t i = 0; i < count && i < 16; ++i) {
+        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
+        if (!opened[i]) return false;
+    }
+    return true;
+}
+
+/// Makes a descriptor that another program opened non-blocking and closed on exec. Returns: false with errno.
+inline bool make_private(int fd) noexcept {
+    int const flags = ::fcntl(fd, F_GETFL);
+    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// The kind of an event.
+enum class event_kind : std::uint8_t {
+    readable, ///< EVFILT_READ: a descriptor has input, an error or an end
+    writable, ///< EVFILT_WRITE: a descriptor has room, an error or an end
+    file,     ///< EVFILT_VNODE: a file or an entry of a directory has changed
+    second,   ///< EVFILT_TIMER: a second has passed
+    user,     ///< EVFILT_USER: `event_action::trigger` was called
+    other     ///< an event of another kind
+};
+
+/// What a queue does with an event.
+enum class event_action : std::uint8_t {
+    add,      ///< EV_ADD: report the event as long as it lasts
+    add_once, ///< EV_ADD | EV_DISPATCH: report the event, and then not before `enable`
+    add_edge, ///< EV_ADD | EV_CLEAR: report each change once
+    enable,   ///< EV_ENABLE
+    remove,   ///< EV_DELETE
+    trigger   ///< NOTE_TRIGGER: cause an event of the kind `user`
+};
+
+/// An event that a queue reports.
+struct queue_event {
+    std::uintptr_t source = 0; ///< a descriptor, or the number of a timer or of an event of the user
+    event_kind kind = event_kind::other;
+    std::uint64_t number = 0; ///< the number that the event was added with
+};
+
+/// A queue of events. `Calls` makes the system calls; `kqueue_calls` documents them.
+///
+/// A process that forks does not pass on its queues. An object that is used in the child makes a new queue there, and
+/// the user adds its events anew: `renewed` says so.
+template <class Calls> class event_queue {
+public:
+    /// Has no queue yet.
+    event_queue() noexcept = default;
+    event_queue(event_queue const&) = delete;
+    event_queue& operator=(event_queue const&) = delete;
+    ~event_queue() { leave(); }
+
+    /// The descriptor of the queue, which polls readable while an event waits; -1: none.
+    int fd() const noexcept { return fd_.get(); }
+    /// Whether there is a queue.
+    explicit operator bool() const noexcept { return static_cast<bool>(fd_); }
+
+    /// Makes a queue if this process has none yet. Returns: whether it is a new one, without events.
+    bool renewed() noexcept {
+        long const process = Calls::process();
+        if (fd_ && process == process_) return false;
+        leave();
+        fd_.reset(Calls::create());
+        process_ = process;
+        return static_cast<bool>(fd_);
+    }
+
+    /// Changes an event of the queue. Any thread. Returns: false with errno.
+    bool change(event_kind kind, std::uintptr_t source, event_action action, std::uint64_t number = 0) const noexcept {
+        return fd_ && Calls::change(fd_.get(), kind, source, action, number) == 0;
+    }
+
+    /// Waits for events, at most for `timeout`; zero: only looks. Any thread. Returns: how many events were stored,
+    /// from the front; 0 after the timeout, after a signal or without a queue.
+    std::size_t wait(std::span<queue_event> events, duration timeout) const noexcept {
+        if (!fd_ || events.empty()) return 0;
+        int const count = Calls::wait(fd_.get(), events, timeout);
+        return count > 0 ? static_cast<std::size_t>(count) : 0;
+    }
+
+private:
+    /// Closes the queue. The child of a fork has none: its descriptor may be another file by now.
+    void leave() noexcept {
+        if (fd_ && Calls::process() != process_) (void)fd_.release();
+        fd_.reset();
+    }
+
+    unique_fd fd_{};
+    long process_ = 0; ///< that has made the queue
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+
+#include <cstring>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// What `basic_uapi_listener` needs. It can be made before the process goes to the background: it notes what it
+/// watches, and adds that to the queue of the process that calls `fd` or `each`. Then it watches `MaxWatched`
+/// descriptors at most.
+template <class Calls, std::size_t MaxWatched = 32> class basic_poller {
+public:
+    static constexpr std::uint64_t removal_number = 1; ///< the number of events of the file
+
+    /// Watches nothing yet.
+    basic_poller() noexcept {
+        for (watched& w : watched_) w.fd = -1;
+    }
+
+    /// A descriptor that polls readable when `each` has something to report; -1 if no descriptors were left.
+    int fd() const noexcept {
+        begin();
+        return queue_.fd();
+    }
+
+    /// Reports under `number` when `fd` can be written, if `writes`, or else read. Replaces an earlier watch of that
+    /// number, and of `fd`. Returns: false with errno.
+    bool watch(int fd, bool writes, std::uint64_t number) noexcept {
+        begin();
+        if (number >= MaxWatched) return errno = EINVAL, false;
+        watched& w = watched_[number];
+        // An event that is still there is of the other direction. That of a closed descriptor is gone.
+        if (w.fd == fd && w.writes != writes) (void)queue_.change(kind_of(w.writes), source(fd), event_action::remove);
+        w = {fd, writes};
+        return queue_.change(kind_of(writes), source(fd), event_action::add, number);
+    }
+
+    /// Reports under `removal_number` when the file at `path` may have been removed: when an entry of its directory has
+    /// changed, or each second where the directory cannot be watched. A socket cannot be opened, so not the file itself
+    /// is watched. Returns: false with errno.
+    bool watch_removal(char const* path) noexcept {
+        begin();
+        char directory[256];
+        char const* const slash = std::strrchr(path, '/');
+        if (slash == nullptr || std::strlen(path) >= sizeof directory) return errno = EINVAL, false;
+        std::size_t const size = slash == path ? 1 : static_cast<std::size_t>(slash - path);
+        std::memcpy(directory, path, size);
+        directory[size] = '\0';
+        directory_.reset(::open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+        watches_removal_ = true;
+        return add_removal();
+    }
+
+    /// Calls `take(number)` for each event that has come, `Most` at most. Never waits.
+    template <std::size_t Most, class Take> void each(Take&& take) noexcept {
+        begin();
+        queue_event events[Most];
+        std::size_t const count = queue_.wait(events, duration{});
+        for (std::size_t i = 0; i < count; ++i) {
+            bool const removal = events[i].number == removal_number;
+            // An event that an earlier `take` has made void: its connection was closed.
+            if (!removal &&
+                (events[i].number >= MaxWatched || source(watched_[events[i].number].fd) != events[i].source))
+                continue;
+            take(events[i].number);
+        }
+    }
+
+private:
+    struct watched {
+        int fd = -1;
+        bool writes = false;
+    };
+
+    static event_kind kind_of(bool writes) noexcept { return writes ? event_kind::writable : event_kind::readable; }
+    static std::uintptr_t source(int fd) noexcept { return static_cast<std::uintptr_t>(fd); }
+
+    bool add_removal() const noexcept {
+        if (directory_ &&
+            queue_.change(event_kind::file, source(directory_.get()), event_action::add_edge, removal_number))
+            return true;
+        return queue_.change(event_kind::second, 0, event_action::add, removal_number);
+    }
+
+    /// Has a queue of this process, with all that is watched.
+    void begin() const noexcept {
+        if (!queue_.renewed()) return;
+        for (std::size_t number = 0; number < MaxWatched; ++number)
+            if (watched const& w = watched_[number]; w.fd >= 0)
+                (void)queue_.change(kind_of(w.writes), source(w.fd), event_action::add, number);
+        if (watches_removal_) (void)add_removal();
+    }
+
+    mutable event_queue<Calls> queue_{}; ///< of the process that used this object last
+    unique_fd directory_{};              ///< of the socket's file
+    bool watches_removal_ = false;
+    watched watched_[MaxWatched];
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Waits until a TUN device, a socket or another descriptor is ready, a deadline passes, or another thread wakes the
+// waiter (kqueue(2)). Folder: os/posix/kqueue. One thread at a time; `wake` from any thread.
+#ifndef WG_OS_POSIX_KQUEUE_WAITER_HPP
+#define WG_OS_POSIX_KQUEUE_WAITER_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Sockets and pipes that do not block and that are closed on exec, also on systems that lack the flags for one call
+// (socket(2), accept(2), pipe(2)). Folder: os/posix. Any thread.
+#ifndef WG_OS_POSIX_SOCKETS_HPP
+#define WG_OS_POSIX_SOCKETS_HPP
+
+
+#include <sys/socket.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+// A system that lacks SOCK_CLOEXEC lacks accept4 and pipe2 too. Between the two calls another thread may start a
+// program, which then inherits the descriptor. A daemon starts none.
+#ifdef SOCK_CLOEXEC
+
+/// A socket that does not block; -1 with errno.
+inline int open_socket(int domain, int type, int protocol = 0) noexcept {
+    return ::socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
+}
+/// A socket whose calls wait; -1 with errno.
+inline int open_blocking_socket(int domain, int type, int protocol = 0) noexcept {
+    return ::socket(domain, type | SOCK_CLOEXEC, protocol);
+}
+/// Accepts a connection of `listener` as a socket that does not block; -1 with errno.
+inline int accept_connection(int listener) noexcept {
+    return ::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+/// Makes a pipe: `ends` becomes its end to read from and its end to write to. Returns: false with errno.
+inline bool open_pipe(unique_fd (&ends)[2]) noexcept {
+    int numbers[2];
+    if (::pipe2(numbers, O_CLOEXEC) != 0) return false;
+    ends[0].reset(numbers[0]);
+    ends[1].reset(numbers[1]);
+    return true;
+}
+
+#else
+
+namespace sockets_detail {
+
+/// Makes a descriptor private, or closes it. Returns: the descriptor; -1 with errno.
+inline int kept_private(unique_fd fd) noexcept { return fd && make_private(fd.get()) ? fd.release() : -1; }
+inline int kept_from_programs(unique_fd fd) noexcept {
+    return fd && ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC) == 0 ? fd.release() : -1;
+}
+
+} // namespace sockets_detail
+
+/// A socket that does not block; -1 with errno.
+inline int open_socket(int domain, int type, int protocol = 0) noexcept {
+    return sockets_detail::kept_private(unique_fd(::socket(domain, type, protocol)));
+}
+/// A socket whose calls wait; -1 with errno.
+inline int open_blocking_socket(int domain, int type, int protocol = 0) noexcept {
+    return sockets_detail::kept_from_programs(unique_fd(::socket(domain, type, protocol)));
+}
+/// Accepts a connection of `listener` as a socket that does not block; -1 with errno.
+inline int accept_connection(int listener) noexcept {
+    return sockets_detail::kept_private(unique_fd(::accept(listener, nullptr, nullptr)));
+}
+/// Makes a pipe: `ends` becomes its end to read from and its end to write to. Returns: false with errno.
+inline bool open_pipe(unique_fd (&ends)[2]) noexcept {
+    int numbers[2];
+    if (::pipe(numbers) != 0) return false;
+    ends[0].reset(numbers[0]);
+    ends[1].reset(numbers[1]);
+    return ::fcntl(ends[0].get(), F_SETFD, FD_CLOEXEC) == 0 && ::fcntl(ends[1].get(), F_SETFD, FD_CLOEXEC) == 0;
+}
+
+#endif
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <sched.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// Models `waiter`. It does not own the descriptors that it watches. `Calls` is as of `event_queue`, and has `clock`.
+template <class Calls> class basic_waiter {
+public:
+    static constexpr std::size_t max_others = 32; ///< other descriptors, one for each bit of `readiness::others`
+    /// The longest sleep without a look at the clock. Timeouts stand still while the host sleeps, so a deadline that
+    /// passed in that time is noticed this late at most.
+    static constexpr duration max_sleep = seconds(5);
+
+    /// Watches these descriptors; -1: none.
+    explicit basic_waiter(int tun_fd = -1, int udp_fd = -1) noexcept {
+        for (int& fd : watched_) fd = -1;
+        if (queue_.renewed()) begin_wake();
+        watch_tun(tun_fd);
+        watch_udp(udp_fd);
+    }
+    /// Watches the descriptors `fd()` of a TUN device and a socket.
+    template <class Tun, class Socket>
+    basic_waiter(Tun const& device, Socket const& socket) noexcept
+        requires requires {
+            device.fd();
+            socket.fd();
+        }
+        : basic_waiter(device.fd(), socket.fd()) {}
+
+    /// Whether the system had descriptors for the waiter. Without them it reports nothing and cannot be woken.
+    explicit operator bool() const noexcept { return queue_ && can_wake_; }
+
+    /// Reports this descriptor as `readiness::tun` from now on; -1: none.
+    void watch_tun(int fd) noexcept { watch(tun_slot, fd); }
+    /// Reports this descriptor as `readiness::udp` from now on; -1: none.
+    void watch_udp(int fd) noexcept { watch(udp_slot, fd); }
+    /// Reports `fd` as bit `number` (0 to 31) of `readiness::others` from now on; -1: none. The kernel forgets a
+    /// descriptor that is closed: a new one of the same number has to be watched anew.
+    void watch_other(std::size_t number, int fd = -1) noexcept {
+        WG_ASSERT(number < max_others);
+        watch(first_other + number, fd);
+    }
+    /// Reports `source.fd()` as bit `number` (0 to 31) of `readiness::others` from now on.
+    template <class Source>
+    void watch_other(std::size_t number, Source const& source) noexcept
+        requires requires { source.fd(); }
+    {
+        watch_other(number, source.fd());
+    }
+
+    /// Waits until a descriptor is ready, the deadline passes or `wake` is called. An error or an end of a descriptor
+    /// counts as ready, because a read reports it. With a deadline in the past it only looks. For the time of
+    /// `busy_poll` it looks repeatedly before it sleeps, and lets other threads run in between.
+    readiness wait(instant deadline, duration busy_poll = {}) noexcept {
+        instant const sleep_at = busy_poll != duration{} ? clock_.now() + busy_poll : instant{};
+        for (;;) {
+            instant const at = clock_.now();
+            bool const expired = deadline <= at, looks = at < sleep_at && !expired;
+            duration const sleep = deadline - at < max_sleep ? deadline - at : max_sleep;
+            queue_event events[most_events];
+            std::size_t const count = queue_.wait(events, expired || looks ? duration{} : sleep);
+            bool woken = false;
+            readiness ready{};
+            for (std::size_t i = 0; i < count; ++i) report(events[i], ready, woken);
+            if (expired || woken || ready.tun || ready.udp || ready.others != 0) return ready;
+            if (looks) (void)::sched_yield();
+            else if (count == 0 && (!queue_ || errno == EBADF)) return {}; // else it would not sleep
+        }
+    }
+
+    /// Makes the present or the next `wait` return.
+    void wake() noexcept {
+        if (!wakes_by_pipe_) {
+            (void)queue_.change(event_kind::user, 0, event_action::trigger, wake_slot);
+            return;
+        }
+        byte const one = 1;
+        // The write fails only if the pipe is full, and then the waiter wakes anyway.
+        [[maybe_unused]] ssize_t const written = ::write(pipe_[1].get(), &one, 1);
+    }
+
+private:
+    enum : std::size_t { wake_slot, tun_slot, udp_slot, first_other, slots = first_other + max_others };
+    static constexpr std::size_t most_events = slots;
+
+    /// Has the queue report `wake`: by an event of the user, or by a pipe on a system without such events (OpenBSD
+    /// before 7.7, NetBSD before 10).
+    void begin_wake() noexcept {
+        can_wake_ = queue_.change(event_kind::user, 0, event_action::add_edge, wake_slot);
+        if (can_wake_) return;
+        wakes_by_pipe_ = true;
+        can_wake_ = open_pipe(pipe_) && make_private(pipe_[0].get()) && make_private(pipe_[1].get()) &&
+                    queue_.change(event_kind::readable, static_cast<std::uintptr_t>(pipe_[0].get()), event_action::add,
+                                  wake_slot);
+    }
+
+    void watch(std::size_t slot, int fd) noexcept {
+        if (watched_[slot] >= 0 && watched_[slot] != fd) { // fails if the descriptor was closed
+            (void)queue_.change(event_kind::readable, static_cast<std::uintptr_t>(watched_[slot]),
+                                event_action::remove);
+        }
+        watched_[slot] = fd;
+        if (fd >= 0 && !queue_.change(event_kind::readable, static_cast<std::uintptr_t>(fd), event_action::add, slot))
+            watched_[slot] = -1;
+    }
+
+    void report(queue_event const& event, readiness& ready, bool& woken) noexcept {
+        std::size_t const slot = static_cast<std::size_t>(event.number);
+        if (slot == wake_slot) {
+            woken = true;
+            byte sink[64];
+            while (wakes_by_pipe_ && ::read(pipe_[0].get(), sink, sizeof sink) > 0) {}
+        } else if (slot >= slots || watched_[slot] != static_cast<int>(event.source)) {
+            return; // of a descriptor that is no longer watched
+        } else if (slot == tun_slot) {
+            ready.tun = true;
+        } else if (slot == udp_slot) {
+            ready.udp = true;
+        } else {
+            ready.others |= std::uint32_t{1} << (slot - first_other);
+        }
+    }
+
+    event_queue<Calls> queue_{};
+    unique_fd pipe_[2]; ///< of `wake`, if `wakes_by_pipe_`
+    bool wakes_by_pipe_ = false;
+    bool can_wake_ = false;
+    int watched_[slots];
+    typename Calls::clock clock_{};
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Follows a TUN interface, and the routes and addresses of the host, by a routing socket (route(4)). Folder: os/posix.
+// One thread at a time.
+#ifndef WG_OS_POSIX_NETWORK_MONITOR_HPP
+#define WG_OS_POSIX_NETWORK_MONITOR_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The messages of a routing socket: changes of interfaces, addresses and routes (route(4)). Folder: os/posix. Pure; any
+// thread.
+#ifndef WG_OS_POSIX_ROUTE_MESSAGES_HPP
+#define WG_OS_POSIX_ROUTE_MESSAGES_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The changes of a host's network that concern a tunnel. Folder: os. Pure; any thread.
+#ifndef WG_OS_NETWORK_CHANGES_HPP
+#define WG_OS_NETWORK_CHANGES_HPP
+
+
+#include <cstdint>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// All changes since the last `read` of a monitor.
+struct network_changes {
+    bool link = false;           ///< the interface was reported; `up` and `mtu_bytes` are the last values
+    bool up = false;             ///< an administrator has set it up
+    std::uint32_t mtu_bytes = 0; ///< 0: not reported
+    bool link_left = false;      ///< it was deleted or moved to another namespace; `tun::link_state` finds out which
+    bool routes = false;         ///< routes or rules changed, or an address was removed, IPv4 or IPv6
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// Where a system has the fields of its messages, in bytes from the start, and the numbers in them. Each message starts
+/// with its length (2 bytes), the version and the type (1 byte each), in the order of the host.
+struct route_layout {
+    byte version = 5; ///< RTM_VERSION; messages of other versions are not understood
+
+    byte add = 0x1;             ///< RTM_ADD: a route was added
+    byte remove = 0x2;          ///< RTM_DELETE: a route was removed
+    byte change = 0x3;          ///< RTM_CHANGE: a route was changed
+    byte new_address = 0xc;     ///< RTM_NEWADDR: an interface has a new address
+    byte removed_address = 0xd; ///< RTM_DELADDR: an address was removed
+    byte link = 0xe;            ///< RTM_IFINFO: the flags or the data of an interface have changed
+    byte announcement = 0;      ///< RTM_IFANNOUNCE: an interface came or left; 0: the system has no such message
+
+    std::size_t route_flags = 8;               ///< rtm_flags, 4 bytes
+    std::uint32_t flags_of_neighbours = 0x400; ///< RTF_LLINFO and others: the route leads to no other network
+    std::size_t link_index = 12;               ///< ifm_index, 2 bytes
+    std::size_t link_flags = 8;                ///< ifm_flags, 4 bytes
+    std::size_t link_mtu = 24;                 ///< ifm_data.ifi_mtu
+    std::size_t link_mtu_bytes = 4;            ///< 4 or 8
+    std::uint32_t up = 0x1;                    ///< IFF_UP
+    std::size_t announcement_index = 4;        ///< ifan_index, 2 bytes
+    std::size_t announcement_what = 22;        ///< ifan_what, 2 bytes
+    std::uint16_t departure = 1;               ///< IFAN_DEPARTURE
+};
+
+namespace route_detail {
+
+template <class Number> Number load(bytes_view from, std::size_t at) noexcept {
+    Number number = 0;
+    if (from.size() >= sizeof number && at <= from.size() - sizeof number)
+        std::memcpy(&number, from.data() + at, sizeof number);
+    return number;
+}
+constexpr bool has(bytes_view message, std::size_t at, std::size_t size) noexcept {
+    return message.size() >= size && at <= message.size() - size;
+}
+
+/// Adds what one message says. A message that is too short for a field is ignored.
+inline void take_one(route_layout const& at, bytes_view message, std::uint32_t index,
+                     network_changes& changes) noexcept {
+    byte const type = message[3];
+    if (type == at.add || type == at.remove || type == at.change) {
+        if (!has(message, at.route_flags, 4)) return;
+        bool const is_neighbour = (load<std::uint32_t>(message, at.route_flags) & at.flags_of_neighbours) != 0;
+        changes.routes = changes.routes || !is_neighbour;
+    } else if (type == at.new_address || type == at.removed_address) {
+        changes.routes = true;
+    } else if (type == at.link) {
+        if (!has(message, at.link_index, 2) || !has(message, at.link_flags, 4)) return;
+        if (index == 0 || load<std::uint16_t>(message, at.link_index) != index) return;
+        changes.link = true;
+        changes.link_left = false;
+        changes.up = (load<std::uint32_t>(message, at.link_flags) & at.up) != 0;
+        if (!has(message, at.link_mtu, at.link_mtu_bytes)) return;
+        std::uint64_t const mtu = at.link_mtu_bytes == 8 ? load<std::uint64_t>(message, at.link_mtu)
+                                                         : load<std::uint32_t>(message, at.link_mtu);
+        if (mtu != 0 && mtu <= 0xffff'ffff) changes.mtu_bytes = static_cast<std::uint32_t>(mtu);
+    } else if (type == at.announcement && at.announcement != 0) {
+        if (!has(message, at.announcement_index, 2) || !has(message, at.announcement_what, 2)) return;
+        bool const is_ours = index != 0 && load<std::uint16_t>(message, at.announcement_index) == index;
+        if (is_ours && load<std::uint16_t>(message, at.announcement_what) == at.departure) changes.link_left = true;
+    }
+}
+
+} // namespace route_detail
+
+/// Adds what the messages in `read`, back to back, say about the host's routes and about the interface `index` (0:
+/// none). Stops at a message that is longer than the rest or shorter than its first fields.
+inline void take_route_messages(route_layout const& at, bytes_view read, std::uint32_t index,
+                                network_changes& changes) noexcept {
+    while (read.size() >= 4) {
+        std::size_t const size = route_detail::load<std::uint16_t>(read, 0);
+        if (size < 4 || size > read.size()) return;
+        if (read[2] == at.version) route_detail::take_one(at, read.first(size), index, changes);
+        read = read.subspan(size);
+    }
+}
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// Watches routes and addresses, and one interface. `Calls` has `layout`, a `route_layout`; `open()`, which returns a
+/// routing socket that does not block, or -1; and `read(fd, to, size)`, which is read(2).
+template <class Calls> class basic_network_monitor {
+public:
+    static constexpr int most_reads = 256; ///< messages that one `read` takes; the rest is for the next one
+
+    /// Watches routes and addresses, and no interface yet.
+    basic_network_monitor() noexcept : fd_(Calls::open()) {}
+
+    /// Follows the interface of `device` from now on. To be called again after each change that `read` reports.
+    template <class Tun> void watch(Tun const& device) noexcept { index_ = device.index(); }
+
+    /// Whether changes of the interface are reported.
+    bool reports_link() const noexcept { return fd_ && index_ != 0; }
+
+    /// A descriptor that polls readable when `read` has something to read; -1 if no descriptors were left.
+    int fd() const noexcept { return fd_.get(); }
+    /// Whether the system had a descriptor for the object.
+    explicit operator bool() const noexcept { return static_cast<bool>(fd_); }
+
+    /// Reads all changes without blocking. If the kernel had to drop messages, everything counts as changed.
+    network_changes read() noexcept {
+        network_changes changes;
+        for (int reads = 0; fd_ && reads < most_reads; ++reads) {
+            alignas(8) byte message[2048];
+            ssize_t const size = without_interruption([&] { return Calls::read(fd_.get(), message, sizeof message); });
+            if (size > 0) {
+                take_route_messages(Calls::layout, {message, static_cast<std::size_t>(size)}, index_, changes);
+            } else if (size < 0 && errno == ENOBUFS) { // the socket is empty then, or has later messages
+                changes.link = changes.routes = true;
+            } else {
+                break;
+            }
+        }
+        return changes;
+    }
+
+private:
+    unique_fd fd_;
+    std::uint32_t index_ = 0; ///< of the watched interface; 0: none
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Moves a daemon to the background, and opens standard descriptors that are closed (daemon(7)).
+// Folder: os/posix/process. At start-up, before other threads.
+#ifndef WG_OS_POSIX_PROCESS_BACKGROUND_HPP
+#define WG_OS_POSIX_PROCESS_BACKGROUND_HPP
+
+
+#include <cstdio>
+#include <cstdlib>
+#include <sys/wait.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Opens /dev/null as each of the descriptors 0, 1 and 2 that is closed. Else the next files that the program opens
+/// would get these numbers, and messages for standard error would go into them. To be called first in `main`.
+/// Returns: a bit, 1 << descriptor, for each that was closed.
+inline unsigned open_standard_descriptors() noexcept {
+    unsigned closed = 0;
+    for (int const fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+        if (::fcntl(fd, F_GETFD) >= 0) continue;
+        closed |= 1u << fd;
+        // open() returns the lowest free number, which is `fd`. Without /dev, as in a chroot, a directory is opened
+        // instead: reading and writing it fail without harm.
+        if (::open("/dev/null", O_RDWR) < 0) (void)::open("/", O_RDONLY | O_DIRECTORY);
+    }
+    return closed;
+}
+
+/// Whether this process has a controlling terminal. When the terminal is closed, the kernel sends SIGHUP.
+inline bool has_terminal() noexcept {
+    return static_cast<bool>(unique_fd(::open("/dev/tty", O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC)));
+}
+
+/// Moves a process to the background. The process that the shell has started waits until the start has succeeded or
+/// failed, and returns that as its exit status.
+class background {
+public:
+    /// Stays in the foreground: `ready` does nothing.
+    background() noexcept = default;
+
+    /// Forks. Returns in the child, which has a session of its own. The parent does not return: it ends with 0 when the
+    /// child calls `ready`, and with 1 if the child ends before. The child should then have said why on stderr. To be
+    /// called before there are threads, and before there are secrets, because the parent would keep a copy of them.
+    /// Returns: the status of errno.
+    static result<background> enter() noexcept {
+        unique_fd ends[2];
+        if (!open_pipe(ends)) return status_of(errno);
+        unique_fd &from = ends[0], &to = ends[1];
+        (void)std::fflush(nullptr); // else both processes would write the buffered text
+        pid_t const child = ::fork();
+        if (child < 0) return status_of(errno);
+        if (child > 0) {
+            to.reset();
+            char answer = 0;
+            ssize_t const size = without_interruption([&] { return ::read(from.get(), &answer, 1); });
+            if (size != 1) without_interruption([&] { return ::waitpid(child, nullptr, 0); });
+            ::_exit(size == 1 ? EXIT_SUCCESS : EXIT_FAILURE);
+        }
+        ::setsid();
+        background self;
+        self.parent_ = std::move(to);
+        return self;
+    }
+
+    /// Lets the parent end with success. From now on standard input and output are /dev/null, and standard error too
+    /// unless `keep_stderr`.
+    void ready(bool keep_stderr) noexcept {
+        if (!parent_) return;
+        unique_fd const null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+        if (null) {
+            ::dup2(null.get(), STDIN_FILENO);
+            ::dup2(null.get(), STDOUT_FILENO);
+            if (!keep_stderr) ::dup2(null.get(), STDERR_FILENO);
+        }
+        if (::chdir("/") != 0) return; // cannot fail
+        char const yes = 1;
+        [[maybe_unused]] ssize_t const told = ::write(parent_.get(), &yes, 1); // the parent may have been killed
+        parent_.reset();
+    }
+
+private:
+    unique_fd parent_{};
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Creates the directories of a daemon's files (mkdir(2)). Folder: os/posix/process. Any thread.
+#ifndef WG_OS_POSIX_PROCESS_DIRECTORY_HPP
+#define WG_OS_POSIX_PROCESS_DIRECTORY_HPP
+
+
+#include <cerrno>
+#include <climits>
+#include <cstring>
+#include <string_view>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// The longest path of a directory that `make_directories` takes, in bytes.
+inline constexpr std::size_t max_directory_bytes = 255;
+
+/// Creates one directory, mode 0755. If `path` is a symbolic link to a missing directory, creates the link's target.
+/// Returns: false with errno.
+inline bool make_directory(char const* path) noexcept {
+    char target[PATH_MAX + max_directory_bytes + 1];
+    std::size_t const folder = static_cast<std::size_t>(std::strrchr(path, '/') + 1 - path);
+    ssize_t const size = ::readlink(path, target + folder, PATH_MAX - 1);
+    if (size > 0) {
+        target[folder + static_cast<std::size_t>(size)] = '\0';
+        bool const absolute = target[folder] == '/';
+        std::memcpy(target, path, folder);
+        path = absolute ? target + folder : target;
+    }
+    if (::mkdir(path, 0755) != 0) return errno == EEXIST; // another process was faster
+    return ::chmod(path, 0755) == 0;
+}
+
+/// Creates the missing directories of an absolute path, as `mkdir -p`. Their mode is 0755 whatever the umask is,
+/// because other users must be able to enter them. If a part is a symbolic link to a missing directory (/var/run,
+/// before /run exists), the target is created. Returns: false with errno.
+inline bool make_directories(std::string_view path) noexcept {
+    if (!path.starts_with('/')) return errno = EINVAL, false;
+    char part[max_directory_bytes + 1] = {};
+    if (path.size() >= sizeof part) return errno = ENAMETOOLONG, false;
+    for (std::size_t end = 1; end <= path.size(); ++end) {
+        if (end != path.size() && path[end] != '/') continue;
+        std::memcpy(part, path.data(), end);
+        part[end] = '\0';
+        struct stat found {};
+        if (::stat(part, &found) == 0) {
+            if (!S_ISDIR(found.st_mode)) return errno = ENOTDIR, false;
+        } else if (errno != ENOENT || !make_directory(part)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Limits of a process: memory, core dumps, descriptors (setrlimit(2)).
+// Folder: os/posix/process. At start-up, before other threads.
+#ifndef WG_OS_POSIX_PROCESS_LIMITS_HPP
+#define WG_OS_POSIX_PROCESS_LIMITS_HPP
+
+
+#include <algorithm>
+#include <sys/resource.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Keeps the kernel from writing core dumps of this process. Returns: whether it succeeded.
+inline bool forbid_core_dumps() noexcept {
+    rlimit const none{0, 0};
+    return ::setrlimit(RLIMIT_CORE, &none) == 0;
+}
+
+/// Limits the memory of this process: heap, buffers, stacks of threads (RLIMIT_DATA). Further allocations fail, which
+/// the whole library handles. Returns: false if the process had a lower limit.
+inline bool limit_memory(std::size_t bytes) noexcept {
+    rlimit const most{converted<rlim_t>(bytes), converted<rlim_t>(bytes)};
+    return ::setrlimit(RLIMIT_DATA, &most) == 0;
+}
+
+/// The result of `make_descriptor_room`.
+struct descriptor_room {
+    std::size_t limit = 0; ///< numbers of descriptors that were examined, from 0 on
+    std::size_t used = 0;  ///< how many of them are in use
+    /// How many of them are free.
+    std::size_t left() const noexcept { return limit - used; }
+};
+/// Finds out whether `wanted` more descriptors can be opened, and raises the soft limit (`ulimit -Sn`) if necessary, as
+/// far as the hard limit allows. Returns: if fewer are free, `limit` is the process's limit.
+inline descriptor_room make_descriptor_room(std::size_t wanted) noexcept {
+    rlimit now{};
+    if (::getrlimit(RLIMIT_NOFILE, &now) != 0) return {wanted, 0};
+    descriptor_room room;
+    auto const look = [&] { // ends when enough are found, because the limit can be a million
+        room = {};
+        std::size_t const most = now.rlim_cur == RLIM_INFINITY ? SIZE_MAX : converted<std::size_t>(now.rlim_cur);
+        for (; room.limit < most && room.left() < wanted; ++room.limit)
+            room.used += ::fcntl(static_cast<int>(room.limit), F_GETFD) >= 0;
+    };
+    look();
+    if (room.left() >= wanted || now.rlim_cur == now.rlim_max) return room;
+    rlimit raised = now;
+    rlim_t const enough = converted<rlim_t>(room.used + wanted);
+    raised.rlim_cur = now.rlim_max == RLIM_INFINITY ? enough : (std::min)(now.rlim_max, enough);
+    if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) now = raised;
+    look();
+    return room;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Writes log lines without ever waiting: a line that cannot be written at once is dropped and counted. Lines go to a
+// descriptor, mostly stderr. Errors that the descriptor does not take go to syslog (write(2), syslog(3), RFC 3164).
+// Folder: os/posix/process. Any thread.
+#ifndef WG_OS_POSIX_PROCESS_LOG_HPP
+#define WG_OS_POSIX_PROCESS_LOG_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
+#ifndef WG_OS_ERROR_TEXT_HPP
+#define WG_OS_ERROR_TEXT_HPP
+
+
+#include <charconv>
+#include <concepts>
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// A text of at most 255 bytes; a longer one is cut. Empty until something fails.
+class error_text {
+public:
+    /// The text, which ends with a zero.
+    char const* c_str() const noexcept { return text_; }
+    /// The text.
+    std::string_view view() const noexcept { return {text_, size_}; }
+    /// Whether there is no text.
+    bool empty() const noexcept { return size_ == 0; }
+
+    /// Replaces the text by the pieces, texts and numbers, one after the other. (printf would take a tenth of a small
+    /// daemon.)
+    template <class... Piece> void set(Piece const&... pieces) noexcept {
+        piece const all[] = {piece(pieces)...};
+        set_all(all, sizeof...(pieces));
+    }
+
+private:
+    static constexpr std::size_t most = 255;
+
+    /// A text or a number. One function puts all sentences together, so each call of `set` takes little code.
+    struct piece {
+        enum class kind : unsigned char { text, c_string, negative, number };
+        kind is;
+        char const* text = nullptr;
+        std::uint64_t number = 0; ///< a number's absolute value; a text's length
+
+        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
+        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
+        explicit piece(std::signed_integral auto n) noexcept
+            : is(n < 0 ? kind::negative : kind::number),
+              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
+        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
+    };
+
+    void set_all(piece const* pieces, std::size_t count) noexcept {
+        size_ = 0;
+        for (piece const* p = pieces; p != pieces + count; ++p) {
+            if (p->is == piece::kind::negative) append("-");
+            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
+            else if (p->is == piece::kind::c_string) append(p->text);
+            else append_number(p->number);
+        }
+        text_[size_] = '\0';
+    }
+
+    void append(std::string_view more) noexcept {
+        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
+        std::memcpy(text_ + size_, more.data(), size);
+        size_ += size;
+    }
+    void append_number(std::uint64_t number) noexcept {
+        char digits[24];
+        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
+    }
+
+    char text_[most + 1] = {};
+    std::size_t size_ = 0;
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <atomic>
+#include <csignal>
+#include <poll.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// The severity of a line, with the numbers of syslog.
+enum class severity : std::uint8_t {
+    error = 3, ///< goes to syslog if the descriptor does not take it
+    info = 6   ///< goes to the descriptor only
+};
+
+/// Writes lines of at most 255 bytes, "NAME: TEXT". No call blocks, raises a signal or changes errno. A regular file is
+/// the exception: no system has a write to a file that cannot wait for the disk. `Calls` is `log_calls` of the system.
+template <class Calls> class basic_log_writer {
+public:
+    static constexpr char const* default_syslog = Calls::syslog_path; ///< the path of syslog's datagram socket
+
+    /// Writes to `fd`, which is neither owned nor changed; -1: none. `name` is the program's. `name` and `syslog`, the
+    /// path of syslog's datagram socket, must outlive this object.
+    explicit basic_log_writer(char const* name, int fd = STDERR_FILENO, char const* syslog = default_syslog) noexcept
+        : name_(name), syslog_path_(syslog), syslog_(open_socket(AF_UNIX, SOCK_DGRAM)) {
+        choose(fd);
+    }
+    basic_log_writer(basic_log_writer const&) = delete;
+    basic_log_writer& operator=(basic_log_writer const&) = delete;
+
+    /// Stops using the descriptor: errors then go to syslog, and other lines are dropped. No other thread may write
+    /// meanwhile.
+    void leave_descriptor() noexcept {
+        own_.reset();
+        kind_ = kind::none;
+    }
+
+    /// Writes the pieces, texts and numbers, as one line of an error.
+    template <class... Piece> void error(Piece const&... pieces) noexcept { write(severity::error, pieces...); }
+    /// Writes the pieces, texts and numbers, as one line of information.
+    template <class... Piece> void info(Piece const&... pieces) noexcept { write(severity::info, pieces...); }
+
+    /// The number of lines that were lost since the last line that reported lost lines.
+    std::uint32_t lost() const noexcept { return lost_.load(std::memory_order_relaxed); }
+
+private:
+    enum class kind : std::uint8_t {
+        none,
+        plain,  ///< never blocks, or is the writer's own non-blocking description
+        polled, ///< can block: polled for room before each write
+        socket, ///< sent to with MSG_DONTWAIT
+    };
+
+    template <class... Piece> void write(severity of, Piece const&... pieces) noexcept {
+        error_text line;
+        line.set(pieces...);
+        write(of, line);
+    }
+
+    void write(severity of, error_text const& line) noexcept {
+        int const kept = errno;
+        // Relaxed, because no other memory depends on the count.
+        if (std::uint32_t const lost = lost_.exchange(0, std::memory_order_relaxed); lost != 0) {
+            error_text told;
+            told.set(lost, lost == 1 ? " log line was lost" : " log lines were lost");
+            if (!put(of, told.view())) lost_.fetch_add(lost, std::memory_order_relaxed);
+        }
+        if (!put(of, line.view())) lost_.fetch_add(1, std::memory_order_relaxed);
+        errno = kept;
+    }
+
+    bool put(severity of, std::string_view text) noexcept {
+        return write_line(text) || (of == severity::error && send_to_syslog(of, text));
+    }
+
+    /// Finds out how to write to `fd` without blocking. O_NONBLOCK belongs to the open description, which other
+    /// programs may share, as a shell shares its terminal. So O_NONBLOCK is not set on it: a new description is opened.
+    void choose(int fd) noexcept {
+        struct stat file {};
+        if (fd < 0 || ::fstat(fd, &file) != 0) return;
+        fd_ = fd;
+        kind_ = kind::plain;
+        if (S_ISSOCK(file.st_mode)) kind_ = kind::socket;
+        int const flags = ::fcntl(fd, F_GETFL);
+        bool const may_block = S_ISFIFO(file.st_mode) || (S_ISCHR(file.st_mode) && ::isatty(fd) != 0);
+        if (!may_block || (flags >= 0 && (flags & O_NONBLOCK) != 0)) return;
+        own_.reset(Calls::open_again(fd));
+        struct stat same {};
+        bool const good =
+            own_ && ::fstat(own_.get(), &same) == 0 && same.st_dev == file.st_dev && same.st_ino == file.st_ino;
+        if (good) {
+            fd_ = own_.get();
+        } else { // the system cannot open it again, or this process may not
+            own_.reset();
+            kind_ = kind::polled;
+        }
+    }
+
+    bool write_line(std::string_view text) noexcept {
+        if (kind_ == kind::none) return false;
+        char line[512];
+        std::size_t size = 0;
+        auto const append = [&](std::string_view more) {
+            std::size_t const part = (std::min)(more.size(), sizeof line - 1 - size); // 1: the end of the line
+            std::memcpy(line + size, more.data(), part);
+            size += part;
+        };
+        if (mid_line_.load(std::memory_order_relaxed)) append("\n");
+        append(name_);
+        append(": ");
+        append(text);
+        line[size++] = '\n';
+        ssize_t const written =
+            kind_ == kind::socket
+                ? without_interruption([&] { return ::send(fd_, line, size, MSG_DONTWAIT | MSG_NOSIGNAL); })
+                : write_without_signals(line, size);
+        if (written > 0) mid_line_.store(written != static_cast<ssize_t>(size), std::memory_order_relaxed);
+        return written == static_cast<ssize_t>(size);
+    }
+
+    /// Writes, and keeps the signals of a failing write from the program. SIGPIPE (no reader) and SIGXFSZ (a file's
+    /// size limit) would end it, SIGTTOU (a background job writes to its terminal) would stop it.
+    ssize_t write_without_signals(char const* line, std::size_t size) noexcept {
+        pollfd room{fd_, POLLOUT, 0};
+        if (kind_ == kind::polled && (::poll(&room, 1, 0) != 1 || (room.revents & POLLOUT) == 0)) return -1;
+        sigset_t of_writes, before;
+        sigemptyset(&of_writes);
+        for (int const number : {SIGPIPE, SIGXFSZ, SIGTTOU}) sigaddset(&of_writes, number);
+        if (::pthread_sigmask(SIG_BLOCK, &of_writes, &before) != 0) return -1;
+        ssize_t const written = without_interruption([&] { return ::write(fd_, line, size); });
+        if (written < 0 && (errno == EPIPE || errno == EFBIG)) {
+            int const raised = errno == EPIPE ? SIGPIPE : SIGXFSZ;
+            if (sigismember(&before, raised) == 0) Calls::take_pending(raised); // else it may be the program's own
+        }
+        ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+        return written;
+    }
+
+    /// Sends a line to syslog. The socket is not connected, so a syslog that was restarted is found again.
+    bool send_to_syslog(severity of, std::string_view text) noexcept {
+        sockaddr_un address{};
+        address.sun_family = AF_UNIX;
+        std::size_t const length = std::strlen(syslog_path_);
+        if (!syslog_ || length >= sizeof address.sun_path) return false;
+        std::memcpy(address.sun_path, syslog_path_, length);
+        constexpr int daemon_facility = 3;
+        error_text head;
+        int const priority = daemon_facility * 8 + static_cast<int>(of);
+        head.set("<", priority, ">", name_, "[", static_cast<long>(::getpid()), "]: ");
+        iovec pieces[2] = {{const_cast<char*>(head.c_str()), head.view().size()},
+                           {const_cast<char*>(text.data()), text.size()}};
+        msghdr message{};
+        message.msg_name = &address;
+        message.msg_namelen = sizeof address;
+        message.msg_iov = pieces;
+        message.msg_iovlen = 2;
+        return without_interruption([&] { return ::sendmsg(syslog_.get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL); }) >=
+               0;
+    }
+
+    char const* name_;
+    char const* syslog_path_;
+    int fd_ = -1;
+    kind kind_ = kind::none;
+    unique_fd own_{}; ///< a non-blocking description of the pipe or terminal
+    unique_fd syslog_;
+    std::atomic<std::uint32_t> lost_{0};
+    std::atomic<bool> mid_line_{false}; ///< the last write took only a part of its line
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// A lock that lets one process at a time serve an interface and its configuration socket (flock(2)).
+// Folder: os/posix/process. One thread at a time.
+//
+// The driver keeps two processes from creating the same interface (IFF_TUN_EXCL), but it lets several processes share
+// an interface with several queues. And a second process would mistake a configuration socket that is bound and does
+// not listen yet for one that was left behind. The lock prevents both. Its file can only be opened by the user of the
+// process, so no other user can hold the lock. The kernel releases the lock when the process ends in any way.
+#ifndef WG_OS_POSIX_PROCESS_NAME_LOCK_HPP
+#define WG_OS_POSIX_PROCESS_NAME_LOCK_HPP
+
+
+#include <sys/file.h>
+#include <sys/stat.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// Holds the lock of a name, until it is destroyed.
+class name_lock {
+public:
+    /// Holds nothing.
+    name_lock() noexcept = default;
+    /// Takes over the lock.
+    name_lock(name_lock&&) noexcept = default;
+    name_lock& operator=(name_lock&&) = delete;
+    /// Removes the file before the lock is released, so that no other process can lock a file that is removed.
+    ~name_lock() {
+        if (file_) ::unlink(path_.c_str());
+    }
+
+    /// Takes the lock `directory`/`name`.lock, and creates that file and the directory if they are missing.
+    /// Returns: `address_in_use` if another process holds the lock. If the file cannot be created, the object holds
+    /// nothing; so a process without the right to create files can still serve a socket that it was given.
+    static result<name_lock> take(std::string_view name, char const* directory, error_text& why) noexcept {
+        if (name.empty() || name.find('/') != name.npos) return name_lock(); // not the name of an interface
+        name_lock made;
+        made.path_.set(directory, "/", name, ".lock");
+        (void)make_directories(directory); // `uapi_listener` reports what is wrong with the directory
+        for (;;) {
+            unique_fd file(::open(made.path_.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+            if (!file) return name_lock();
+            if (without_interruption([&] { return ::flock(file.get(), LOCK_EX | LOCK_NB); }) != 0) {
+                if (errno != EWOULDBLOCK) return name_lock();
+                why.set("`", name, "` is in use: another process serves it and holds ", made.path_.view());
+                return status::address_in_use;
+            }
+            // The process that held the lock before may have removed the file between `open` and `flock`.
+            struct stat ours = {};
+            struct stat there = {};
+            if (::fstat(file.get(), &ours) != 0) return name_lock();
+            if (::lstat(made.path_.c_str(), &there) != 0 || ours.st_dev != there.st_dev || ours.st_ino != there.st_ino)
+                continue;
+            made.file_ = std::move(file);
+            return made;
+        }
+    }
+
+    /// Whether a file is locked.
+    explicit operator bool() const noexcept { return static_cast<bool>(file_); }
+
+private:
+    unique_fd file_{};
+    error_text path_{};
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// What the source of a program for several systems needs from this one: its properties, names and texts.
+// Folder: os/posix/process. Any thread.
+#ifndef WG_OS_POSIX_PROCESS_PROGRAM_HPP
+#define WG_OS_POSIX_PROCESS_PROGRAM_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Includes <net/if.h>, or stands in for it if a program has included <linux/if.h> before. Folder: os/posix.
+//
+// Both headers define the same structures. The kernel's header may come second, the C library's may not.
+#ifndef WG_OS_POSIX_NET_IF_HPP
+#define WG_OS_POSIX_NET_IF_HPP
+
+#ifdef _LINUX_IF_H
+extern "C" unsigned if_nametoindex(char const* name) noexcept; // the one function that the kernel's header lacks
+#else
+#include <net/if.h>
+#endif
+
+#endif
+
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// The properties of this system that the options and messages of a daemon depend on.
+struct system_traits {
+    static constexpr bool has_descriptors = true;       ///< another program can hand over a device or a socket
+    static constexpr bool starts_in_foreground = false; ///< a daemon stays in the foreground by default
+    /// The directory of the configuration sockets in which wg(8) looks; null: configuration sockets are no files.
+    static constexpr char const* socket_directory = "/var/run/wireguard";
+    /// How to mend a lack of descriptors.
+    static constexpr char const* more_descriptors = "raise `ulimit -n`";
+    /// How to mend a lack of memory for keys.
+    static constexpr char const* more_key_memory = "raise `ulimit -v` or --memory";
+    /// The limit that keeps memory from being locked.
+    static constexpr char const* lock_limit = "`ulimit -l`";
+    /// The limit that keeps `limit_memory` from succeeding.
+    static constexpr char const* memory_limit = "`ulimit -d`";
+};
+
+/// Starts daemons as services of the system. This system has no such interface for programs.
+struct service_manager {
+    static constexpr bool exists = false; ///< whether `command` can succeed
+    /// Returns: `not_supported`.
+    static status command(std::string_view /*verb*/, char const* /*interface_name*/, error_text& why) noexcept {
+        why.set("this system has no service manager");
+        return status::not_supported;
+    }
+};
+
+inline constexpr int standard_output = STDOUT_FILENO; ///< for `print`
+inline constexpr int standard_error = STDERR_FILENO;  ///< for `print` and `log_writer`
+
+/// Writes `text` to `standard_output` or `standard_error`. Returns: false with errno if not all of it was written.
+inline bool print(int descriptor, std::string_view text) noexcept {
+    while (!text.empty()) {
+        ssize_t const size = without_interruption([&] { return ::write(descriptor, text.data(), text.size()); });
+        if (size <= 0) return false;
+        text.remove_prefix(static_cast<std::size_t>(size));
+    }
+    return true;
+}
+
+/// Whether this process has an open descriptor of this number.
+inline bool is_open_descriptor(int number) noexcept { return ::fcntl(number, F_GETFD) >= 0; }
+
+/// The longest name of an interface, in bytes.
+inline constexpr std::size_t max_interface_name_bytes = IFNAMSIZ - 1;
+
+/// The number of the interface `name` (if_nametoindex(3)). Returns: 0 if there is none.
+inline unsigned interface_index(char const* name) noexcept { return ::if_nametoindex(name); }
+
+/// The number of the error of the last call that failed in this thread, for `describe_error`.
+inline int last_error() noexcept { return errno; }
+
+/// The text for an error number of the system.
+inline error_text describe_error(int number) noexcept {
+    error_text text;
+    text.set(std::strerror(number));
+    return text;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Receives the signals that stop a daemon, on systems without signalfd(2): a handler writes each signal into a pipe
+// (sigaction(2)). Folder: os/posix/process. At start-up, before other threads; one object at a time.
+//
+// Not by EVFILT_SIGNAL of kqueue(2): a process that goes to the background after this object was made keeps the pipe,
+// but a queue is not inherited.
+#ifndef WG_OS_POSIX_PROCESS_STOP_SIGNALS_HPP
+#define WG_OS_POSIX_PROCESS_STOP_SIGNALS_HPP
+
+
+#include <atomic>
+#include <csignal>
+#include <iterator>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// Receives the signals that stop a daemon through a descriptor, and ignores other signals that would end or stop the
+/// process by default.
+class stop_signals {
+public:
+    /// The effect of SIGHUP.
+    enum class hang_up {
+        stops,     ///< the terminal was closed, so the process stops
+        is_ignored ///< none
+    };
+
+    /// Handles SIGINT, SIGTERM and SIGQUIT, and SIGHUP if it `stops` and is not ignored already (nohup). By default
+    /// they would end the process before it has cleaned up. The destructor restores the earlier state.
+    explicit stop_signals(hang_up means = hang_up::stops) noexcept {
+        if (!open_pipe(ends_) || !make_private(ends_[0].get()) || !make_private(ends_[1].get())) {
+            ends_[0].reset();
+            ends_[1].reset();
+        }
+        written_end().store(ends_[1].get(), std::memory_order_relaxed);
+        for (std::size_t i = 0; i < std::size(handled); ++i) {
+            struct sigaction now {};
+            ::sigaction(handled[i], nullptr, &now);
+            bool const hangs_up = handled[i] == SIGHUP;
+            bool const ignores = is_ignored(handled[i]) || (hangs_up && means == hang_up::is_ignored);
+            if (hangs_up && means == hang_up::stops && now.sa_handler == SIG_IGN) continue;
+            struct sigaction wanted {};
+            sigfillset(&wanted.sa_mask);
+            wanted.sa_flags = SA_RESTART;
+            if (ignores) wanted.sa_handler = SIG_IGN;
+            else wanted.sa_handler = &note;
+            replaced_[i] = ::sigaction(handled[i], &wanted, &saved_[i]) == 0;
+        }
+    }
+    stop_signals(stop_signals const&) = delete;
+    stop_signals& operator=(stop_signals const&) = delete;
+    ~stop_signals() {
+        for (std::size_t i = 0; i < std::size(handled); ++i)
+            if (replaced_[i]) ::sigaction(handled[i], &saved_[i], nullptr);
+        written_end().store(-1, std::memory_order_relaxed);
+    }
+
+    /// A descriptor that polls readable when a signal has come; -1 if no descriptors were left.
+    int fd() const noexcept { return ends_[0].get(); }
+    /// Whether the system had descriptors for the object.
+    explicit operator bool() const noexcept { return static_cast<bool>(ends_[0]); }
+    /// Takes a signal that has come. Returns: its number; 0 if none has come.
+    int take() noexcept {
+        byte number = 0;
+        ssize_t const size = without_interruption([&] { return ::read(ends_[0].get(), &number, 1); });
+        return size == 1 ? number : 0;
+    }
+
+private:
+    // The first ones stop the daemon. SIGPIPE, SIGXFSZ, SIGTTOU: the write fails with an error, which is handled. The
+    // others are of timers and notices that a daemon does not use, or of users who try out signals.
+    static constexpr int handled[] = {SIGINT,  SIGTERM, SIGQUIT, SIGHUP,  SIGPIPE,   SIGXFSZ,
+                                      SIGTTOU, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF};
+    static constexpr bool is_ignored(int number) noexcept {
+        return number != SIGINT && number != SIGTERM && number != SIGQUIT && number != SIGHUP;
+    }
+
+    /// The end of the pipe that the handler writes to; -1: none.
+    static std::atomic<int>& written_end() noexcept {
+        static constinit std::atomic<int> end{-1}; // lock-free, so a handler may read it
+        return end;
+    }
+    static void note(int number) noexcept {
+        int const kept = errno;
+        byte const told = static_cast<byte>(number);
+        int const end = written_end().load(std::memory_order_relaxed);
+        // The write fails only if the pipe is full of earlier signals, and then one of them is enough.
+        [[maybe_unused]] ssize_t const written = end >= 0 ? ::write(end, &told, 1) : 0;
+        errno = kept;
+    }
+
+    unique_fd ends_[2];
+    struct sigaction saved_[std::size(handled)]{};
+    bool replaced_[std::size(handled)] = {};
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Notifies the supervisor that has started this process (sd_notify(3)). Folder: os/posix/process. Any thread.
+#ifndef WG_OS_POSIX_PROCESS_SUPERVISOR_HPP
+#define WG_OS_POSIX_PROCESS_SUPERVISOR_HPP
+
+
+#include <cstdlib>
+#include <cstring>
+#include <sys/un.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Sends `state`, such as "READY=1" or "STOPPING=1", to the supervisor that has started this process. `socket` is a
+/// path, or `@` and a name in the abstract namespace; null: there is no supervisor, and nothing is sent.
+/// Returns: false if it could not be sent.
+inline bool notify_supervisor(char const* state, char const* socket = std::getenv("NOTIFY_SOCKET")) noexcept {
+    if (socket == nullptr || *socket == '\0') return true;
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::size_t const length = std::strlen(socket);
+    if ((socket[0] != '/' && socket[0] != '@') || length >= sizeof address.sun_path) return false;
+    std::memcpy(address.sun_path, socket, length);
+    if (socket[0] == '@') address.sun_path[0] = '\0';
+    unique_fd const fd(open_blocking_socket(AF_UNIX, SOCK_DGRAM));
+    auto const size = converted<socklen_t>(offsetof(sockaddr_un, sun_path) + length);
+    return fd && without_interruption([&] {
+                     return ::sendto(fd.get(), state, std::strlen(state), MSG_NOSIGNAL,
+                                     reinterpret_cast<sockaddr const*>(&address), size);
+                 }) >= 0;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The socket through which wg(8) configures an interface: listening, connections, replies that wait to be sent. A
+// session of the program's reads requests and makes replies. Source: https://www.wireguard.com/xplatform/.
+// Folder: os/posix/process. One thread at a time.
+#ifndef WG_OS_POSIX_PROCESS_UAPI_LISTENER_HPP
+#define WG_OS_POSIX_PROCESS_UAPI_LISTENER_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// One client of a configuration socket or pipe: the bytes that it sent, its session, and the reply that waits to be
+// sent. Folder: os. One thread at a time.
+#ifndef WG_OS_UAPI_CONVERSATION_HPP
+#define WG_OS_UAPI_CONVERSATION_HPP
+
+
+#include <cstring>
+#include <optional>
+#include <span>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Feeds the received bytes to a `Session`, made by its default constructor, one line at a time. So the replies to many
+/// requests are never in memory together. `Reply` is the buffer of the reply: `view() -> bytes_view`, `empty()`, and
+/// `release()`, which wipes. The owner does three things in turn: it sends `unsent`; it feeds a line if `has_input`;
+/// it receives into `input`.
+template <class Session, class Reply> class uapi_conversation {
+public:
+    static constexpr std::size_t input_bytes = 4096; ///< received at once, at most
+
+    /// Makes a session for a new client.
+    void begin() noexcept { session_.emplace(); }
+    /// Ends the session. Wipes the reply and the input.
+    void end() noexcept {
+        session_.reset();
+        reply_.release();
+        wipe(input_, sizeof input_);
+        sent_ = begin_ = end_ = 0;
+        ending_ = false;
+    }
+    /// Whether there is a session.
+    bool is_open() const noexcept { return session_.has_value(); }
+    /// Whether the session wants the connection closed once the reply is sent.
+    bool ending() const noexcept { return ending_; }
+
+    /// The room for the next bytes of the client. To be used only without `has_input`.
+    std::span<byte, input_bytes> input() noexcept { return std::span<byte, input_bytes>(input_); }
+    /// Notes that `input` begins with `size` new bytes.
+    void received(std::size_t size) noexcept {
+        begin_ = 0;
+        end_ = size;
+    }
+    /// Whether there are bytes that were not fed yet.
+    bool has_input() const noexcept { return begin_ < end_; }
+
+    /// Feeds one line, or the last part of one, by `feed(Session&, bytes_view, Reply&) -> status`, and wipes it. With
+    /// another answer than ok the rest of the input is wiped too, and the conversation is `ending`.
+    template <class Feed> void feed_line(Feed& feed) noexcept {
+        WG_ASSERT(session_.has_value() && has_input());
+        byte* const from = input_ + begin_;
+        std::size_t const left = end_ - begin_;
+        auto const* const newline = static_cast<byte const*>(std::memchr(from, '\n', left));
+        std::size_t const size = newline != nullptr ? static_cast<std::size_t>(newline - from) + 1 : left;
+        ending_ = feed(*session_, bytes_view(from, size), reply_) != status::ok;
+        std::size_t const used = ending_ ? left : size;
+        wipe(from, used);
+        begin_ += used;
+    }
+
+    /// The part of the reply that was not sent yet.
+    bytes_view unsent() const noexcept { return reply_.view().subspan(sent_); }
+    /// Notes that `size` bytes of `unsent` were sent. A reply that was sent completely is wiped.
+    void sent(std::size_t size) noexcept {
+        sent_ += size;
+        if (sent_ < reply_.view().size()) return;
+        reply_.release();
+        sent_ = 0;
+    }
+
+private:
+    std::optional<Session> session_{};
+    Reply reply_{};
+    std::size_t sent_ = 0;            ///< of the reply
+    std::size_t begin_ = 0, end_ = 0; ///< the part of the input that was not fed yet
+    bool ending_ = false;
+    byte input_[input_bytes];
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <string_view>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Serves `MaxConnections` connections at most. A session and a reply are those of `uapi_conversation`. Nothing blocks:
+/// while a client does not read its reply, no further request of that client is read. `Poller` is the system's:
+/// `linux_poller` documents it.
+template <class Session, class Reply, std::size_t MaxConnections, class Poller> class basic_uapi_listener {
+public:
+    static constexpr char const* default_directory = "/var/run/wireguard"; ///< the only one in which wg(8) looks
+
+    /// Does not listen yet.
+    basic_uapi_listener() noexcept : spare_(::open("/dev/null", O_RDONLY | O_CLOEXEC)) {}
+    basic_uapi_listener(basic_uapi_listener const&) = delete;
+    basic_uapi_listener& operator=(basic_uapi_listener const&) = delete;
+    /// Closes all connections, and removes the socket's file unless another process has replaced it.
+    ~basic_uapi_listener() {
+        for (connection& c : connections_) end(c);
+        if (listener_ && is_ours()) ::unlink(path_.sun_path);
+    }
+
+    /// Listens at `directory`/`name`.sock, to which only this process's user can connect. The directory and its parents
+    /// are created (mode 0755) if they are missing. The socket of a process that has ended is replaced.
+    /// Returns: `address_in_use` if another process listens there; `invalid` if the path is too long or `name` has a
+    /// slash; else the status of errno. `why` then says how to mend it.
+    status open(std::string_view name, error_text& why, char const* directory = default_directory) noexcept {
+        status const named = set_path(name, directory, why);
+        if (named != status::ok) return named;
+        if (!make_directories(directory)) return failed("create the directory", directory, why);
+        unique_fd fd(open_socket(AF_UNIX, SOCK_STREAM));
+        if (!fd) return failed("open a socket for", path_.sun_path, why);
+        if (!bind_private(fd.get())) {
+            if (errno != EADDRINUSE) return failed("bind", path_.sun_path, why);
+            status const cleared = clear_stale(why);
+            if (cleared != status::ok) return cleared;
+            if (!bind_private(fd.get())) return failed("bind", path_.sun_path, why);
+        }
+        if (::listen(fd.get(), SOMAXCONN) == 0) return begin(std::move(fd), why);
+        status const why_not = failed("listen on", path_.sun_path, why);
+        ::unlink(path_.sun_path);
+        return why_not;
+    }
+
+    /// Takes over the descriptor of a socket that listens at `directory`/`name`.sock already (WG_UAPI_FD).
+    /// Returns: `invalid` if it is not a socket that listens; else as `open`.
+    status adopt(int number, std::string_view name, error_text& why,
+                 char const* directory = default_directory) noexcept {
+        status const named = set_path(name, directory, why);
+        if (named != status::ok) return named;
+        int listens = 0;
+        socklen_t size = sizeof listens;
+        if (::getsockopt(number, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 || listens == 0 ||
+            !make_private(number)) {
+            why.set("descriptor ", number, " is no socket that listens");
+            return status::invalid;
+        }
+        return begin(unique_fd(number), why);
+    }
+
+    /// A descriptor that polls readable when `serve` has something to do. It stays the same for the object's life.
+    int fd() const noexcept { return poller_.fd(); }
+    /// The socket's path.
+    char const* path() const noexcept { return path_.sun_path; }
+    /// The number of open connections.
+    std::size_t connections() const noexcept {
+        std::size_t count = 0;
+        for (connection const& c : connections_) count += static_cast<bool>(c.fd);
+        return count;
+    }
+
+    /// Accepts connections, reads requests and sends replies, as far as possible without waiting. Input goes to
+    /// `feed(Session&, bytes_view, Reply&) -> status`, one line or a part of a line at a time. If `feed` returns
+    /// another status than ok, the connection is closed when its reply is sent.
+    /// Returns: `gone` if the socket's file was removed, which is a request to end the daemon.
+    template <class Feed> status serve(Feed&& feed) noexcept {
+        bool removed = false;
+        poller_.template each<MaxConnections + 2>([&](std::uint64_t number) noexcept {
+            if (number == listener_number) accept_all();
+            else if (number == Poller::removal_number) removed = !is_ours(); // it can also be a change of permissions
+            else serve_connection(connections_[number - first_connection], feed);
+        });
+        return removed ? status::gone : status::ok;
+    }
+
+private:
+    static constexpr std::uint64_t listener_number = 0, first_connection = 2;
+    static_assert(Poller::removal_number == 1);
+    static constexpr int most_reads = 16; ///< from one connection in one `serve`
+
+    struct connection {
+        unique_fd fd{};
+        std::uint64_t last_active = 0; ///< `time_` when it was served last
+        bool waits_for_room = false;   ///< to send the rest of its reply
+        uapi_conversation<Session, Reply> talk{};
+    };
+
+    status set_path(std::string_view name, char const* directory, error_text& why) noexcept {
+        path_ = {};
+        path_.sun_family = AF_UNIX;
+        error_text path;
+        path.set(directory, "/", name, ".sock");
+        if (!name.empty() && name.find('/') == name.npos && path.view().size() < sizeof path_.sun_path) {
+            std::memcpy(path_.sun_path, path.c_str(), path.view().size() + 1);
+            return status::ok;
+        }
+        why.set("`", path.view(), "` cannot be the path of a socket");
+        return status::invalid;
+    }
+
+    static status failed(char const* doing, char const* what, error_text& why) noexcept {
+        status const s = status_of(errno);
+        why.set("cannot ", doing, " ", what, ": ", std::strerror(errno),
+                s == status::no_permission ? " (run as root)" : "");
+        return s;
+    }
+
+    sockaddr const* address() const noexcept { return reinterpret_cast<sockaddr const*>(&path_); }
+
+    bool bind_private(int fd) noexcept {
+        mode_t const before = ::umask(0077);
+        bool const bound = ::bind(fd, address(), sizeof path_) == 0;
+        ::umask(before);
+        return bound;
+    }
+
+    /// Removes the socket's file if it is a socket on which no process listens. Returns: `address_in_use` if it is
+    /// another kind of file or a process listens.
+    status clear_stale(error_text& why) noexcept {
+        struct stat found {};
+        if (::lstat(path_.sun_path, &found) == 0 && !S_ISSOCK(found.st_mode)) {
+            why.set(path_.sun_path, " is in the way and no socket: remove it");
+            return status::address_in_use;
+        }
+        unique_fd const client(open_socket(AF_UNIX, SOCK_STREAM));
+        if (!client) return failed("open a socket for", path_.sun_path, why);
+        if (::connect(client.get(), address(), sizeof path_) == 0 || errno == EAGAIN) { // EAGAIN: its backlog is full
+            why.set("unix socket in use: somebody listens on ", path_.sun_path);
+            return status::address_in_use;
+        }
+        if (::unlink(path_.sun_path) != 0 && errno != ENOENT) return failed("remove the old", path_.sun_path, why);
+        return status::ok;
+    }
+
+    /// Watches the listening socket and its file.
+    status begin(unique_fd fd, error_text& why) noexcept {
+        struct stat file {};
+        bool const watched = poller_.watch_removal(path_.sun_path) && ::lstat(path_.sun_path, &file) == 0 &&
+                             poller_.watch(fd.get(), false, listener_number);
+        if (!watched) return failed("watch", path_.sun_path, why);
+        listener_ = std::move(fd);
+        device_ = file.st_dev;
+        inode_ = file.st_ino;
+        return status::ok;
+    }
+
+    /// Whether the file at the path is still the socket of this object.
+    bool is_ours() const noexcept {
+        struct stat now {};
+        return ::lstat(path_.sun_path, &now) == 0 && now.st_dev == device_ && now.st_ino == inode_;
+    }
+
+    void accept_all() noexcept {
+        for (std::size_t i = 0; i < MaxConnections; ++i) {
+            unique_fd fd(accept_connection(listener_.get()));
+            if (!fd && (errno == EMFILE || errno == ENFILE)) {
+                // A connection that is not accepted would keep the listener readable. The spare descriptor is closed
+                // to accept the connection and close it.
+                spare_.reset();
+                fd.reset(accept_connection(listener_.get()));
+                fd.reset();
+                spare_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+                return;
+            }
+            if (!fd) return;
+            connection& c = free_connection();
+            if (!poller_.watch(fd.get(), false, number_of(c))) continue;
+            c.fd = std::move(fd);
+            c.talk.begin();
+            c.last_active = ++time_;
+        }
+    }
+
+    /// A free place; if there is none, the connection that has been inactive longest is closed.
+    connection& free_connection() noexcept {
+        connection* oldest = &connections_[0];
+        for (connection& c : connections_) {
+            if (!c.fd) return c;
+            if (c.last_active < oldest->last_active) oldest = &c;
+        }
+        end(*oldest);
+        return *oldest;
+    }
+
+    void end(connection& c) noexcept {
+        c.fd.reset();
+        c.talk.end();
+        c.waits_for_room = false;
+    }
+
+    template <class Feed> void serve_connection(connection& c, Feed& feed) noexcept {
+        if (!c.fd) return; // `free_connection` has closed it in this `serve`
+        c.last_active = ++time_;
+        for (int reads = 0;;) {
+            if (!send_reply(c)) return end(c);
+            if (!c.talk.unsent().empty()) return wait_for_room(c, true);
+            if (c.talk.ending()) return end(c);
+            wait_for_room(c, false);
+            if (c.talk.has_input()) {
+                c.talk.feed_line(feed);
+                continue;
+            }
+            if (reads++ == most_reads) return;
+            auto const room = c.talk.input();
+            ssize_t const size = without_interruption([&] { return ::recv(c.fd.get(), room.data(), room.size(), 0); });
+            if (size < 0 && errno == EAGAIN) return;
+            if (size <= 0) return end(c);
+            c.talk.received(static_cast<std::size_t>(size));
+        }
+    }
+
+    /// Sends as much of the reply as the client takes. Returns: false if the connection is broken.
+    bool send_reply(connection& c) noexcept {
+        for (bytes_view rest = c.talk.unsent(); !rest.empty(); rest = c.talk.unsent()) {
+            ssize_t const size =
+                without_interruption([&] { return ::send(c.fd.get(), rest.data(), rest.size(), MSG_NOSIGNAL); });
+            if (size < 0) return errno == EAGAIN;
+            c.talk.sent(static_cast<std::size_t>(size));
+        }
+        return true;
+    }
+
+    /// Waits for room to send if `wait`, else for input.
+    void wait_for_room(connection& c, bool wait) noexcept {
+        if (c.waits_for_room == wait) return;
+        c.waits_for_room = wait;
+        (void)poller_.watch(c.fd.get(), wait, number_of(c));
+    }
+
+    std::uint64_t number_of(connection const& c) const noexcept {
+        return first_connection + static_cast<std::uint64_t>(&c - connections_);
+    }
+
+    Poller poller_{};
+    unique_fd spare_;
+    unique_fd listener_{};
+    sockaddr_un path_{};
+    dev_t device_ = 0;
+    ino_t inode_ = 0;
+    std::uint64_t time_ = 0; ///< counts calls of `serve_connection`
+    connection connections_[MaxConnections];
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The random generator of a system with getentropy(2). Folder: os/posix. Any thread.
+#ifndef WG_OS_POSIX_RANDOM_HPP
+#define WG_OS_POSIX_RANDOM_HPP
+
+
+#include <algorithm>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// Models `random_source`. `Calls::get_entropy(to, size)` is getentropy(2).
+template <class Calls> class basic_random {
+public:
+    static constexpr std::size_t most_bytes = 256; ///< of one call (getentropy(2))
+
+    /// Fills `out` with random bytes. Returns: false if the system fails; then `out` is wiped, so that no key can be
+    /// half random.
+    bool fill(bytes out) const noexcept {
+        for (std::size_t done = 0; done < out.size(); done += most_bytes) {
+            if (Calls::get_entropy(out.data() + done, (std::min)(most_bytes, out.size() - done)) == 0) continue;
+            wipe(out.data(), out.size());
+            return false;
+        }
+        return true;
+    }
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The region of memory that holds all keys of a device. It is locked, kept out of core dumps and forked processes,
+// enclosed by two guard pages, and wiped in the end (mmap(2), mlock(2)). Folder: os/posix. One thread at a time.
+#ifndef WG_OS_POSIX_SECRET_REGION_HPP
+#define WG_OS_POSIX_SECRET_REGION_HPP
+
+
+#include <algorithm>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// The calls that all systems share; `region_calls` of a system derives from this and adds the others.
+struct common_region_calls {
+    /// Reserves addresses that cannot be used, with more flags of mmap(2). Returns: null if there are none.
+    static void* reserve(std::size_t bytes, int more_flags = 0) noexcept {
+        int flags = MAP_PRIVATE | MAP_ANON | more_flags;
+#ifdef MAP_NORESERVE
+        flags |= MAP_NORESERVE;
+#endif
+        void* const start = ::mmap(nullptr, bytes, PROT_NONE, flags, -1, 0);
+        return start == MAP_FAILED ? nullptr : start;
+    }
+    /// Gives back what `reserve` returned.
+    static void release(void* from, std::size_t bytes) noexcept { ::munmap(from, bytes); }
+    /// Makes reserved pages readable and writable, with zeros.
+    static bool commit(void* from, std::size_t bytes) noexcept {
+        return ::mprotect(from, bytes, PROT_READ | PROT_WRITE) == 0;
+    }
+    /// Keeps pages from being swapped out.
+    static bool lock(void* from, std::size_t bytes) noexcept { return ::mlock(from, bytes) == 0; }
+    /// How many bytes of addresses this process may have; SIZE_MAX: no limit.
+    static std::size_t address_limit() noexcept {
+#ifdef RLIMIT_AS
+        rlimit space{};
+        if (::getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY)
+            return converted<std::uint64_t>(space.rlim_cur) < SIZE_MAX ? converted<std::size_t>(space.rlim_cur)
+                                                                       : SIZE_MAX;
+#endif
+        return SIZE_MAX;
+    }
+};
+
+/// Reserves addresses once and makes them usable step by step. So allocated memory never moves, and growth leaves no
+/// copy of a secret behind. `Calls` is `region_calls` of the system.
+template <class Calls> class basic_secret_region {
+public:
+    static constexpr std::size_t alignment = 64; ///< of every allocation, in bytes
+    /// Bytes of addresses that are reserved: enough for two million peers with three sessions each. They take no
+    /// memory.
+    static constexpr std::size_t default_capacity =
+        sizeof(void*) >= 8 ? converted<std::size_t>(std::uint64_t{1} << 33) : std::size_t{1} << 26;
+    static constexpr std::size_t step_bytes = 65536; ///< by which usable memory grows: a multiple of any page size
+
+    /// Reserves addresses for `capacity` bytes, but at most a quarter of the process's limit (RLIMIT_AS). If that
+    /// fails, every allocation fails.
+    explicit basic_secret_region(std::size_t capacity = default_capacity) noexcept {
+        auto const page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+        if (capacity > SIZE_MAX - step_bytes - 2 * page) return;
+        if (std::size_t const limit = Calls::address_limit(); limit != SIZE_MAX)
+            capacity = (std::min)(capacity, limit / 4);
+        capacity = round_up(capacity, step_bytes);
+        void* const start = Calls::reserve(capacity + 2 * page);
+        if (start == nullptr) return;
+        mapping_ = start;
+        mapping_bytes_ = capacity + 2 * page;
+        first_ = static_cast<byte*>(start) + page;
+        capacity_ = capacity;
+        undumped_ = Calls::exclude_from_dumps(start, mapping_bytes_);
+        unforked_ = Calls::exclude_from_forks(start, mapping_bytes_);
+    }
+    /// Takes over the memory of `other`, which has none then.
+    basic_secret_region(basic_secret_region&& other) noexcept : basic_secret_region(nullptr) { swap(other); }
+    /// Wipes and frees its memory, and takes over that of `other`.
+    basic_secret_region& operator=(basic_secret_region&& other) noexcept {
+        basic_secret_region taken(std::move(other));
+        taken.swap(*this);
+        return *this;
+    }
+    basic_secret_region(basic_secret_region const&) = delete;
+    basic_secret_region& operator=(basic_secret_region const&) = delete;
+    ~basic_secret_region() {
+        if (mapping_ == nullptr) return;
+        wipe(first_, committed_);
+        Calls::release(mapping_, mapping_bytes_);
+    }
+
+    /// Allocates zeroed memory, aligned to 64 bytes, for the life of the region. Returns: nullptr if none is left.
+    void* allocate(std::size_t bytes) noexcept {
+        if (bytes > capacity_ - used_) return nullptr;
+        std::size_t const end = used_ + round_up(bytes, alignment); // at most capacity_, itself a multiple of 64
+        if (end > committed_ && !commit(round_up(end, step_bytes))) return nullptr;
+        return first_ + std::exchange(used_, end);
+    }
+
+    /// Whether all allocated memory is locked, so that it cannot reach a swap device. A limit of the
+    /// process (RLIMIT_MEMLOCK) can prevent that. Then keys work, but may be swapped.
+    bool locked() const noexcept { return locked_; }
+    /// Whether the kernel keeps the region out of core dumps.
+    bool undumped() const noexcept { return undumped_; }
+    /// Whether a forked process has zeros, or nothing, in place of the region.
+    bool unforked() const noexcept { return unforked_; }
+    /// The memory that can hold secrets now.
+    bytes_view committed() const noexcept { return {first_, committed_}; }
+
+private:
+    explicit basic_secret_region(std::nullptr_t) noexcept {} ///< reserves nothing
+
+    static constexpr std::size_t round_up(std::size_t n, std::size_t multiple) noexcept {
+        return (n + multiple - 1) / multiple * multiple;
+    }
+
+    bool commit(std::size_t end) noexcept {
+        byte* const from = first_ + committed_;
+        std::size_t const more = end - committed_;
+        if (!Calls::commit(from, more)) return false;
+        if (!Calls::lock(from, more)) locked_ = false;
+        committed_ = end;
+        return true;
+    }
+
+    void swap(basic_secret_region& other) noexcept {
+        std::swap(mapping_, other.mapping_);
+        std::swap(mapping_bytes_, other.mapping_bytes_);
+        std::swap(first_, other.first_);
+        std::swap(capacity_, other.capacity_);
+        std::swap(committed_, other.committed_);
+        std::swap(used_, other.used_);
+        std::swap(locked_, other.locked_);
+        std::swap(undumped_, other.undumped_);
+        std::swap(unforked_, other.unforked_);
+    }
+
+    void* mapping_ = nullptr; ///< a guard page, `capacity_` bytes from `first_` on, a guard page
+    std::size_t mapping_bytes_ = 0;
+    byte* first_ = nullptr;
+    std::size_t capacity_ = 0;
+    std::size_t committed_ = 0; ///< bytes from `first_` on that are readable and writable
+    std::size_t used_ = 0;
+    bool locked_ = true;
+    bool undumped_ = false;
+    bool unforked_ = false;
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The calls of kqueue(2). Folder: os/posix/system, for systems that have it. Any thread.
+#ifndef WG_OS_POSIX_SYSTEM_KQUEUE_CALLS_HPP
+#define WG_OS_POSIX_SYSTEM_KQUEUE_CALLS_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Events of kqueue(2) in the form of each system, whose structures and numbers differ. Folder: os/posix/kqueue. Pure;
+// any thread.
+#ifndef WG_OS_POSIX_KQUEUE_TRANSLATION_HPP
+#define WG_OS_POSIX_KQUEUE_TRANSLATION_HPP
+
+
+#include <time.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// The numbers of a system's kqueue.
+struct kqueue_numbers {
+    std::int64_t read = 0;           ///< EVFILT_READ
+    std::int64_t write = 0;          ///< EVFILT_WRITE
+    std::int64_t vnode = 0;          ///< EVFILT_VNODE
+    std::int64_t timer = 0;          ///< EVFILT_TIMER
+    std::int64_t user = 0;           ///< EVFILT_USER
+    bool has_user = false;           ///< the system has EVFILT_USER
+    std::uint32_t add = 0;           ///< EV_ADD
+    std::uint32_t erase = 0;         ///< EV_DELETE
+    std::uint32_t enable = 0;        ///< EV_ENABLE
+    std::uint32_t dispatch = 0;      ///< EV_DISPATCH
+    std::uint32_t clear = 0;         ///< EV_CLEAR
+    std::uint32_t trigger = 0;       ///< NOTE_TRIGGER
+    std::uint32_t entry_changed = 0; ///< NOTE_WRITE | NOTE_DELETE | NOTE_RENAME: of a directory
+    std::uint32_t timer_ms = 1000;   ///< the period of `event_kind::second` in the unit of EVFILT_TIMER
+};
+
+/// Fills `event`, the system's struct kevent, for a change. Returns: false if the system has no such event.
+template <class Event>
+bool fill_event(kqueue_numbers const& n, Event& event, event_kind kind, std::uintptr_t source, event_action action,
+                std::uint64_t number) noexcept {
+    event = {};
+    std::int64_t filter = n.read;
+    std::uint32_t fflags = 0;
+    std::int64_t data = 0;
+    switch (kind) {
+    case event_kind::readable: break;
+    case event_kind::writable: filter = n.write; break;
+    case event_kind::file:
+        filter = n.vnode;
+        fflags = n.entry_changed;
+        break;
+    case event_kind::second:
+        filter = n.timer;
+        data = n.timer_ms;
+        break;
+    case event_kind::user:
+        if (!n.has_user) return false;
+        filter = n.user;
+        break;
+    case event_kind::other: return false;
+    }
+    std::uint32_t flags = 0;
+    switch (action) {
+    case event_action::add: flags = n.add; break;
+    case event_action::add_once: flags = n.add | n.dispatch; break;
+    case event_action::add_edge: flags = n.add | n.clear; break;
+    case event_action::enable: flags = n.enable; break;
+    case event_action::remove: flags = n.erase; break;
+    case event_action::trigger:
+        if (kind != event_kind::user) return false;
+        fflags = n.trigger;
+        break;
+    }
+    event.ident = source;
+    event.filter = static_cast<decltype(event.filter)>(filter);
+    event.flags = static_cast<decltype(event.flags)>(flags);
+    event.fflags = static_cast<decltype(event.fflags)>(fflags);
+    event.data = static_cast<decltype(event.data)>(data);
+    // Systems pass the number through a pointer, which has 32 bits on some of them.
+    event.udata = reinterpret_cast<decltype(event.udata)>(static_cast<std::uintptr_t>(number));
+    return true;
+}
+
+/// Reads an event that the system reported. An error (EV_ERROR) is reported as its event, because a read then finds it.
+template <class Event> queue_event read_event(kqueue_numbers const& n, Event const& event) noexcept {
+    event_kind kind = event_kind::other;
+    auto const is = [&](std::int64_t filter) { return event.filter == static_cast<decltype(event.filter)>(filter); };
+    if (is(n.read)) kind = event_kind::readable;
+    else if (is(n.write)) kind = event_kind::writable;
+    else if (is(n.vnode)) kind = event_kind::file;
+    else if (is(n.timer)) kind = event_kind::second;
+    else if (n.has_user && is(n.user)) kind = event_kind::user;
+    return {static_cast<std::uintptr_t>(event.ident), kind, reinterpret_cast<std::uintptr_t>(event.udata)};
+}
+
+/// A timeout as the system wants it: not negative, and not longer than a day, which a time_t of 32 bits holds.
+constexpr timespec timeout_of(duration left) noexcept {
+    constexpr duration longest = seconds(86400);
+    if (left < duration{}) left = {};
+    if (left > longest) left = longest;
+    timespec at_most{};
+    at_most.tv_sec = static_cast<time_t>(left.nanoseconds / 1'000'000'000);
+    at_most.tv_nsec = static_cast<long>(left.nanoseconds % 1'000'000'000);
+    return at_most;
+}
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+
+#include <sys/event.h>
+#include <sys/time.h>
+#include <sys/types.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// The calls of `event_queue`. A test replaces them.
+struct kqueue_calls {
+    /// The numbers of this system.
+    static constexpr kqueue_numbers numbers{
+        .read = EVFILT_READ,
+        .write = EVFILT_WRITE,
+        .vnode = EVFILT_VNODE,
+        .timer = EVFILT_TIMER,
+#ifdef EVFILT_USER
+        .user = EVFILT_USER,
+        .has_user = true,
+#endif
+        .add = EV_ADD,
+        .erase = EV_DELETE,
+        .enable = EV_ENABLE,
+        .dispatch = EV_DISPATCH,
+        .clear = EV_CLEAR,
+#ifdef NOTE_TRIGGER
+        .trigger = NOTE_TRIGGER,
+#endif
+        .entry_changed = NOTE_WRITE | NOTE_DELETE | NOTE_RENAME,
+    };
+
+    /// The number of this process: a queue belongs to the process that has made it.
+    static long process() noexcept { return ::getpid(); }
+    /// A new queue; -1 with errno.
+    static int create() noexcept {
+        unique_fd made(::kqueue());
+        return made && ::fcntl(made.get(), F_SETFD, FD_CLOEXEC) == 0 ? made.release() : -1;
+    }
+    /// Changes an event. Returns: 0, or -1 with errno.
+    static int change(int queue, event_kind kind, std::uintptr_t source, event_action action,
+                      std::uint64_t number) noexcept {
+        struct kevent event;
+        if (!fill_event(numbers, event, kind, source, action, number)) return errno = EINVAL, -1;
+        return ::kevent(queue, &event, 1, nullptr, 0, nullptr);
+    }
+    /// Converts a count to the type that a system's kevent takes: int, or size_t on NetBSD.
+    template <class Count, class Event>
+    static constexpr Count count_of(int (*)(int, Event const*, Count, Event*, Count, timespec const*),
+                                    std::size_t count) noexcept {
+        return static_cast<Count>(count);
+    }
+    /// Waits for events, 64 at most. Returns: how many events were stored; -1 with errno.
+    static int wait(int queue, std::span<queue_event> events, duration at_most) noexcept {
+        constexpr std::size_t most = 64;
+        struct kevent found[most];
+        timespec const timeout = timeout_of(at_most);
+        std::size_t const room = events.size() < most ? events.size() : most;
+        int const count = ::kevent(queue, nullptr, 0, found, count_of(::kevent, room), &timeout);
+        for (int i = 0; i < count; ++i) events[static_cast<std::size_t>(i)] = read_event(numbers, found[i]);
+        return count;
+    }
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Calls of macOS and the BSDs that need no header of one of them: the log's, UDP's and those of a routing socket.
+// Folder: os/posix/system. Any thread.
+#ifndef WG_OS_POSIX_SYSTEM_PROCESS_CALLS_HPP
+#define WG_OS_POSIX_SYSTEM_PROCESS_CALLS_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// UDP over IPv4 and IPv6 on one port, for systems with kqueue(2). An answer leaves from the address that its peer has
+// sent to. Where the system can, one call moves several datagrams. Folder: os/posix/udp. One thread at a time.
+//
+// Datagrams may be fragmented: no option forbids that.
+#ifndef WG_OS_POSIX_UDP_UDP_HPP
+#define WG_OS_POSIX_UDP_UDP_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The offloads of the kernel that move several packets in one call. Each is tried when a device or socket is opened,
+// and left out where the kernel, the driver or the user refuses it. Folder: os. Pure; any thread.
+#ifndef WG_OS_OFFLOADS_HPP
+#define WG_OS_OFFLOADS_HPP
+
+
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Which offloads may be used.
+struct offloads {
+    bool frames = true;  ///< TUN: packets have a virtio header and may lack a checksum; `tso` and `uso` need it
+    bool tso = true;     ///< TUN: frames of up to 64 KiB of TCP
+    bool uso = true;     ///< TUN: frames of up to 64 KiB of UDP (Linux 6.2)
+    bool queues = true;  ///< TUN: flows are in several queues (Linux 3.8)
+    bool gso = true;     ///< socket: datagrams of one size leave as one message (UDP_SEGMENT, Linux 4.18)
+    bool gro = true;     ///< socket: datagrams of one flow arrive as one message (UDP_GRO, Linux 5.0)
+    bool batches = true; ///< socket: several messages in one call (sendmmsg, recvmmsg)
+};
+
+/// Switches off the offloads in `names`, names of members with commas between; `all` stands for all of them.
+/// Returns: false if a name is unknown; then nothing has changed.
+constexpr bool switch_off(offloads& which, std::string_view names) noexcept {
+    struct {
+        std::string_view name;
+        bool offloads::*which;
+    } constexpr known[] = {{"frames", &offloads::frames},  {"tso", &offloads::tso}, {"uso", &offloads::uso},
+                           {"queues", &offloads::queues},  {"gso", &offloads::gso}, {"gro", &offloads::gro},
+                           {"batches", &offloads::batches}};
+    offloads wanted = which;
+    while (!names.empty()) {
+        std::string_view const name = names.substr(0, names.find(','));
+        names.remove_prefix(name.size() < names.size() ? name.size() + 1 : name.size());
+        bool found = false;
+        for (auto const& k : known)
+            if (name == k.name || name == "all") wanted.*k.which = false, found = true;
+        if (!found) return false;
+    }
+    which = wanted;
+    return true;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// A datagram's address as a socket address, and its control messages: local address and interface, tos (ip(4), ip6(4),
+// RFC 3542). Folder: os/posix/udp. Pure; any thread.
+#ifndef WG_OS_POSIX_UDP_CONTROL_HPP
+#define WG_OS_POSIX_UDP_CONTROL_HPP
+
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// A socket address of either family.
+union socket_address {
+    sockaddr any;    ///< has the family
+    sockaddr_in v4;  ///< IPv4
+    sockaddr_in6 v6; ///< IPv6
+};
+
+/// Writes `where` as a socket address. Returns: its length in bytes. The kernel stores it in the address itself, on
+/// systems whose addresses have a field for it.
+inline socklen_t spell(endpoint const& where, socket_address& out) noexcept {
+    if (where.address.kind == family::v4) {
+        out.v4 = {};
+        out.v4.sin_family = AF_INET;
+        store_be16(reinterpret_cast<byte*>(&out.v4.sin_port), where.port);
+        std::memcpy(&out.v4.sin_addr, where.address.octets.data(), 4);
+        return sizeof out.v4;
+    }
+    out.v6 = {};
+    out.v6.sin6_family = AF_INET6;
+    store_be16(reinterpret_cast<byte*>(&out.v6.sin6_port), where.port);
+    std::memcpy(&out.v6.sin6_addr, where.address.octets.data(), 16);
+    out.v6.sin6_scope_id = where.scope_id;
+    return sizeof out.v6;
+}
+
+/// Reads a socket address. Returns: an endpoint without a family if the address is neither IPv4 nor IPv6.
+inline endpoint read_address(socket_address const& from) noexcept {
+    if (from.any.sa_family == AF_INET)
+        return {ip_address::of(family::v4, reinterpret_cast<byte const*>(&from.v4.sin_addr)),
+                load_be16(reinterpret_cast<byte const*>(&from.v4.sin_port)), 0};
+    if (from.any.sa_family == AF_INET6)
+        return {ip_address::of(family::v6, reinterpret_cast<byte const*>(&from.v6.sin6_addr)),
+                load_be16(reinterpret_cast<byte const*>(&from.v6.sin6_port)), from.v6.sin6_scope_id};
+    return {};
+}
+
+/// The numbers of options and control messages of a system. 0: the system lacks it.
+struct udp_numbers {
+    bool has_v4_interface = true; ///< IPv4: the local address comes with an interface (IP_PKTINFO), else without
+    int v4_receive_local = 0;     ///< option: report the local address (IP_PKTINFO, IP_RECVDSTADDR)
+    int v4_received_local = 0;    ///< control message: the local address of a received datagram
+    int v4_local = 0;             ///< control message: the source of a sent datagram (IP_PKTINFO, IP_SENDSRCADDR)
+    int v4_receive_tos = 0;       ///< option: report the tos (IP_RECVTOS)
+    int v4_received_tos = 0;      ///< control message: the tos of a received datagram, one byte
+    int v4_tos = 0;               ///< control message: the tos of a sent datagram (IP_TOS)
+    std::size_t v4_tos_bytes = 1; ///< the length of the value of `v4_tos`: 1 or 4
+    int v6_receive_local = 0;     ///< option: IPV6_RECVPKTINFO
+    int v6_local = 0;             ///< control message: IPV6_PKTINFO
+    int v6_receive_tos = 0;       ///< option: IPV6_RECVTCLASS
+    int v6_tos = 0;               ///< control message: IPV6_TCLASS
+};
+
+/// The control messages of one datagram. `Numbers` is a `udp_numbers` of the system.
+template <udp_numbers const& Numbers> class basic_control {
+public:
+    /// Gives `message`, which is to be received, room for control messages.
+    void prepare(msghdr& message) noexcept {
+        message.msg_control = room_;
+        message.msg_controllen = sizeof room_;
+    }
+
+    /// Reads `where.local` and `tos` of `d` from a received message. Control messages that are cut are ignored.
+    static void read(msghdr& message, datagram& d) noexcept {
+        d.where.local = {};
+        d.tos = 0;
+        d.segment_bytes = 0;
+        for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
+            if (c->cmsg_level == IPPROTO_IP && is(c, Numbers.v4_received_local)) {
+                v4_local info;
+                if (Numbers.has_v4_interface && value_of(c, info)) {
+                    // The second address is the destination, which may be a broadcast address.
+                    d.where.local = {ip_address::of(family::v4, info.source), info.interface_index};
+                } else if (!Numbers.has_v4_interface && value_of(c, info.source)) {
+                    d.where.local = {ip_address::of(family::v4, info.source), 0};
+                }
+            } else if (c->cmsg_level == IPPROTO_IPV6 && is(c, Numbers.v6_local)) {
+                v6_local info;
+                if (value_of(c, info) && info.address[0] != 0xff) // a multicast address cannot be a source
+                    d.where.local = {ip_address::of(family::v6, info.address), info.interface_index};
+            } else if (c->cmsg_level == IPPROTO_IP && is(c, Numbers.v4_received_tos)) {
+                (void)value_of(c, d.tos);
+            } else if (c->cmsg_level == IPPROTO_IPV6 && is(c, Numbers.v6_tos)) {
+                int tos = 0;
+                if (value_of(c, tos)) d.tos = static_cast<byte>(tos);
+            }
+        }
+    }
+
+    /// Writes the control messages of `message`, which sends `d`: the tos of `d` unless it is 0, and its source, as far
+    /// as they are given and the system has them.
+    void write(msghdr& message, datagram const& d) noexcept {
+        used_ = 0;
+        bool const is_v4 = d.where.remote.address.kind == family::v4;
+        local_source const& local = d.where.local;
+        if (has_source(d) && is_v4 && Numbers.v4_local != 0) {
+            v4_local info{local.interface_index, {}, {}};
+            std::memcpy(info.source, local.address.octets.data(), 4);
+            if (Numbers.has_v4_interface) append(IPPROTO_IP, Numbers.v4_local, &info, sizeof info);
+            else append(IPPROTO_IP, Numbers.v4_local, info.source, sizeof info.source);
+        } else if (has_source(d) && !is_v4 && Numbers.v6_local != 0) {
+            v6_local info{{}, local.interface_index};
+            std::memcpy(info.address, local.address.octets.data(), 16);
+            append(IPPROTO_IPV6, Numbers.v6_local, &info, sizeof info);
+        }
+        int const tos = d.tos;
+        if (tos != 0 && is_v4 && Numbers.v4_tos != 0) {
+            if (Numbers.v4_tos_bytes == 1) append(IPPROTO_IP, Numbers.v4_tos, &d.tos, 1);
+            else append(IPPROTO_IP, Numbers.v4_tos, &tos, sizeof tos);
+        }
+        if (tos != 0 && !is_v4 && Numbers.v6_tos != 0) append(IPPROTO_IPV6, Numbers.v6_tos, &tos, sizeof tos);
+        message.msg_control = used_ != 0 ? room_ : nullptr;
+        message.msg_controllen = converted<decltype(message.msg_controllen)>(used_);
+    }
+
+    /// Whether `d` has a source of its destination's family.
+    static bool has_source(datagram const& d) noexcept {
+        return d.where.local.address.kind != family::none && d.where.local.address.kind == d.where.remote.address.kind;
+    }
+
+private:
+    struct v4_local { // in_pktinfo
+        std::uint32_t interface_index;
+        byte source[4]; ///< ipi_spec_dst: for a received datagram, the address for the answer
+        byte destination[4];
+    };
+    struct v6_local { // in6_pktinfo
+        byte address[16];
+        std::uint32_t interface_index;
+    };
+
+    static bool is(cmsghdr const* c, int type) noexcept { return type != 0 && c->cmsg_type == type; }
+
+    template <class Value> static bool value_of(cmsghdr const* c, Value& value) noexcept {
+        if (c->cmsg_len < CMSG_LEN(sizeof value)) return false;
+        std::memcpy(&value, CMSG_DATA(const_cast<cmsghdr*>(c)), sizeof value); // a macro that some write for one type
+        return true;
+    }
+
+    void append(int level, int type, void const* value, std::size_t size) noexcept {
+        byte* const at = room_ + used_;
+        std::memset(at, 0, CMSG_SPACE(size)); // the kernel reads the padding too
+        auto* const c = reinterpret_cast<cmsghdr*>(at);
+        c->cmsg_level = level;
+        c->cmsg_type = type;
+        c->cmsg_len = static_cast<decltype(c->cmsg_len)>(CMSG_LEN(size));
+        std::memcpy(CMSG_DATA(c), value, size);
+        used_ += CMSG_SPACE(size);
+    }
+
+    alignas(cmsghdr) byte room_[128]; ///< CMSG_SPACE is no constant on each system; the messages have 88 bytes at most
+    std::size_t used_ = 0;
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+
+#include <algorithm>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// A message of a call that moves several.
+struct udp_message {
+    msghdr header{};        ///< as of sendmsg(2) and recvmsg(2)
+    std::size_t length = 0; ///< received: bytes of the datagram
+};
+
+/// Models `udp_socket`. `Calls` makes the system calls; `udp_calls` of the systems document them.
+template <class Calls> class basic_udp {
+public:
+    /// The room in bytes that a received datagram needs.
+    static constexpr std::size_t receive_bytes = 65535;
+    /// How long one `send` waits in total for room before it drops datagrams.
+    static constexpr duration send_patience = milliseconds(5);
+
+    /// Has no open socket. `wanted` says which offloads may be used; only `batches` concerns these systems.
+    explicit basic_udp(offloads const& wanted = {}) noexcept : many_(wanted.batches) { (void)queue_.renewed(); }
+    basic_udp(basic_udp const&) = delete;
+    basic_udp& operator=(basic_udp const&) = delete;
+
+    /// A descriptor that polls readable while a datagram waits. It stays the same for the object's life.
+    int fd() const noexcept { return queue_.fd(); }
+    /// Whether the system had a descriptor for the object.
+    explicit operator bool() const noexcept { return static_cast<bool>(queue_); }
+    /// The port, or 0 while closed.
+    std::uint16_t port() const noexcept { return port_; }
+    /// The errno of the last `open` that failed.
+    int error() const noexcept { return error_; }
+
+    /// Binds sockets that are opened later to an address of this host; its port is not used. Then only the socket of
+    /// this address's family is opened. An address without a family: all addresses.
+    void set_bind_address(endpoint const& where) noexcept { bind_ = where; }
+    /// Binds sockets that are opened later to this interface, where the system can: datagrams then neither enter nor
+    /// leave through another one, such as the tunnel itself. `name` must outlive this object; null: all interfaces.
+    void set_bind_interface(char const* name) noexcept { bind_name_ = name; }
+    /// Binds open sockets to the new interface, if an interface with another index has the given name now.
+    /// If the system refuses, the next call tries again.
+    void refresh_bind() noexcept {
+        if (bind_name_ == nullptr) return;
+        unsigned const index = Calls::interface_index(bind_name_);
+        if (index == 0 || index == bind_index_) return;
+        for (bool const v6 : {false, true})
+            if (unique_fd const& fd = v6 ? v6_ : v4_; fd && Calls::bind_interface(fd.get(), !v6, index) != 0) return;
+        bind_index_ = index;
+    }
+
+    /// Opens sockets for both families at `port`; 0: a free port. On failure nothing has changed, and a port that was
+    /// open stays open.
+    /// Returns: the port; `address_in_use`; `no_permission`; `not_supported` if the host has neither IPv4 nor IPv6, or
+    /// cannot bind to an interface; `io_error` and others, and `error` then has the errno.
+    result<std::uint16_t> open(std::uint16_t port) noexcept {
+        if (port != 0 && port == port_) return port;
+        if (!queue_) return status::io_error;
+        error_ = 0;
+        unsigned const index = bind_name_ != nullptr ? Calls::interface_index(bind_name_) : 0;
+        if (bind_name_ != nullptr && index == 0) return failed(ENXIO);
+        // A port that is free in IPv4 may be taken in IPv6: then another one is tried.
+        for (int attempt = 1;; ++attempt) {
+            unique_fd v4, v6;
+            std::uint16_t bound = port;
+            int error = open_family(v4, family::v4, bound, index);
+            if (error == 0) error = open_family(v6, family::v6, bound, index);
+            if (error == EADDRINUSE && port == 0 && attempt < 100) continue;
+            if (error != 0) return failed(error);
+            if (!v4 && !v6) return failed(EAFNOSUPPORT);
+            for (unique_fd const* fd : {&v4, &v6})
+                if (*fd &&
+                    !queue_.change(event_kind::readable, source(*fd), event_action::add, fd == &v4 ? v4_bit : v6_bit))
+                    return failed(errno);
+            v4_ = std::move(v4);
+            v6_ = std::move(v6);
+            port_ = bound;
+            bind_index_ = index;
+            is_shared_ = false;
+            return bound;
+        }
+    }
+
+    /// Uses the open sockets of `of` for another thread, until `close`. Only `of` has a descriptor to wait for.
+    /// Returns: false if no descriptors are left; then this object is closed.
+    bool share(basic_udp const& of) noexcept {
+        close();
+        for (auto const& [mine, its] : {std::pair(&v4_, &of.v4_), std::pair(&v6_, &of.v6_)}) {
+            if (!*its) continue;
+            mine->reset(::fcntl(its->get(), F_DUPFD_CLOEXEC, 0));
+            if (*mine) continue;
+            close();
+            return false;
+        }
+        port_ = of.port_;
+        many_ = of.many_;
+        is_shared_ = true;
+        return true;
+    }
+
+    /// Closes all sockets.
+    void close() noexcept {
+        v4_.reset();
+        v6_.reset();
+        port_ = 0;
+    }
+
+    /// Sets the mark by which the system chooses routes or rules for datagrams, of open sockets and of sockets that are
+    /// opened later; 0: none. Returns: `not_supported` where there are no such marks; the status of errno. On failure
+    /// all sockets keep the mark that they had.
+    status set_fwmark(std::uint32_t mark) noexcept {
+        if (mark == fwmark_) return status::ok;
+        for (unique_fd const* fd : {&v4_, &v6_}) {
+            int const error = *fd ? Calls::set_mark(fd->get(), mark) : Calls::can_mark(mark);
+            if (error == 0) continue;
+            if (v4_) (void)Calls::set_mark(v4_.get(), fwmark_);
+            return status_of(error);
+        }
+        fwmark_ = mark;
+        return status::ok;
+    }
+
+    /// Does nothing: this socket remembers nothing of routes.
+    void routes_changed() noexcept {}
+
+    /// Reads the sockets, both families if both have datagrams, and never blocks. A datagram that did not fit its
+    /// buffer has length 0. Returns: the number of datagrams; `io_error` if a socket cannot be used.
+    result<std::size_t> receive(std::span<datagram> datagrams) noexcept {
+        if (datagrams.empty() || port_ == 0) return std::size_t{0};
+        unsigned const readable = find_readable();
+        v6_first_ = !v6_first_;
+        std::size_t filled = 0;
+        bool usable = true;
+        for (bool const v6 : {v6_first_, !v6_first_}) {
+            if ((readable & (v6 ? v6_bit : v4_bit)) == 0) continue;
+            usable = receive_from(v6 ? v6_ : v4_, datagrams, filled) && usable;
+        }
+        if (!usable && filled == 0) return status::io_error;
+        return filled;
+    }
+
+    /// Sends datagrams, and stores each one's status in `why` and errno in `error`. Where the host refuses the source,
+    /// `where.local` is cleared, and the host's routes choose the source. Where the host refuses the tos, the datagram
+    /// leaves without one. An IPv4-mapped IPv6 destination is replaced by the IPv4 one.
+    /// `why`: ok; no_endpoint; not_supported (no socket of that family); would_block (no room within `send_patience`);
+    /// no_permission (a packet filter); io_error and others.
+    /// Returns: how many datagrams left.
+    std::size_t send(std::span<datagram> datagrams) noexcept {
+        give_up_at_ = {};
+        std::size_t sent = 0;
+        for (datagram& d : datagrams) {
+            d.where.remote = d.where.remote.unmapped();
+            d.why = status::ok;
+            d.error = 0;
+            if (!d.where.remote) d.why = status::no_endpoint;
+            else if (!socket_for(d)) refuse(d, EAFNOSUPPORT);
+        }
+        for (std::size_t next = 0; next < datagrams.size();) {
+            if (datagrams[next].why != status::ok) {
+                ++next;
+                continue;
+            }
+            // Datagrams of one family that follow each other leave together.
+            std::size_t count = 1;
+            family const kind = datagrams[next].where.remote.address.kind;
+            while (count < batch && next + count < datagrams.size() && datagrams[next + count].why == status::ok &&
+                   datagrams[next + count].where.remote.address.kind == kind)
+                ++count;
+            sent += send_batch(datagrams.subspan(next, count));
+            next += count;
+        }
+        return sent;
+    }
+
+private:
+    using control = basic_control<Calls::numbers>;
+    static constexpr std::size_t batch = 64; ///< messages in one system call
+    static constexpr unsigned v4_bit = 1, v6_bit = 2;
+    static constexpr int buffer_bytes = 7 << 20, least_buffer_bytes = 64 << 10;
+    static constexpr int max_errors = 64; ///< errors of earlier datagrams that one `receive` skips
+
+    static std::uintptr_t source(unique_fd const& fd) noexcept { return static_cast<std::uintptr_t>(fd.get()); }
+    static void refuse(datagram& d, int error) noexcept {
+        d.why = error == ENOBUFS ? status::would_block : status_of(error);
+        d.error = static_cast<std::uint16_t>(error);
+    }
+    status failed(int error) noexcept {
+        error_ = error;
+        return status_of(error);
+    }
+    unique_fd const& socket_for(datagram const& d) const noexcept {
+        return d.where.remote.address.kind == family::v6 ? v6_ : v4_;
+    }
+
+    /// Opens the socket of one family at `port`; 0 means any free port, which is stored. `fd` stays closed where the
+    /// host lacks the family or `bind_` is of the other one; that is no error. Returns: 0 or the errno.
+    int open_family(unique_fd& fd, family kind, std::uint16_t& port, unsigned index) const noexcept {
+        bool const is_v4 = kind == family::v4;
+        if (bind_ && bind_.address.kind != kind) return 0;
+        unique_fd made(Calls::socket(is_v4 ? AF_INET : AF_INET6));
+        if (!made) return errno == EAFNOSUPPORT || errno == EPROTONOSUPPORT ? 0 : errno;
+        if (int const error = configure(made.get(), is_v4, index); error != 0) return error;
+        socket_address any{};
+        socklen_t size =
+            spell(bind_ ? endpoint{bind_.address, port, bind_.scope_id} : endpoint{{{}, kind}, port, 0}, any);
+        if (Calls::bind(made.get(), &any.any, size) != 0)
+            return !is_v4 && !bind_ && errno == EADDRNOTAVAIL ? 0 : errno; // IPv6 is switched off
+        if (Calls::name(made.get(), &any.any, &size) != 0) return errno;
+        port = read_address(any).port;
+        fd = std::move(made);
+        return 0;
+    }
+
+    int configure(int fd, bool is_v4, unsigned index) const noexcept {
+        constexpr udp_numbers const& n = Calls::numbers;
+        int const level = is_v4 ? IPPROTO_IP : IPPROTO_IPV6;
+        auto const set = [&](int at, int name, int value) { return Calls::set_option(fd, at, name, value) == 0; };
+        if (!is_v4 && !set(IPPROTO_IPV6, IPV6_V6ONLY, 1)) return errno;
+        // Without these, the routes choose the source, and marks of congestion are not seen.
+        for (int const name :
+             {is_v4 ? n.v4_receive_local : n.v6_receive_local, is_v4 ? n.v4_receive_tos : n.v6_receive_tos})
+            if (name != 0) set(level, name, 1);
+        if (fwmark_ != 0)
+            if (int const error = Calls::set_mark(fd, fwmark_); error != 0) return error;
+        if (index != 0)
+            if (int const error = Calls::bind_interface(fd, is_v4, index); error != 0) return error;
+        // A system refuses more than its limit (kern.ipc.maxsockbuf) instead of taking the limit.
+        for (int const name : {SO_RCVBUF, SO_SNDBUF})
+            for (int size = buffer_bytes; size >= least_buffer_bytes && !set(SOL_SOCKET, name, size);) size /= 2;
+        return 0;
+    }
+
+    /// Which sockets have datagrams. An object that shares sockets has no queue that watches them.
+    unsigned find_readable() const noexcept {
+        if (is_shared_) return v4_bit | v6_bit;
+        queue_event events[4];
+        unsigned readable = 0;
+        std::size_t const count = queue_.wait(events, duration{});
+        for (std::size_t i = 0; i < count; ++i) readable |= static_cast<unsigned>(events[i].number);
+        return readable;
+    }
+
+    /// Reads one socket until it is empty or the span is full, and counts in `filled`. An error of a datagram that was
+    /// sent earlier counts as an empty socket. Returns: false if the socket cannot be used.
+    bool receive_from(unique_fd const& fd, std::span<datagram> datagrams, std::size_t& filled) noexcept {
+        udp_message messages[batch];
+        iovec pieces[batch];
+        socket_address addresses[batch];
+        control controls[batch];
+        for (int errors = 0; fd && filled < datagrams.size() && errors < max_errors;) {
+            std::span<datagram> const wanted =
+                datagrams.subspan(filled).first((std::min)(batch, datagrams.size() - filled));
+            for (std::size_t i = 0; i < wanted.size(); ++i) {
+                pieces[i] = {wanted[i].buffer + wanted[i].offset, wanted[i].capacity - wanted[i].offset};
+                messages[i] = {};
+                messages[i].header.msg_name = &addresses[i];
+                messages[i].header.msg_namelen = sizeof addresses[i];
+                messages[i].header.msg_iov = &pieces[i];
+                messages[i].header.msg_iovlen = 1;
+                controls[i].prepare(messages[i].header);
+            }
+            int const count = receive_many(fd.get(), std::span(messages).first(wanted.size()));
+            if (count < 0 && is_of_earlier_datagram(errno)) {
+                ++errors;
+                continue;
+            }
+            if (count < 0) return errno != EBADF && errno != ENOTSOCK && errno != EINVAL && errno != EFAULT;
+            for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
+                datagram& d = wanted[i];
+                bool const whole = (messages[i].header.msg_flags & MSG_TRUNC) == 0;
+                d.length = whole ? static_cast<std::uint32_t>(messages[i].length) : 0;
+                d.where.remote = messages[i].header.msg_namelen != 0 ? read_address(addresses[i]) : endpoint{};
+                control::read(messages[i].header, d);
+                d.why = status::ok;
+            }
+            filled += static_cast<std::size_t>(count);
+            if (static_cast<std::size_t>(count) < wanted.size()) return true;
+        }
+        return true;
+    }
+
+    static bool is_of_earlier_datagram(int error) noexcept {
+        return error == ECONNREFUSED || error == EHOSTUNREACH || error == ENETUNREACH || error == EHOSTDOWN;
+    }
+
+    int receive_many(int fd, std::span<udp_message> messages) noexcept {
+        if (many_) {
+            int const got = without_interruption([&] { return Calls::receive_many(fd, messages); });
+            if (got >= 0 || !is_missing(errno)) return got;
+            many_ = false;
+        }
+        int got = 0;
+        for (udp_message& m : messages) {
+            ssize_t const size = without_interruption([&] { return Calls::receive(fd, m.header); });
+            if (size < 0) return got > 0 ? got : -1;
+            m.length = static_cast<std::size_t>(size);
+            ++got;
+        }
+        return got;
+    }
+
+    /// Sends datagrams of one family. Each round sends some, gives one up, takes away a source or a tos, or waits until
+    /// `give_up_at_` at most. Returns: how many datagrams left.
+    std::size_t send_batch(std::span<datagram> datagrams) noexcept {
+        udp_message messages[batch];
+        iovec pieces[batch];
+        socket_address addresses[batch];
+        control controls[batch];
+        int const fd = socket_for(datagrams[0]).get();
+        for (std::size_t i = 0; i < datagrams.size(); ++i) {
+            datagram const& d = datagrams[i];
+            pieces[i] = {d.buffer + d.offset, d.length};
+            messages[i].header.msg_name = &addresses[i];
+            messages[i].header.msg_namelen = spell(d.where.remote, addresses[i]);
+            messages[i].header.msg_iov = &pieces[i];
+            messages[i].header.msg_iovlen = 1;
+            controls[i].write(messages[i].header, d);
+        }
+        std::size_t sent = 0;
+        for (std::size_t done = 0; done < datagrams.size();) {
+            int const count = send_many(fd, std::span(messages).first(datagrams.size()).subspan(done));
+            if (count > 0) {
+                sent += static_cast<std::size_t>(count);
+                done += static_cast<std::size_t>(count);
+                continue;
+            }
+            int const error = count == 0 ? EIO : errno;
+            datagram& d = datagrams[done];
+            if ((error == EAGAIN || error == ENOBUFS) && wait_for_room(fd, error)) continue;
+            if (give_way(error, d)) {
+                controls[done].write(messages[done].header, d);
+                continue;
+            }
+            refuse(d, error);
+            ++done;
+        }
+        return sent;
+    }
+
+    int send_many(int fd, std::span<udp_message> messages) noexcept {
+        if (many_ && messages.size() > 1) {
+            int const sent = without_interruption([&] { return Calls::send_many(fd, messages); });
+            if (sent >= 0 || !is_missing(errno)) return sent;
+            many_ = false;
+        }
+        return without_interruption([&] { return Calls::send(fd, messages[0].header); }) >= 0 ? 1 : -1;
+    }
+    static bool is_missing(int error) noexcept { return error == ENOSYS || error == EOPNOTSUPP; }
+
+    /// Waits until the socket, or with ENOBUFS the interface, may have room again. Returns: false if this send has
+    /// waited for `send_patience`.
+    bool wait_for_room(int fd, int error) noexcept {
+        instant const asked = Calls::now();
+        if (give_up_at_ == instant{}) give_up_at_ = asked + send_patience;
+        if (asked >= give_up_at_) return false;
+        // No call reports when the queue of an interface has room.
+        return error == ENOBUFS ? Calls::pause() : Calls::wait_writable(fd, give_up_at_ - asked);
+    }
+
+    /// Takes away what the host may have refused the datagram for: its source, else its tos. Returns: false if it has
+    /// neither.
+    static bool give_way(int error, datagram& d) noexcept {
+        bool const concerns_source = error == EINVAL || error == EADDRNOTAVAIL || error == ENETUNREACH ||
+                                     error == EHOSTUNREACH || error == ENXIO || error == ENETDOWN;
+        if (concerns_source && control::has_source(d)) {
+            d.where.local = {};
+            return true;
+        }
+        if ((error != EINVAL && error != ENOPROTOOPT) || d.tos == 0) return false;
+        d.tos = 0;
+        return true;
+    }
+
+    event_queue<Calls> queue_{};
+    unique_fd v4_{};
+    unique_fd v6_{};
+    endpoint bind_{};
+    char const* bind_name_ = nullptr;
+    unsigned bind_index_ = 0; ///< of the interface that open sockets are bound to
+    std::uint32_t fwmark_ = 0;
+    std::uint16_t port_ = 0;
+    bool many_;              ///< several messages in one call are wanted, and the system has that
+    bool v6_first_ = false;  ///< whether this receive begins with the IPv6 socket
+    bool is_shared_ = false; ///< another object opened the sockets
+    int error_ = 0;
+    instant give_up_at_{}; ///< of this send; zero until it has to wait
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+
+#include <csignal>
+#include <poll.h>
+#include <time.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// The calls of `basic_log_writer` that these systems share; the path of syslog's socket differs.
+struct common_log_calls {
+    /// Opens a description of its own of the pipe or terminal of `fd`. These systems cannot: /dev/fd/N gives the same
+    /// description. Returns: -1.
+    static int open_again(int /*fd*/) noexcept { return errno = ENOSYS, -1; }
+    /// Takes the signal `number`, which is blocked, if it is pending.
+    static void take_pending(int number) noexcept {
+        sigset_t pending, wanted;
+        sigemptyset(&wanted);
+        sigaddset(&wanted, number);
+        int taken = 0;
+        if (::sigpending(&pending) == 0 && sigismember(&pending, number) == 1) (void)::sigwait(&wanted, &taken);
+    }
+};
+
+/// The calls of `basic_udp` that these systems share. Each returns what the system call returns, except where it says
+/// otherwise.
+struct common_udp_calls {
+    /// A UDP socket of this family that does not block
+    static int socket(int domain) noexcept { return open_socket(domain, SOCK_DGRAM); }
+    /// bind(2)
+    static int bind(int fd, sockaddr const* address, socklen_t size) noexcept { return ::bind(fd, address, size); }
+    /// getsockname(2)
+    static int name(int fd, sockaddr* address, socklen_t* size) noexcept { return ::getsockname(fd, address, size); }
+    /// setsockopt(2) for an option that is a number
+    static int set_option(int fd, int level, int option, int value) noexcept {
+        return ::setsockopt(fd, level, option, &value, sizeof value);
+    }
+    /// sendmsg(2)
+    static ssize_t send(int fd, msghdr const& message) noexcept { return ::sendmsg(fd, &message, MSG_DONTWAIT); }
+    /// recvmsg(2)
+    static ssize_t receive(int fd, msghdr& message) noexcept { return ::recvmsg(fd, &message, MSG_DONTWAIT); }
+    /// The number of an interface; 0: there is none (if_nametoindex(3)).
+    static unsigned interface_index(char const* interface_name) noexcept { return ::if_nametoindex(interface_name); }
+    /// Waits until the socket has room for a datagram. Returns: whether it has.
+    static bool wait_writable(int fd, duration at_most) noexcept {
+        pollfd watched{fd, POLLOUT, 0};
+        return ::poll(&watched, 1, static_cast<int>((at_most.nanoseconds + 999'999) / 1'000'000)) > 0;
+    }
+    /// Waits for a moment in which an interface can send. Returns: true.
+    static bool pause() noexcept {
+        timespec const moment{0, 200'000};
+        (void)::nanosleep(&moment, nullptr);
+        return true;
+    }
+    /// CLOCK_MONOTONIC
+    static instant now() noexcept {
+        timespec time{};
+        ::clock_gettime(CLOCK_MONOTONIC, &time);
+        return {std::int64_t{1'000'000'000} * time.tv_sec + time.tv_nsec};
+    }
+};
+
+/// The calls of `basic_network_monitor`; its layout differs.
+struct common_route_calls {
+    /// A routing socket that does not block; -1 with errno.
+    static int open() noexcept {
+        unique_fd made(open_socket(PF_ROUTE, SOCK_RAW));
+        return made.release();
+    }
+    /// read(2)
+    static ssize_t read(int fd, void* to, std::size_t size) noexcept { return ::read(fd, to, size); }
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Mutexes, threads and waiting by pthreads(7). Folder: os/posix. Any thread.
+#ifndef WG_OS_POSIX_THREADS_HPP
+#define WG_OS_POSIX_THREADS_HPP
+
+
+#include <algorithm>
+#include <atomic>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <unistd.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// A mutex (pthread_mutex_lock(3)).
+class thread_mutex {
+public:
+    /// Not locked.
+    thread_mutex() noexcept = default;
+    thread_mutex(thread_mutex const&) = delete;
+    thread_mutex& operator=(thread_mutex const&) = delete;
+    ~thread_mutex() { ::pthread_mutex_destroy(&mutex_); }
+    /// Locks the mutex; waits while another thread holds it.
+    void lock() noexcept { ::pthread_mutex_lock(&mutex_); }
+    /// Unlocks the mutex, which this thread holds.
+    void unlock() noexcept { ::pthread_mutex_unlock(&mutex_); }
+    /// The mutex of the system, for pthread_cond_wait(3).
+    pthread_mutex_t* native() noexcept { return &mutex_; }
+
+private:
+    pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;
+};
+
+/// Owns a thread. The destructor waits until the thread ends.
+class joined_thread {
+public:
+    /// Owns none.
+    joined_thread() noexcept = default;
+    joined_thread(joined_thread const&) = delete;
+    joined_thread& operator=(joined_thread const&) = delete;
+    ~joined_thread() {
+        if (runs_) ::pthread_join(thread_, nullptr);
+    }
+    /// Starts a thread that runs `Work(context)` with all signals blocked. Returns: false if the host refuses.
+    template <auto Work, class Context> bool start(Context& context) noexcept {
+        sigset_t all, before;
+        sigfillset(&all);
+        ::pthread_sigmask(SIG_SETMASK, &all, &before);
+        auto const begin = [](void* with) -> void* {
+            Work(*static_cast<Context*>(with));
+            return nullptr;
+        };
+        pthread_attr_t attributes; // a stack may count against limits (RLIMIT_DATA) in full, so it is small
+        ::pthread_attr_init(&attributes);
+        ::pthread_attr_setstacksize(&attributes, stack_bytes);
+        runs_ = ::pthread_create(&thread_, &attributes, begin, &context) == 0;
+        ::pthread_attr_destroy(&attributes);
+        ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+        return runs_;
+    }
+
+private:
+    static constexpr std::size_t stack_bytes = std::size_t{512} << 10;
+    pthread_t thread_{};
+    bool runs_ = false;
+};
+
+/// The parts of a threads policy that all systems share.
+struct common_threads {
+    static constexpr bool parallel = true; ///< a device may be called by several threads
+    using mutex = thread_mutex;            ///< a mutex
+    using thread = joined_thread;          ///< owns a thread
+
+    /// Lets other threads run that wait for this processor. Returns at once if none does.
+    static void give_way() noexcept { ::sched_yield(); }
+};
+
+/// Models `threads`, and has everything that `workers` needs. It does not need the C++ library's compiled part.
+struct threads : common_threads {
+    /// A number on which threads can wait (pthread_cond_wait(3)). All operations are sequentially consistent.
+    class cell {
+    public:
+        /// The number 0.
+        cell() noexcept = default;
+        cell(cell const&) = delete;
+        cell& operator=(cell const&) = delete;
+        ~cell() { ::pthread_cond_destroy(&changed_); }
+        /// The number.
+        std::uint32_t load() const noexcept { return value_.load(); }
+        /// Changes the number and wakes all threads that wait.
+        void store(std::uint32_t value) noexcept {
+            value_.store(value);
+            // A thread that increments `waiting_` after this load finds the new value before it sleeps.
+            if (waiting_.load() == 0) return;
+            mutex_.lock(); // the thread that waits is either asleep or has not compared yet
+            ::pthread_cond_broadcast(&changed_);
+            mutex_.unlock();
+        }
+        /// Waits until the number is no longer `old`. May return earlier.
+        void wait(std::uint32_t old) noexcept {
+            for (int tries = 0; tries < tries_before_sleep; ++tries)
+                if (value_.load() != old) return;
+            ++waiting_;
+            mutex_.lock();
+            if (value_.load() == old) ::pthread_cond_wait(&changed_, mutex_.native());
+            mutex_.unlock();
+            --waiting_;
+        }
+
+    private:
+        static constexpr int tries_before_sleep = 100; ///< take about a quarter of the time to sleep and wake up
+
+        std::atomic<std::uint32_t> value_{0};
+        std::atomic<std::uint32_t> waiting_{0};
+        thread_mutex mutex_;
+        pthread_cond_t changed_ = PTHREAD_COND_INITIALIZER;
+    };
+
+    /// How many processors are online, at least 1.
+    static std::size_t processors() noexcept {
+        return static_cast<std::size_t>((std::max)(::sysconf(_SC_NPROCESSORS_ONLN), 1L));
+    }
+};
+static_assert(wg::threads<threads>);
+static_assert(wg::threads_with_cell<threads> && wg::threads_with_thread<threads>);
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Opens the TUN interface of FreeBSD, OpenBSD and NetBSD, `tunN`: a file /dev/tunN (tun(4)). Folder: os/bsd. One thread
+// at a time.
+#ifndef WG_OS_BSD_TUN_OPENER_HPP
+#define WG_OS_BSD_TUN_OPENER_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// A TUN interface with one queue, whose packets have a head of four bytes: utun of macOS, tun(4) of the BSDs.
+// Folder: os/posix/tun. One thread at a time.
+#ifndef WG_OS_POSIX_TUN_TUN_HPP
+#define WG_OS_POSIX_TUN_TUN_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The four bytes before each packet of a TUN device of macOS and the BSDs: the address family, big-endian (utun of
+// macOS; tun(4) with TUNSIFHEAD; tun(4) of OpenBSD). Folder: os/posix/tun. Pure; any thread.
+#ifndef WG_OS_POSIX_TUN_HEAD_HPP
+#define WG_OS_POSIX_TUN_HEAD_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// The length of the head in bytes.
+inline constexpr std::size_t tun_head_bytes = 4;
+
+/// The numbers of the address families, which differ between the systems.
+struct tun_families {
+    std::uint32_t v4 = 2;  ///< AF_INET
+    std::uint32_t v6 = 10; ///< AF_INET6: 30 on macOS, 28 on FreeBSD, 24 on OpenBSD and NetBSD
+};
+
+/// Writes the head for `packet`. Returns: false if it is neither IPv4 nor IPv6.
+inline bool write_head(bytes_view packet, tun_families const& families, std::span<byte, tun_head_bytes> head) noexcept {
+    unsigned const version = packet.empty() ? 0 : packet[0] >> 4;
+    if (version != 4 && version != 6) return false;
+    store_be32(head.data(), version == 4 ? families.v4 : families.v6);
+    return true;
+}
+
+/// The length in bytes that the header of an IP packet states; 0 if `packet` is too short to say, or no IP packet.
+constexpr std::size_t stated_bytes(bytes_view packet) noexcept {
+    if (packet.size() >= 4 && packet[0] >> 4 == 4) return load_be16(packet.data() + 2);
+    if (packet.size() >= 6 && packet[0] >> 4 == 6) return std::size_t{40} + load_be16(packet.data() + 4);
+    return 0;
+}
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// What a host tells of a network interface: flags, MTU, name and index (netdevice(7), netintro(4)).
+// Folder: os/posix/tun. Any thread.
+#ifndef WG_OS_POSIX_TUN_LINK_CALLS_HPP
+#define WG_OS_POSIX_TUN_LINK_CALLS_HPP
+
+
+#include <string_view>
+#include <sys/ioctl.h>
+#include <sys/uio.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// The name of an interface, which ends with a zero; empty: none.
+using interface_name = std::array<char, IFNAMSIZ>;
+
+/// Copies a name; one that is too long is cut.
+inline interface_name name_of(std::string_view text) noexcept {
+    interface_name name{};
+    std::memcpy(name.data(), text.data(), text.size() < name.size() ? text.size() : name.size() - 1);
+    return name;
+}
+
+/// The calls that concern an interface. A test replaces them. Those that return int return 0 or an errno.
+struct link_calls {
+    /// The interface's flags, such as IFF_UP (SIOCGIFFLAGS).
+    static int flags(interface_name const& name, unsigned& out) noexcept {
+        ifreq request{};
+        int const error = ask(name, SIOCGIFFLAGS, request);
+        out = static_cast<unsigned short>(request.ifr_flags);
+        return error;
+    }
+    /// The interface's MTU in bytes (SIOCGIFMTU).
+    static int mtu(interface_name const& name, std::size_t& out) noexcept {
+        ifreq request{};
+        int const error = ask(name, SIOCGIFMTU, request);
+        if (error == 0) out = static_cast<std::size_t>(request.ifr_mtu);
+        return error;
+    }
+    /// Changes the interface's MTU (SIOCSIFMTU).
+    static int set_mtu(interface_name const& name, std::size_t bytes) noexcept {
+        ifreq request{};
+        request.ifr_mtu = static_cast<int>(bytes);
+        return ask(name, SIOCSIFMTU, request);
+    }
+    /// The interface's index; 0: there is no interface of this name (if_nametoindex(3)).
+    static unsigned index(interface_name const& name) noexcept { return ::if_nametoindex(name.data()); }
+    /// The name of the interface with this index (if_indextoname(3)). Returns: false if there is none.
+    static bool name(unsigned index, interface_name& out) noexcept {
+        return ::if_indextoname(index, out.data()) != nullptr;
+    }
+    /// readv(2): the head and a packet
+    static ssize_t read(int fd, iovec const* pieces, int count) noexcept { return ::readv(fd, pieces, count); }
+    /// writev(2): the head and a packet
+    static ssize_t write(int fd, iovec const* pieces, int count) noexcept { return ::writev(fd, pieces, count); }
+
+    /// Whether an error of a read, of a write or of a request means that the interface was deleted.
+    static constexpr bool is_gone(int error) noexcept {
+        return error == ENXIO || error == ENODEV || error == EBADF || error == ENOTCONN || error == ECONNRESET ||
+               error == EPIPE;
+    }
+
+    /// Makes a request about the interface `name`, with a socket of its own. Returns: 0 or the errno.
+    template <class Request>
+    static int ask(interface_name const& name, unsigned long number, Request& request) noexcept {
+        static_assert(sizeof request.ifr_name == sizeof name);
+        std::memcpy(request.ifr_name, name.data(), sizeof name);
+        unique_fd const fd(open_socket(AF_INET, SOCK_DGRAM));
+        return fd && ::ioctl(fd.get(), number, &request) == 0 ? 0 : errno;
+    }
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+
+#include <atomic>
+#include <memory>
+#include <new>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// An interface that a system's `opener` has opened.
+struct opened_tun {
+    unique_fd fd{};        ///< does not block
+    interface_name name{}; ///< of the interface
+    unsigned index = 0;    ///< of the interface
+    bool is_new = false;   ///< it was created now
+};
+
+/// Models `tun_device`. `Opener` opens the interface: `open(name, opened, why)` and `adopt(fd, opened, why)` return a
+/// status, and `close(opened)` removes what closing the descriptor leaves. `Calls` is a `link_calls` with `families`
+/// and the members of `kqueue_calls`.
+template <class Opener, class Calls> class basic_tun {
+public:
+    /// Bytes that `write` needs before a packet: none, because the head is a piece of its own (writev).
+    static constexpr std::size_t headroom = 0;
+
+    /// Has no interface; `open` and `adopt` return an object that has one.
+    basic_tun() noexcept = default;
+    /// Takes over the interface of `other`.
+    basic_tun(basic_tun&& other) noexcept
+        : owned_(std::move(other.owned_)), link_(std::exchange(other.link_, nullptr)), name_(other.name_),
+          mtu_(other.mtu_), claimed_(std::exchange(other.claimed_, false)) {}
+    /// Gives up its interface and takes over that of `other`.
+    basic_tun& operator=(basic_tun&& other) noexcept {
+        if (this == &other) return *this;
+        settle();
+        owned_ = std::move(other.owned_);
+        link_ = std::exchange(other.link_, nullptr);
+        name_ = other.name_;
+        mtu_ = other.mtu_;
+        claimed_ = std::exchange(other.claimed_, false);
+        return *this;
+    }
+    ~basic_tun() { settle(); }
+
+    /// Creates the interface `name` with this MTU, as `Opener` documents it. The system removes it when the object is
+    /// destroyed. The offloads do not concern these interfaces.
+    /// Returns: `invalid` if `name` cannot name such an interface; `address_in_use`; `no_permission`; `not_supported`;
+    /// `no_memory`. `why` then says how to mend it, and nothing is left behind.
+    static result<basic_tun> open(std::string_view name, error_text& why, std::size_t mtu_bytes = default_mtu_bytes,
+                                  offloads const& = {}) noexcept {
+        std::unique_ptr<shared_interface> made(new (std::nothrow) shared_interface);
+        if (!made) return no_memory(why);
+        if (status const s = Opener::open(name, made->opened, why); s != status::ok) return s;
+        basic_tun self(std::move(made));
+        if (self.index() == 0) {
+            why.set("the interface `", self.name(), "` was deleted while it was opened");
+            return status::gone;
+        }
+        if (int const error = Calls::set_mtu(self.name_, mtu_bytes); error != 0) {
+            why.set("cannot set the MTU of `", self.name(), "` to ", mtu_bytes, ": ", std::strerror(error));
+            return status_of(error);
+        }
+        self.mtu_ = mtu_bytes;
+        return self;
+    }
+
+    /// Takes over the open descriptor of an interface, which a process with more rights has opened (WG_TUN_FD). On
+    /// failure the descriptor stays the caller's.
+    /// Returns: `invalid` if it is no such interface; `no_memory`; `io_error`.
+    static result<basic_tun> adopt(int number, error_text& why, offloads const& = {}) noexcept {
+        std::unique_ptr<shared_interface> made(new (std::nothrow) shared_interface);
+        if (!made) return no_memory(why);
+        if (status const s = Opener::adopt(number, made->opened, why); s != status::ok) return s;
+        basic_tun self(std::move(made));
+        if (self.index() == 0 || !make_private(number)) {
+            why.set("descriptor ", number, " (`", self.name(), "`): ", std::strerror(errno));
+            (void)self.owned_->opened.fd.release(); // not taken over
+            return status::io_error;
+        }
+        self.refresh_mtu();
+        return self;
+    }
+
+    /// A descriptor that polls readable when a packet waits or the interface is gone, unless an object that shares the
+    /// interface is reading it; -1 without an interface. To be called in the process that reads: a child of fork(2)
+    /// gets a descriptor of its own. It then stays the same for the object's life.
+    int fd() const noexcept { return link_ != nullptr ? link_->pollable() : -1; }
+    /// The interface's name, as `refresh_mtu` last found it.
+    char const* name() const noexcept { return name_.data(); }
+    /// The interface's number; 0: there is none.
+    unsigned index() const noexcept { return link_ != nullptr ? link_->opened.index : 0; }
+
+    /// Reads packets until the span is full or no packet waits. A call that filled its span must be followed by another
+    /// one. A packet that is longer than its room is cut; it is then shorter than its header says.
+    /// Returns: the number of packets; `gone` if the interface was deleted; `io_error`.
+    result<std::size_t> read(std::span<packet> packets) noexcept {
+        if (link_ == nullptr) return status::gone;
+        claimed_ = claimed_ || link_->claim();
+        std::size_t count = 0;
+        for (; claimed_ && count < packets.size(); ++count) {
+            packet& p = packets[count];
+            byte head[tun_head_bytes];
+            iovec const pieces[] = {{head, sizeof head}, {p.buffer + p.offset, p.capacity - p.offset}};
+            ssize_t const size = without_interruption([&] { return Calls::read(descriptor(), pieces, 2); });
+            if (size < 0 && errno == EAGAIN) break;
+            if (size <= 0) {           // 0: the kernel has closed the other end
+                if (count != 0) break; // the next call finds the same error
+                return size == 0 || Calls::is_gone(errno) ? status::gone : status::io_error;
+            }
+            std::size_t const bytes = static_cast<std::size_t>(size);
+            p.length = bytes > sizeof head ? static_cast<std::uint32_t>(bytes - sizeof head) : 0;
+            note_length(p);
+        }
+        return count;
+    }
+
+    /// Whether the last `read` left packets that another object can read: no, there is one queue.
+    bool has_more_for_others() const noexcept { return false; }
+
+    /// Lets other objects that share the interface read it. Called when all packets of the last `read` are sent.
+    void settle() noexcept {
+        if (std::exchange(claimed_, false) && link_ != nullptr) link_->give_back();
+    }
+
+    /// Makes an object for another thread that reads and writes the same interface. It must be destroyed before this
+    /// object. Only this object may refresh or change the interface. `fd` must have been called before.
+    result<basic_tun> share() const noexcept {
+        if (link_ == nullptr) return status::gone;
+        basic_tun other;
+        other.link_ = link_;
+        other.name_ = name_;
+        other.mtu_ = mtu_;
+        return other;
+    }
+
+    /// Hands packets to the host. A packet that the host refuses is dropped, also for lack of room; if the interface is
+    /// down or gone, all packets are. Returns: how many packets the host took.
+    std::size_t write(std::span<packet> packets) noexcept {
+        std::size_t taken = 0;
+        for (packet const& p : packets) {
+            byte head[tun_head_bytes];
+            if (link_ == nullptr || !write_head(p.view(), Calls::families, head)) continue;
+            iovec const pieces[] = {{head, sizeof head}, {p.buffer + p.offset, p.length}};
+            ssize_t const size = without_interruption([&] { return Calls::write(descriptor(), pieces, 2); });
+            if (size < 0 && takes_nothing(errno)) break;
+            taken += size == static_cast<ssize_t>(sizeof head + p.length);
+        }
+        return taken;
+    }
+
+    /// The MTU in bytes as `refresh_mtu` last found it, or the length of a longer packet that was read since then; 0 if
+    /// it is not known.
+    std::size_t mtu() const noexcept { return (std::max)(mtu_, longest_cut()); }
+
+    /// The length in bytes of the longest packet since the last `refresh_mtu` that did not fit its room; 0 if there was
+    /// none. All objects that share the interface return the same.
+    std::size_t longest_cut() const noexcept {
+        return link_ != nullptr ? link_->longest_cut.load(std::memory_order_relaxed) : 0; // a number of its own
+    }
+
+    /// Asks the host for the interface's name and MTU, because both can change. If the host does not answer, the known
+    /// values stay.
+    void refresh_mtu() noexcept {
+        if (link_ == nullptr) return;
+        interface_name now{};
+        if (Calls::name(link_->opened.index, now)) name_ = now;
+        if (Calls::mtu(name_, mtu_) == 0) link_->longest_cut.store(0, std::memory_order_relaxed);
+    }
+
+    /// Sets the interface's MTU. Returns: the status of errno.
+    status set_mtu(std::size_t bytes) noexcept {
+        int const error = Calls::set_mtu(name_, bytes);
+        if (error == 0) mtu_ = bytes;
+        return status_of(error);
+    }
+
+    /// Finds out whether the interface is up. Returns: `ok` if it is, `device_down`, or `gone`.
+    status link_state() const noexcept {
+        interface_name now{};
+        unsigned flags = 0;
+        if (link_ == nullptr || !Calls::name(link_->opened.index, now)) return status::gone;
+        int const error = Calls::flags(now, flags);
+        if (error != 0) return Calls::is_gone(error) ? status::gone : status::device_down;
+        return (flags & IFF_UP) != 0 ? status::ok : status::device_down;
+    }
+
+private:
+    /// What the objects of all threads share.
+    struct shared_interface {
+        shared_interface() noexcept = default;
+        shared_interface(shared_interface const&) = delete;
+        shared_interface& operator=(shared_interface const&) = delete;
+        ~shared_interface() {
+            if (opened.fd) Opener::close(opened);
+        }
+
+        /// The queue, made anew in a child of fork(2).
+        int pollable() noexcept {
+            if (queue.renewed() && !queue.change(event_kind::readable, source(), event_action::add_once)) return -1;
+            return queue.fd();
+        }
+        /// Claims the packets for one object: the queue reports the event once. Without a queue nothing is shared.
+        bool claim() const noexcept {
+            queue_event event[1];
+            return !queue || queue.wait(event, duration{}) == 1;
+        }
+        void give_back() const noexcept {
+            if (queue) (void)queue.change(event_kind::readable, source(), event_action::enable);
+        }
+        std::uintptr_t source() const noexcept { return static_cast<std::uintptr_t>(opened.fd.get()); }
+
+        opened_tun opened{};
+        event_queue<Calls> queue{};
+        std::atomic<std::size_t> longest_cut{0};
+    };
+
+    explicit basic_tun(std::unique_ptr<shared_interface> made) noexcept
+        : owned_(std::move(made)), link_(owned_.get()), name_(link_->opened.name) {
+        link_->opened.index = Calls::index(name_);
+    }
+
+    static status no_memory(error_text& why) noexcept {
+        why.set("there is no memory for the interface");
+        return status::no_memory;
+    }
+
+    int descriptor() const noexcept { return link_->opened.fd.get(); }
+
+    /// Whether the error means that the interface is down or gone, and takes no other packet either.
+    static bool takes_nothing(int error) noexcept {
+        return error == EIO || error == ENETDOWN || error == EHOSTDOWN || Calls::is_gone(error);
+    }
+
+    /// Notes a packet that was cut: it fills its room and is shorter than its header says.
+    void note_length(packet const& p) noexcept {
+        std::size_t const bytes = p.length == p.capacity - p.offset ? stated_bytes(p.view()) : 0;
+        if (bytes <= p.length) return;
+        // Relaxed, because no other memory depends on the number.
+        std::size_t longest = link_->longest_cut.load(std::memory_order_relaxed);
+        while (longest < bytes &&
+               !link_->longest_cut.compare_exchange_weak(longest, bytes, std::memory_order_relaxed)) {}
+    }
+
+    std::unique_ptr<shared_interface> owned_{}; ///< none if this object shares the interface of another one
+    shared_interface* link_ = nullptr;
+    interface_name name_{};
+    std::size_t mtu_ = 0;
+    bool claimed_ = false; ///< only this object may read now
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace bsd {
+
+inline constexpr long any_tun = -1;       ///< of `tun_number`: the first free number
+inline constexpr long no_tun_number = -2; ///< of `tun_number`: no name of the driver
+
+/// The number in a name `tunN`: 0 to 32766. Returns: `any_tun` for `tun`; `no_tun_number` for all other texts.
+constexpr long tun_number(std::string_view name) noexcept {
+    if (!name.starts_with("tun")) return no_tun_number;
+    name.remove_prefix(3);
+    if (name.empty()) return any_tun;
+    if (name.size() > 5 || (name.size() > 1 && name[0] == '0')) return no_tun_number;
+    long number = 0;
+    for (char const c : name) {
+        if (c < '0' || c > '9') return no_tun_number;
+        number = number * 10 + (c - '0');
+    }
+    return number <= 0x7ffe ? number : no_tun_number;
+}
+
+/// Whether an interface can be renamed to `name`, and a file can have the name: 1 to 15 characters, without white
+/// space, control characters and slash, and neither "." nor "..".
+constexpr bool can_be_renamed_to(std::string_view name) noexcept {
+    if (name.empty() || name.size() >= IFNAMSIZ || name == "." || name == "..") return false;
+    for (char const c : name)
+        if (c <= ' ' || c == '/' || c == '\x7f') return false;
+    return true;
+}
+
+/// Opens interfaces. `Calls` makes the system calls; `tun_calls` documents them.
+template <class Calls> struct tun_opener {
+    static constexpr long most_tried = 256; ///< numbers that are tried for the name `tun`
+
+    /// Creates the interface `name`: `tunN`, or `tun` for the first free number. Where an interface can be renamed, as
+    /// on FreeBSD, also any other name.
+    static status open(std::string_view name, posix::opened_tun& out, error_text& why) noexcept {
+        long const number = tun_number(name);
+        if (number == no_tun_number && !(Calls::can_rename && can_be_renamed_to(name))) {
+            why.set("`", name.substr(0, 40), "` cannot name an interface: use `tun`, or `tun` and a number",
+                    Calls::can_rename ? ", or another name of 1 to 15 characters without spaces and `/`" : "");
+            return status::invalid;
+        }
+        if (number != any_tun && Calls::index(posix::name_of(name)) != 0) {
+            why.set("an interface `", name, "` exists already: choose another name, or delete it with `ifconfig ", name,
+                    " destroy`");
+            return status::address_in_use;
+        }
+        if (status const s = open_device(number, out, why); s != status::ok) return s;
+        out.is_new = true;
+        int error = make_private(out.fd.get()) ? Calls::device_name(out.fd.get(), out.name) : errno;
+        if (error == 0) error = Calls::prepare(out.fd.get(), out.name);
+        if (error == 0 && number == no_tun_number) {
+            posix::interface_name const wanted = posix::name_of(name);
+            error = Calls::rename(out.name, wanted);
+            if (error == 0) out.name = wanted;
+        }
+        out.index = Calls::index(out.name);
+        if (error == 0) return status::ok;
+        why.set("cannot set up the interface `", out.name.data(), "`: ", std::strerror(error));
+        close(out);
+        return error == EEXIST ? status::address_in_use : status_of(error);
+    }
+
+    /// Takes over a descriptor of an interface. Returns: `invalid` if it is none; then it stays the caller's.
+    static status adopt(int number, posix::opened_tun& out, error_text& why) noexcept {
+        int error = Calls::device_name(number, out.name);
+        if (error == 0) error = Calls::prepare(number, out.name);
+        if (error != 0) {
+            why.set("descriptor ", number, " is no TUN interface: ", std::strerror(error));
+            return status::invalid;
+        }
+        out.fd.reset(number);
+        return status::ok;
+    }
+
+    /// Closes the descriptor, and deletes an interface that `open` has created, whatever its name is now.
+    static void close(posix::opened_tun& opened) noexcept {
+        opened.fd.reset();
+        posix::interface_name now = opened.name;
+        if (!opened.is_new || (opened.index != 0 && !Calls::name(opened.index, now))) return;
+        Calls::destroy(now);
+    }
+
+private:
+    /// Opens the device of a number, or the first free one.
+    static status open_device(long number, posix::opened_tun& out, error_text& why) noexcept {
+        error_text path;
+        int error = 0;
+        long const first = number >= 0 ? number : 0, end = number >= 0 ? number + 1 : most_tried;
+        if (number < 0 && Calls::has_clone_device) { // its first user gets a free number
+            path.set("/dev/tun");
+            out.fd.reset(Calls::open_device(path.c_str()));
+            if (!out.fd) error = errno;
+        } else {
+            for (long n = first; n < end && !out.fd; ++n) {
+                path.set("/dev/tun", n);
+                out.fd.reset(Calls::open_device(path.c_str()));
+                if (out.fd) break;
+                error = errno;
+                if (error != EBUSY) break;
+            }
+        }
+        if (out.fd) return status::ok;
+        switch (error) {
+        case EACCES:
+        case EPERM: why.set("no permission to open ", path.view(), ": run as root"); return status::no_permission;
+        case EBUSY:
+            why.set(path.view(), " is in use: choose another interface, or `tun` for a free one");
+            return status::address_in_use;
+        case ENOENT:
+        case ENXIO:
+        case ENODEV: why.set("there is no ", path.view(), ": ", Calls::missing_device); return status::not_supported;
+        default: why.set("cannot open ", path.view(), ": ", std::strerror(error)); return status_of(error);
+        }
+    }
+};
+
+}}}} // namespace wg::WG_ABI::os::bsd
+
+#endif
+
+#include <algorithm>
+#include <cstddef>
+#include <net/if_tun.h>
+#include <net/route.h>
+#include <sys/sockio.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace bsd {
+
+/// The calls of `random`.
+struct random_calls {
+    /// getentropy(2)
+    static int get_entropy(void* to, std::size_t size) noexcept { return ::getentropy(to, size); }
+};
+
+/// The calls of `tun_opener` and `tun` that the systems share.
+struct common_tun_calls : posix::link_calls, posix::kqueue_calls {
+    static constexpr posix::tun_families families{AF_INET, AF_INET6}; ///< in the heads of packets
+
+    /// Opens a device that does not block; -1 with errno.
+    static int open_device(char const* path) noexcept { return ::open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC); }
+    /// ioctl(2) of a device with a number. Returns: 0 or the errno.
+    static int set_number(int fd, unsigned long request, int value) noexcept {
+        return ::ioctl(fd, request, &value) == 0 ? 0 : errno;
+    }
+    /// Deletes an interface (SIOCIFDESTROY).
+    static void destroy(posix::interface_name const& name) noexcept {
+        ifreq request{};
+        (void)ask(name, SIOCIFDESTROY, request);
+    }
+    /// The name `tunN` for an open device of the number N, by the minor number of its file. Returns: 0 or the errno.
+    static int name_by_number(int fd, posix::interface_name& out) noexcept {
+        struct stat file {};
+        if (::fstat(fd, &file) != 0) return errno;
+        if (!S_ISCHR(file.st_mode)) return ENOTTY;
+        error_text text;
+        text.set("tun", static_cast<unsigned>(minor(file.st_rdev)));
+        out = posix::name_of(text.view());
+        return 0;
+    }
+};
+
+/// The calls of `udp` that the systems share.
+struct common_udp_calls : posix::common_udp_calls, posix::kqueue_calls {
+    /// These systems cannot bind a socket to an interface. Returns: EOPNOTSUPP.
+    static constexpr int bind_interface(int, bool, unsigned) noexcept { return EOPNOTSUPP; }
+    /// sendmmsg(2). Returns: how many messages left; -1 with errno.
+    static int send_many(int fd, std::span<posix::udp_message> messages) noexcept {
+        mmsghdr many[most_messages];
+        std::size_t const count = (std::min)(messages.size(), most_messages);
+        for (std::size_t i = 0; i < count; ++i) {
+            many[i] = {};
+            many[i].msg_hdr = messages[i].header;
+        }
+        return static_cast<int>(::sendmmsg(fd, many, static_cast<unsigned>(count), MSG_DONTWAIT | MSG_NOSIGNAL));
+    }
+    /// recvmmsg(2). Returns: how many messages came; -1 with errno.
+    static int receive_many(int fd, std::span<posix::udp_message> messages) noexcept {
+        mmsghdr many[most_messages];
+        std::size_t const count = (std::min)(messages.size(), most_messages);
+        for (std::size_t i = 0; i < count; ++i) {
+            many[i] = {};
+            many[i].msg_hdr = messages[i].header;
+        }
+        auto const got = static_cast<int>(::recvmmsg(fd, many, static_cast<unsigned>(count), MSG_DONTWAIT, nullptr));
+        for (std::size_t i = 0; got > 0 && i < static_cast<std::size_t>(got); ++i) {
+            messages[i].header = many[i].msg_hdr;
+            messages[i].length = converted<std::size_t>(many[i].msg_len);
+        }
+        return got;
+    }
+
+private:
+    static constexpr std::size_t most_messages = 64;
+};
+
+/// The fields of messages of a routing socket that have the same names on each of the systems.
+constexpr posix::route_layout common_route_layout() noexcept {
+    posix::route_layout layout;
+    layout.version = RTM_VERSION;
+    layout.add = RTM_ADD;
+    layout.remove = RTM_DELETE;
+    layout.change = RTM_CHANGE;
+    layout.new_address = RTM_NEWADDR;
+    layout.removed_address = RTM_DELADDR;
+    layout.link = RTM_IFINFO;
+    layout.announcement = RTM_IFANNOUNCE;
+    layout.route_flags = offsetof(rt_msghdr, rtm_flags);
+    layout.link_index = offsetof(if_msghdr, ifm_index);
+    layout.link_flags = offsetof(if_msghdr, ifm_flags);
+    layout.link_mtu = offsetof(if_msghdr, ifm_data) + offsetof(if_data, ifi_mtu);
+    layout.link_mtu_bytes = sizeof(if_data::ifi_mtu);
+    layout.up = IFF_UP;
+    layout.announcement_index = offsetof(if_announcemsghdr, ifan_index);
+    layout.announcement_what = offsetof(if_announcemsghdr, ifan_what);
+    layout.departure = IFAN_DEPARTURE;
+    return layout;
+}
+
+/// Takes the lock of an interface's name. `tun` names no interface yet: the system gives each process another one.
+struct name_lock {
+    /// As `posix::name_lock::take`; nothing is locked for `tun`.
+    static result<posix::name_lock> take(std::string_view name, char const* directory, error_text& why) noexcept {
+        if (tun_number(name) == any_tun) return posix::name_lock();
+        return posix::name_lock::take(name, directory, why);
+    }
+};
+
+using random = posix::basic_random<random_calls>;           ///< the random source
+using line_limit = basic_line_limit<posix::threads::mutex>; ///< the limit of log lines
+
+/// The configuration socket.
+template <class Session, class Reply, std::size_t MaxConnections = 16>
+using uapi_listener = basic_uapi_listener<Session, Reply, MaxConnections, posix::basic_poller<posix::kqueue_calls>>;
+
+static_assert(random_source<random>);
+
+}}}} // namespace wg::WG_ABI::os::bsd
+
+#endif
+
+#include <sys/procctl.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace bsd {
+
+/// The calls of `clock`. No clock of FreeBSD counts suspend.
+using clock_calls = posix::clock_calls<CLOCK_MONOTONIC>;
+
+/// The calls of `secret_region`.
+struct region_calls : common_region_calls {
+    /// MADV_NOCORE
+    static bool exclude_from_dumps(void* from, std::size_t bytes) noexcept {
+        return ::madvise(from, bytes, MADV_NOCORE) == 0;
+    }
+    /// A forked process has zeros there (INHERIT_ZERO).
+    static bool exclude_from_forks(void* from, std::size_t bytes) noexcept {
+        return ::minherit(from, bytes, INHERIT_ZERO) == 0;
+    }
+};
+
+/// The calls of `tun_opener` and `tun`. Those that return int return 0 or the errno.
+struct tun_calls : common_tun_calls {
+    static constexpr bool can_rename = true;       ///< SIOCSIFNAME
+    static constexpr bool has_clone_device = true; ///< /dev/tun is a free interface
+    /// How to mend a lack of the device.
+    static constexpr char const* missing_device = "load the driver with `kldload if_tuntap`";
+
+    /// The name of the interface of a descriptor (TUNGIFNAME).
+    static int device_name(int fd, posix::interface_name& out) noexcept {
+        ifreq request{};
+        if (::ioctl(fd, TUNGIFNAME, &request) != 0) return errno;
+        std::memcpy(out.data(), request.ifr_name, out.size());
+        return 0;
+    }
+    /// Has packets begin with a head, and the interface take any address and send multicast. It gets no link-local
+    /// address: WireGuard has none, and the kernel would add it at a later time.
+    static int prepare(int fd, posix::interface_name const& name) noexcept {
+        if (int const error = set_number(fd, TUNSIFHEAD, 1); error != 0) return error;
+        if (int const error = set_number(fd, TUNSIFMODE, IFF_BROADCAST | IFF_MULTICAST); error != 0) return error;
+        unique_fd const socket(open_socket(AF_INET6, SOCK_DGRAM)); // none on a host without IPv6
+        neighbour_request request{};
+        std::memcpy(request.name, name.data(), sizeof request.name);
+        if (!socket || ::ioctl(socket.get(), _IOWR('i', 108, neighbour_request), &request) != 0) return 0;
+        constexpr std::uint32_t automatic_link_local = 0x20, no_duplicate_detection = 0x100;
+        request.flags = (request.flags & ~automatic_link_local) | no_duplicate_detection;
+        return ::ioctl(socket.get(), _IOWR('i', 109, neighbour_request), &request) == 0 ? 0 : errno;
+    }
+    /// Gives the interface another name (SIOCSIFNAME).
+    static int rename(posix::interface_name const& name, posix::interface_name wanted) noexcept {
+        ifreq request{};
+        request.ifr_data = wanted.data();
+        return ask(name, SIOCSIFNAME, request);
+    }
+
+private:
+    /// struct in6_ndireq of netinet6/nd6.h, which is no C++: of SIOCGIFINFO_IN6 and SIOCSIFINFO_IN6.
+    struct neighbour_request {
+        char name[IFNAMSIZ];
+        std::uint32_t before_flags[5]; ///< MTUs and times of neighbours
+        std::uint32_t flags;           ///< ND6_IFF_AUTO_LINKLOCAL, ND6_IFF_NO_DAD and others
+        std::int32_t recalculation;
+        byte after_flags[26]; ///< hop limit and random numbers
+    };
+    static_assert(sizeof(neighbour_request) == 16 + 56);
+};
+
+/// The calls of `udp`.
+struct udp_calls : common_udp_calls {
+    static constexpr posix::udp_numbers numbers{
+        .has_v4_interface = false,
+        .v4_receive_local = IP_RECVDSTADDR,
+        .v4_received_local = IP_RECVDSTADDR,
+        .v4_local = IP_SENDSRCADDR,
+        .v4_receive_tos = IP_RECVTOS,
+        .v4_received_tos = IP_RECVTOS,
+        .v4_tos = IP_TOS,
+        .v4_tos_bytes = 1,
+        .v6_receive_local = IPV6_RECVPKTINFO,
+        .v6_local = IPV6_PKTINFO,
+        .v6_receive_tos = IPV6_RECVTCLASS,
+        .v6_tos = IPV6_TCLASS,
+    }; ///< of this system
+
+    /// A mark that ipfw(8) rules can match (SO_USER_COOKIE). Returns: 0 or the errno.
+    static int set_mark(int fd, std::uint32_t mark) noexcept {
+        return ::setsockopt(fd, SOL_SOCKET, SO_USER_COOKIE, &mark, sizeof mark) == 0 ? 0 : errno;
+    }
+    /// As `set_mark`, without a socket.
+    static constexpr int can_mark(std::uint32_t) noexcept { return 0; }
+};
+
+/// The calls of `waiter`.
+struct waiter_calls : posix::kqueue_calls {
+    using clock = posix::basic_clock<clock_calls>; ///< of the deadlines
+};
+
+/// The calls of `network_monitor`.
+struct route_calls : posix::common_route_calls {
+    static constexpr posix::route_layout layout = [] {
+        posix::route_layout made = common_route_layout();
+        made.flags_of_neighbours = RTF_LLDATA | RTF_LOCAL | RTF_BROADCAST | RTF_MULTICAST;
+        return made;
+    }(); ///< of this system
+};
+
+/// The calls of `log_writer`.
+struct log_calls : posix::common_log_calls {
+    static constexpr char const* syslog_path = "/var/run/log"; ///< syslog's datagram socket
+};
+
+/// Keeps other processes of the same user from tracing this one, and the kernel from writing core dumps (procctl(2)).
+/// Returns: whether both succeeded.
+inline bool keep_memory_private() noexcept {
+    bool const no_core = forbid_core_dumps();
+    int disable = PROC_TRACE_CTL_DISABLE;
+    return ::procctl(P_PID, ::getpid(), PROC_TRACE_CTL, &disable) == 0 && no_core;
+}
+
+using clock = posix::basic_clock<clock_calls>;                     ///< the clock
+using secret_region = basic_secret_region<region_calls>;           ///< the memory of keys
+using tun = posix::basic_tun<tun_opener<tun_calls>, tun_calls>;    ///< the TUN device
+using udp = posix::basic_udp<udp_calls>;                           ///< the UDP socket
+using waiter = posix::basic_waiter<waiter_calls>;                  ///< the waiter
+using network_monitor = posix::basic_network_monitor<route_calls>; ///< follows the network
+using log_writer = basic_log_writer<log_calls>;                    ///< the log
+
+static_assert(clock_source<clock>);
+static_assert(tun_device<tun> && tun_device_with_share<tun> && tun_device_with_settle<tun>);
+static_assert(udp_socket<udp> && udp_socket_with_share<udp> && udp_socket_with_set_fwmark<udp>);
+static_assert(wg::waiter<waiter> && waiter_with_busy_poll<waiter>);
+
+}}}} // namespace wg::WG_ABI::os::bsd
+
+#endif
+#elif defined(__OpenBSD__)
+// SPDX-License-Identifier: BSL-1.0
+// The policies and the parts of a daemon on OpenBSD 7 and later. Folder: os/bsd, for OpenBSD alone. Threads: as each
+// type says.
+#ifndef WG_OS_BSD_OPENBSD_HPP
+#define WG_OS_BSD_OPENBSD_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The parts of the policies and of a daemon that FreeBSD, OpenBSD and NetBSD share, put together of os/posix and of the
+// calls of these systems. Folder: os/bsd, for these systems alone. Threads: as each type says.
+#ifndef WG_OS_BSD_SYSTEM_HPP
+#define WG_OS_BSD_SYSTEM_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// When to repeat attempts that fail. Folder: os. One thread at a time.
+#ifndef WG_OS_BACKOFF_HPP
+#define WG_OS_BACKOFF_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// When to repeat an attempt that failed: after 250 ms, then after twice the last pause, 4 s at most.
+class backoff {
+public:
+    /// Whether an attempt has failed and is to be repeated.
+    bool waits() const noexcept { return due_ != instant::never(); }
+    /// When the next attempt is due; `never` if none has failed.
+    instant due() const noexcept { return due_; }
+    /// Notes that an attempt has failed.
+    void failed(instant now) noexcept {
+        due_ = now + pause_;
+        pause_ = pause_ * 2 > longest ? longest : pause_ * 2;
+    }
+    /// Notes that an attempt has succeeded.
+    void succeeded() noexcept { *this = {}; }
+
+private:
+    static constexpr duration first = milliseconds(250), longest = seconds(4);
+    instant due_ = instant::never();
+    duration pause_ = first;
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Limits how often a daemon logs the same. Folder: os. Any thread.
+#ifndef WG_OS_LINE_LIMIT_HPP
+#define WG_OS_LINE_LIMIT_HPP
+
+
+#include <cstddef>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Limits the number of log lines: a line about the same subject with the same content passes once in `interval`. For
+/// all subjects together, `burst` lines pass at once, and then one a second. `Mutex` has `lock` and `unlock`. Any
+/// thread.
+template <class Mutex> class basic_line_limit {
+public:
+    static constexpr duration interval = seconds(60); ///< between two equal lines
+    static constexpr std::uint32_t burst = 10;        ///< lines that pass at once after a silence
+
+    /// Whether a line about `subject` with the content `what`, such as an errno, may be written; then it is counted.
+    bool pass(std::uint32_t subject, std::uint32_t what, instant now) noexcept {
+        mutex_.lock();
+        bool const passes = is_new(subject, what, now) && take_token(now);
+        if (passes) lines_[subject % subjects] = {subject, what, now, true};
+        mutex_.unlock();
+        return passes;
+    }
+
+private:
+    static constexpr std::size_t subjects = 64; ///< that are remembered; further subjects share their places
+
+    struct line {
+        std::uint32_t subject = 0;
+        std::uint32_t what = 0;
+        instant at{};
+        bool used = false;
+    };
+
+    bool is_new(std::uint32_t subject, std::uint32_t what, instant now) const noexcept {
+        line const& last = lines_[subject % subjects];
+        return !last.used || last.subject != subject || last.what != what || now - last.at >= interval;
+    }
+
+    bool take_token(instant now) noexcept {
+        constexpr duration each = seconds(1), all = each * burst;
+        if (!begun_ || now - since_ > all) since_ = now - all;
+        begun_ = true;
+        if (now - since_ < each) return false;
+        since_ = since_ + each;
+        return true;
+    }
+
+    Mutex mutex_;
+    line lines_[subjects];
+    instant since_{}; ///< a token bucket: each second from here until now is a line that may pass
+    bool begun_ = false;
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The clock of a system with POSIX clocks: one that never goes back, and the wall clock for handshake timestamps
+// (clock_gettime(2); whitepaper section 5.1). Folder: os/posix. Any thread.
+#ifndef WG_OS_POSIX_CLOCK_HPP
+#define WG_OS_POSIX_CLOCK_HPP
+
+
+#include <time.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// Models `clock_source`. `Calls::now()` returns the time since a point of the system's choice.
+template <class Calls> class basic_clock {
+public:
+    /// The time of a clock that never goes back.
+    instant now() const noexcept { return Calls::now(); }
+
+    /// Writes the wall-clock time, in nanoseconds. The caller rounds it before it is sent.
+    void tai64n(std::span<byte, timestamp_bytes> label) const noexcept {
+        timespec time{};
+        ::clock_gettime(CLOCK_REALTIME, &time);
+        store_tai64n(label, static_cast<std::uint64_t>(time.tv_sec), static_cast<std::uint32_t>(time.tv_nsec));
+    }
+};
+
+/// The calls of `basic_clock` for a clock of clock_gettime(2).
+template <clockid_t Clock> struct clock_calls {
+    /// The time of the clock.
+    static instant now() noexcept {
+        timespec time{};
+        ::clock_gettime(Clock, &time);
+        return {std::int64_t{1'000'000'000} * time.tv_sec + time.tv_nsec};
+    }
+};
+
+/// Counts ticks of `numerator / denominator` nanoseconds, as the clock of macOS does. Returns: nanoseconds.
+constexpr std::int64_t nanoseconds_of(std::uint64_t ticks, std::uint32_t numerator,
+                                      std::uint32_t denominator) noexcept {
+    if (denominator == 0) return 0;
+    // In two parts, because ticks * numerator has more than 64 bits after some months.
+    std::uint64_t const whole = ticks / denominator, rest = ticks % denominator;
+    return static_cast<std::int64_t>(whole * numerator + rest * numerator / denominator);
+}
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Waits for the events of a configuration socket: of its descriptors, and of its file (kqueue(2)).
+// Folder: os/posix/kqueue. One thread at a time.
+#ifndef WG_OS_POSIX_KQUEUE_POLLER_HPP
+#define WG_OS_POSIX_KQUEUE_POLLER_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// A kernel event queue, which waits for many events at once (kqueue(2)). Folder: os/posix/kqueue. One thread at a time,
+// except where a function says otherwise.
+#ifndef WG_OS_POSIX_KQUEUE_QUEUE_HPP
+#define WG_OS_POSIX_KQUEUE_QUEUE_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the helpers that all files of the POSIX systems use. Folder: os/posix. Any thread; a
+// descriptor has one owner.
+#ifndef WG_OS_POSIX_FD_HPP
+#define WG_OS_POSIX_FD_HPP
+
+
+#include <cerrno>
+#include <fcntl.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Owns a file descriptor, and closes it in the end; -1: none.
+class unique_fd {
+public:
+    /// Owns none.
+    constexpr unique_fd() noexcept = default;
+    /// Owns `fd`.
+    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    /// Takes over the descriptor of `other`.
+    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    /// Closes its descriptor and takes over that of `other`.
+    unique_fd& operator=(unique_fd&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    unique_fd(unique_fd const&) = delete;
+    unique_fd& operator=(unique_fd const&) = delete;
+    ~unique_fd() { reset(); }
+
+    /// Whether it owns a descriptor.
+    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    /// The descriptor, or -1.
+    constexpr int get() const noexcept { return fd_; }
+    /// Gives up the descriptor without closing it. Returns: the descriptor, or -1.
+    constexpr int release() noexcept { return std::exchange(fd_, -1); }
+    /// Closes its descriptor, keeps errno, and owns `fd` from now on.
+    void reset(int fd = -1) noexcept {
+        int const kept = errno;
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: the descriptor is closed even then
+        errno = kept;
+        fd_ = fd;
+    }
+
+private:
+    int fd_ = -1;
+};
+
+/// Calls `call`, a system call, again as long as a signal handler interrupts it. Returns: what it returned last.
+template <class Call> auto without_interruption(Call call) noexcept {
+    for (;;) {
+        auto const answer = call();
+        if (answer >= 0 || errno != EINTR) return answer;
+    }
+}
+
+/// The status for an errno; `io_error` for those that have none of their own.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case EACCES:
+    case EPERM: return status::no_permission;
+    case EADDRINUSE:
+    case EBUSY:
+    case EEXIST: return status::address_in_use;
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
+    case EOPNOTSUPP:
+    case ENOPROTOOPT:
+    case ENOSYS: return status::not_supported;
+    case ENOMEM:
+    case ENOBUFS:
+    case EMFILE:
+    case ENFILE: return status::no_memory;
+    case EAGAIN: return status::would_block;
+    case EINVAL: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// Whether this process can open `count` more descriptors, 16 at most (`ulimit -n`).
+inline bool can_open(std::size_t count) noexcept {
+    unique_fd opened[16];
+    for (std::size_t i = 0; i < count && i < 16; ++i) {
+        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
+        if (!opened[i]) return false;
+    }
+    return true;
+}
+
+/// Makes a descriptor that another program opened non-blocking and closed on exec. Returns: false with errno.
+inline bool make_private(int fd) noexcept {
+    int const flags = ::fcntl(fd, F_GETFL);
+    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// The kind of an event.
+enum class event_kind : std::uint8_t {
+    readable, ///< EVFILT_READ: a descriptor has input, an error or an end
+    writable, ///< EVFILT_WRITE: a descriptor has room, an error or an end
+    file,     ///< EVFILT_VNODE: a file or an entry of a directory has changed
+    second,   ///< EVFILT_TIMER: a second has passed
+    user,     ///< EVFILT_USER: `event_action::trigger` was called
+    other     ///< an event of another kind
+};
+
+/// What a queue does with an event.
+enum class event_action : std::uint8_t {
+    add,      ///< EV_ADD: report the event as long as it lasts
+    add_once, ///< EV_ADD | EV_DISPATCH: report the event, and then not before `enable`
+    add_edge, ///< EV_ADD | EV_CLEAR: report each change once
+    enable,   ///< EV_ENABLE
+    remove,   ///< EV_DELETE
+    trigger   ///< NOTE_TRIGGER: cause an event of the kind `user`
+};
+
+/// An event that a queue reports.
+struct queue_event {
+    std::uintptr_t source = 0; ///< a descriptor, or the number of a timer or of an event of the user
+    event_kind kind = event_kind::other;
+    std::uint64_t number = 0; ///< the number that the event was added with
+};
+
+/// A queue of events. `Calls` makes the system calls; `kqueue_calls` documents them.
+///
+/// A process that forks does not pass on its queues. An object that is used in the child makes a new queue there, and
+/// the user adds its events anew: `renewed` says so.
+template <class Calls> class event_queue {
+public:
+    /// Has no queue yet.
+    event_queue() noexcept = default;
+    event_queue(event_queue const&) = delete;
+    event_queue& operator=(event_queue const&) = delete;
+    ~event_queue() { leave(); }
+
+    /// The descriptor of the queue, which polls readable while an event waits; -1: none.
+    int fd() const noexcept { return fd_.get(); }
+    /// Whether there is a queue.
+    explicit operator bool() const noexcept { return static_cast<bool>(fd_); }
+
+    /// Makes a queue if this process has none yet. Returns: whether it is a new one, without events.
+    bool renewed() noexcept {
+        long const process = Calls::process();
+        if (fd_ && process == process_) return false;
+        leave();
+        fd_.reset(Calls::create());
+        process_ = process;
+        return static_cast<bool>(fd_);
+    }
+
+    /// Changes an event of the queue. Any thread. Returns: false with errno.
+    bool change(event_kind kind, std::uintptr_t source, event_action action, std::uint64_t number = 0) const noexcept {
+        return fd_ && Calls::change(fd_.get(), kind, source, action, number) == 0;
+    }
+
+    /// Waits for events, at most for `timeout`; zero: only looks. Any thread. Returns: how many events were stored,
+    /// from the front; 0 after the timeout, after a signal or without a queue.
+    std::size_t wait(std::span<queue_event> events, duration timeout) const noexcept {
+        if (!fd_ || events.empty()) return 0;
+        int const count = Calls::wait(fd_.get(), events, timeout);
+        return count > 0 ? static_cast<std::size_t>(count) : 0;
+    }
+
+private:
+    /// Closes the queue. The child of a fork has none: its descriptor may be another file by now.
+    void leave() noexcept {
+        if (fd_ && Calls::process() != process_) (void)fd_.release();
+        fd_.reset();
+    }
+
+    unique_fd fd_{};
+    long process_ = 0; ///< that has made the queue
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+
+#include <cstring>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// What `basic_uapi_listener` needs. It can be made before the process goes to the background: it notes what it
+/// watches, and adds that to the queue of the process that calls `fd` or `each`. Then it watches `MaxWatched`
+/// descriptors at most.
+template <class Calls, std::size_t MaxWatched = 32> class basic_poller {
+public:
+    static constexpr std::uint64_t removal_number = 1; ///< the number of events of the file
+
+    /// Watches nothing yet.
+    basic_poller() noexcept {
+        for (watched& w : watched_) w.fd = -1;
+    }
+
+    /// A descriptor that polls readable when `each` has something to report; -1 if no descriptors were left.
+    int fd() const noexcept {
+        begin();
+        return queue_.fd();
+    }
+
+    /// Reports under `number` when `fd` can be written, if `writes`, or else read. Replaces an earlier watch of that
+    /// number, and of `fd`. Returns: false with errno.
+    bool watch(int fd, bool writes, std::uint64_t number) noexcept {
+        begin();
+        if (number >= MaxWatched) return errno = EINVAL, false;
+        watched& w = watched_[number];
+        // An event that is still there is of the other direction. That of a closed descriptor is gone.
+        if (w.fd == fd && w.writes != writes) (void)queue_.change(kind_of(w.writes), source(fd), event_action::remove);
+        w = {fd, writes};
+        return queue_.change(kind_of(writes), source(fd), event_action::add, number);
+    }
+
+    /// Reports under `removal_number` when the file at `path` may have been removed: when an entry of its directory has
+    /// changed, or each second where the directory cannot be watched. A socket cannot be opened, so not the file itself
+    /// is watched. Returns: false with errno.
+    bool watch_removal(char const* path) noexcept {
+        begin();
+        char directory[256];
+        char const* const slash = std::strrchr(path, '/');
+        if (slash == nullptr || std::strlen(path) >= sizeof directory) return errno = EINVAL, false;
+        std::size_t const size = slash == path ? 1 : static_cast<std::size_t>(slash - path);
+        std::memcpy(directory, path, size);
+        directory[size] = '\0';
+        directory_.reset(::open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+        watches_removal_ = true;
+        return add_removal();
+    }
+
+    /// Calls `take(number)` for each event that has come, `Most` at most. Never waits.
+    template <std::size_t Most, class Take> void each(Take&& take) noexcept {
+        begin();
+        queue_event events[Most];
+        std::size_t const count = queue_.wait(events, duration{});
+        for (std::size_t i = 0; i < count; ++i) {
+            bool const removal = events[i].number == removal_number;
+            // An event that an earlier `take` has made void: its connection was closed.
+            if (!removal &&
+                (events[i].number >= MaxWatched || source(watched_[events[i].number].fd) != events[i].source))
+                continue;
+            take(events[i].number);
+        }
+    }
+
+private:
+    struct watched {
+        int fd = -1;
+        bool writes = false;
+    };
+
+    static event_kind kind_of(bool writes) noexcept { return writes ? event_kind::writable : event_kind::readable; }
+    static std::uintptr_t source(int fd) noexcept { return static_cast<std::uintptr_t>(fd); }
+
+    bool add_removal() const noexcept {
+        if (directory_ &&
+            queue_.change(event_kind::file, source(directory_.get()), event_action::add_edge, removal_number))
+            return true;
+        return queue_.change(event_kind::second, 0, event_action::add, removal_number);
+    }
+
+    /// Has a queue of this process, with all that is watched.
+    void begin() const noexcept {
+        if (!queue_.renewed()) return;
+        for (std::size_t number = 0; number < MaxWatched; ++number)
+            if (watched const& w = watched_[number]; w.fd >= 0)
+                (void)queue_.change(kind_of(w.writes), source(w.fd), event_action::add, number);
+        if (watches_removal_) (void)add_removal();
+    }
+
+    mutable event_queue<Calls> queue_{}; ///< of the process that used this object last
+    unique_fd directory_{};              ///< of the socket's file
+    bool watches_removal_ = false;
+    watched watched_[MaxWatched];
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Waits until a TUN device, a socket or another descriptor is ready, a deadline passes, or another thread wakes the
+// waiter (kqueue(2)). Folder: os/posix/kqueue. One thread at a time; `wake` from any thread.
+#ifndef WG_OS_POSIX_KQUEUE_WAITER_HPP
+#define WG_OS_POSIX_KQUEUE_WAITER_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Sockets and pipes that do not block and that are closed on exec, also on systems that lack the flags for one call
+// (socket(2), accept(2), pipe(2)). Folder: os/posix. Any thread.
+#ifndef WG_OS_POSIX_SOCKETS_HPP
+#define WG_OS_POSIX_SOCKETS_HPP
+
+
+#include <sys/socket.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+// A system that lacks SOCK_CLOEXEC lacks accept4 and pipe2 too. Between the two calls another thread may start a
+// program, which then inherits the descriptor. A daemon starts none.
+#ifdef SOCK_CLOEXEC
+
+/// A socket that does not block; -1 with errno.
+inline int open_socket(int domain, int type, int protocol = 0) noexcept {
+    return ::socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
+}
+/// A socket whose calls wait; -1 with errno.
+inline int open_blocking_socket(int domain, int type, int protocol = 0) noexcept {
+    return ::socket(domain, type | SOCK_CLOEXEC, protocol);
+}
+/// Accepts a connection of `listener` as a socket that does not block; -1 with errno.
+inline int accept_connection(int listener) noexcept {
+    return ::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+/// Makes a pipe: `ends` becomes its end to read from and its end to write to. Returns: false with errno.
+inline bool open_pipe(unique_fd (&ends)[2]) noexcept {
+    int numbers[2];
+    if (::pipe2(numbers, O_CLOEXEC) != 0) return false;
+    ends[0].reset(numbers[0]);
+    ends[1].reset(numbers[1]);
+    return true;
+}
+
+#else
+
+namespace sockets_detail {
+
+/// Makes a descriptor private, or closes it. Returns: the descriptor; -1 with errno.
+inline int kept_private(unique_fd fd) noexcept { return fd && make_private(fd.get()) ? fd.release() : -1; }
+inline int kept_from_programs(unique_fd fd) noexcept {
+    return fd && ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC) == 0 ? fd.release() : -1;
+}
+
+} // namespace sockets_detail
+
+/// A socket that does not block; -1 with errno.
+inline int open_socket(int domain, int type, int protocol = 0) noexcept {
+    return sockets_detail::kept_private(unique_fd(::socket(domain, type, protocol)));
+}
+/// A socket whose calls wait; -1 with errno.
+inline int open_blocking_socket(int domain, int type, int protocol = 0) noexcept {
+    return sockets_detail::kept_from_programs(unique_fd(::socket(domain, type, protocol)));
+}
+/// Accepts a connection of `listener` as a socket that does not block; -1 with errno.
+inline int accept_connection(int listener) noexcept {
+    return sockets_detail::kept_private(unique_fd(::accept(listener, nullptr, nullptr)));
+}
+/// Makes a pipe: `ends` becomes its end to read from and its end to write to. Returns: false with errno.
+inline bool open_pipe(unique_fd (&ends)[2]) noexcept {
+    int numbers[2];
+    if (::pipe(numbers) != 0) return false;
+    ends[0].reset(numbers[0]);
+    ends[1].reset(numbers[1]);
+    return ::fcntl(ends[0].get(), F_SETFD, FD_CLOEXEC) == 0 && ::fcntl(ends[1].get(), F_SETFD, FD_CLOEXEC) == 0;
+}
+
+#endif
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <sched.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// Models `waiter`. It does not own the descriptors that it watches. `Calls` is as of `event_queue`, and has `clock`.
+template <class Calls> class basic_waiter {
+public:
+    static constexpr std::size_t max_others = 32; ///< other descriptors, one for each bit of `readiness::others`
+    /// The longest sleep without a look at the clock. Timeouts stand still while the host sleeps, so a deadline that
+    /// passed in that time is noticed this late at most.
+    static constexpr duration max_sleep = seconds(5);
+
+    /// Watches these descriptors; -1: none.
+    explicit basic_waiter(int tun_fd = -1, int udp_fd = -1) noexcept {
+        for (int& fd : watched_) fd = -1;
+        if (queue_.renewed()) begin_wake();
+        watch_tun(tun_fd);
+        watch_udp(udp_fd);
+    }
+    /// Watches the descriptors `fd()` of a TUN device and a socket.
+    template <class Tun, class Socket>
+    basic_waiter(Tun const& device, Socket const& socket) noexcept
+        requires requires {
+            device.fd();
+            socket.fd();
+        }
+        : basic_waiter(device.fd(), socket.fd()) {}
+
+    /// Whether the system had descriptors for the waiter. Without them it reports nothing and cannot be woken.
+    explicit operator bool() const noexcept { return queue_ && can_wake_; }
+
+    /// Reports this descriptor as `readiness::tun` from now on; -1: none.
+    void watch_tun(int fd) noexcept { watch(tun_slot, fd); }
+    /// Reports this descriptor as `readiness::udp` from now on; -1: none.
+    void watch_udp(int fd) noexcept { watch(udp_slot, fd); }
+    /// Reports `fd` as bit `number` (0 to 31) of `readiness::others` from now on; -1: none. The kernel forgets a
+    /// descriptor that is closed: a new one of the same number has to be watched anew.
+    void watch_other(std::size_t number, int fd = -1) noexcept {
+        WG_ASSERT(number < max_others);
+        watch(first_other + number, fd);
+    }
+    /// Reports `source.fd()` as bit `number` (0 to 31) of `readiness::others` from now on.
+    template <class Source>
+    void watch_other(std::size_t number, Source const& source) noexcept
+        requires requires { source.fd(); }
+    {
+        watch_other(number, source.fd());
+    }
+
+    /// Waits until a descriptor is ready, the deadline passes or `wake` is called. An error or an end of a descriptor
+    /// counts as ready, because a read reports it. With a deadline in the past it only looks. For the time of
+    /// `busy_poll` it looks repeatedly before it sleeps, and lets other threads run in between.
+    readiness wait(instant deadline, duration busy_poll = {}) noexcept {
+        instant const sleep_at = busy_poll != duration{} ? clock_.now() + busy_poll : instant{};
+        for (;;) {
+            instant const at = clock_.now();
+            bool const expired = deadline <= at, looks = at < sleep_at && !expired;
+            duration const sleep = deadline - at < max_sleep ? deadline - at : max_sleep;
+            queue_event events[most_events];
+            std::size_t const count = queue_.wait(events, expired || looks ? duration{} : sleep);
+            bool woken = false;
+            readiness ready{};
+            for (std::size_t i = 0; i < count; ++i) report(events[i], ready, woken);
+            if (expired || woken || ready.tun || ready.udp || ready.others != 0) return ready;
+            if (looks) (void)::sched_yield();
+            else if (count == 0 && (!queue_ || errno == EBADF)) return {}; // else it would not sleep
+        }
+    }
+
+    /// Makes the present or the next `wait` return.
+    void wake() noexcept {
+        if (!wakes_by_pipe_) {
+            (void)queue_.change(event_kind::user, 0, event_action::trigger, wake_slot);
+            return;
+        }
+        byte const one = 1;
+        // The write fails only if the pipe is full, and then the waiter wakes anyway.
+        [[maybe_unused]] ssize_t const written = ::write(pipe_[1].get(), &one, 1);
+    }
+
+private:
+    enum : std::size_t { wake_slot, tun_slot, udp_slot, first_other, slots = first_other + max_others };
+    static constexpr std::size_t most_events = slots;
+
+    /// Has the queue report `wake`: by an event of the user, or by a pipe on a system without such events (OpenBSD
+    /// before 7.7, NetBSD before 10).
+    void begin_wake() noexcept {
+        can_wake_ = queue_.change(event_kind::user, 0, event_action::add_edge, wake_slot);
+        if (can_wake_) return;
+        wakes_by_pipe_ = true;
+        can_wake_ = open_pipe(pipe_) && make_private(pipe_[0].get()) && make_private(pipe_[1].get()) &&
+                    queue_.change(event_kind::readable, static_cast<std::uintptr_t>(pipe_[0].get()), event_action::add,
+                                  wake_slot);
+    }
+
+    void watch(std::size_t slot, int fd) noexcept {
+        if (watched_[slot] >= 0 && watched_[slot] != fd) { // fails if the descriptor was closed
+            (void)queue_.change(event_kind::readable, static_cast<std::uintptr_t>(watched_[slot]),
+                                event_action::remove);
+        }
+        watched_[slot] = fd;
+        if (fd >= 0 && !queue_.change(event_kind::readable, static_cast<std::uintptr_t>(fd), event_action::add, slot))
+            watched_[slot] = -1;
+    }
+
+    void report(queue_event const& event, readiness& ready, bool& woken) noexcept {
+        std::size_t const slot = static_cast<std::size_t>(event.number);
+        if (slot == wake_slot) {
+            woken = true;
+            byte sink[64];
+            while (wakes_by_pipe_ && ::read(pipe_[0].get(), sink, sizeof sink) > 0) {}
+        } else if (slot >= slots || watched_[slot] != static_cast<int>(event.source)) {
+            return; // of a descriptor that is no longer watched
+        } else if (slot == tun_slot) {
+            ready.tun = true;
+        } else if (slot == udp_slot) {
+            ready.udp = true;
+        } else {
+            ready.others |= std::uint32_t{1} << (slot - first_other);
+        }
+    }
+
+    event_queue<Calls> queue_{};
+    unique_fd pipe_[2]; ///< of `wake`, if `wakes_by_pipe_`
+    bool wakes_by_pipe_ = false;
+    bool can_wake_ = false;
+    int watched_[slots];
+    typename Calls::clock clock_{};
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Follows a TUN interface, and the routes and addresses of the host, by a routing socket (route(4)). Folder: os/posix.
+// One thread at a time.
+#ifndef WG_OS_POSIX_NETWORK_MONITOR_HPP
+#define WG_OS_POSIX_NETWORK_MONITOR_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The messages of a routing socket: changes of interfaces, addresses and routes (route(4)). Folder: os/posix. Pure; any
+// thread.
+#ifndef WG_OS_POSIX_ROUTE_MESSAGES_HPP
+#define WG_OS_POSIX_ROUTE_MESSAGES_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The changes of a host's network that concern a tunnel. Folder: os. Pure; any thread.
+#ifndef WG_OS_NETWORK_CHANGES_HPP
+#define WG_OS_NETWORK_CHANGES_HPP
+
+
+#include <cstdint>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// All changes since the last `read` of a monitor.
+struct network_changes {
+    bool link = false;           ///< the interface was reported; `up` and `mtu_bytes` are the last values
+    bool up = false;             ///< an administrator has set it up
+    std::uint32_t mtu_bytes = 0; ///< 0: not reported
+    bool link_left = false;      ///< it was deleted or moved to another namespace; `tun::link_state` finds out which
+    bool routes = false;         ///< routes or rules changed, or an address was removed, IPv4 or IPv6
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// Where a system has the fields of its messages, in bytes from the start, and the numbers in them. Each message starts
+/// with its length (2 bytes), the version and the type (1 byte each), in the order of the host.
+struct route_layout {
+    byte version = 5; ///< RTM_VERSION; messages of other versions are not understood
+
+    byte add = 0x1;             ///< RTM_ADD: a route was added
+    byte remove = 0x2;          ///< RTM_DELETE: a route was removed
+    byte change = 0x3;          ///< RTM_CHANGE: a route was changed
+    byte new_address = 0xc;     ///< RTM_NEWADDR: an interface has a new address
+    byte removed_address = 0xd; ///< RTM_DELADDR: an address was removed
+    byte link = 0xe;            ///< RTM_IFINFO: the flags or the data of an interface have changed
+    byte announcement = 0;      ///< RTM_IFANNOUNCE: an interface came or left; 0: the system has no such message
+
+    std::size_t route_flags = 8;               ///< rtm_flags, 4 bytes
+    std::uint32_t flags_of_neighbours = 0x400; ///< RTF_LLINFO and others: the route leads to no other network
+    std::size_t link_index = 12;               ///< ifm_index, 2 bytes
+    std::size_t link_flags = 8;                ///< ifm_flags, 4 bytes
+    std::size_t link_mtu = 24;                 ///< ifm_data.ifi_mtu
+    std::size_t link_mtu_bytes = 4;            ///< 4 or 8
+    std::uint32_t up = 0x1;                    ///< IFF_UP
+    std::size_t announcement_index = 4;        ///< ifan_index, 2 bytes
+    std::size_t announcement_what = 22;        ///< ifan_what, 2 bytes
+    std::uint16_t departure = 1;               ///< IFAN_DEPARTURE
+};
+
+namespace route_detail {
+
+template <class Number> Number load(bytes_view from, std::size_t at) noexcept {
+    Number number = 0;
+    if (from.size() >= sizeof number && at <= from.size() - sizeof number)
+        std::memcpy(&number, from.data() + at, sizeof number);
+    return number;
+}
+constexpr bool has(bytes_view message, std::size_t at, std::size_t size) noexcept {
+    return message.size() >= size && at <= message.size() - size;
+}
+
+/// Adds what one message says. A message that is too short for a field is ignored.
+inline void take_one(route_layout const& at, bytes_view message, std::uint32_t index,
+                     network_changes& changes) noexcept {
+    byte const type = message[3];
+    if (type == at.add || type == at.remove || type == at.change) {
+        if (!has(message, at.route_flags, 4)) return;
+        bool const is_neighbour = (load<std::uint32_t>(message, at.route_flags) & at.flags_of_neighbours) != 0;
+        changes.routes = changes.routes || !is_neighbour;
+    } else if (type == at.new_address || type == at.removed_address) {
+        changes.routes = true;
+    } else if (type == at.link) {
+        if (!has(message, at.link_index, 2) || !has(message, at.link_flags, 4)) return;
+        if (index == 0 || load<std::uint16_t>(message, at.link_index) != index) return;
+        changes.link = true;
+        changes.link_left = false;
+        changes.up = (load<std::uint32_t>(message, at.link_flags) & at.up) != 0;
+        if (!has(message, at.link_mtu, at.link_mtu_bytes)) return;
+        std::uint64_t const mtu = at.link_mtu_bytes == 8 ? load<std::uint64_t>(message, at.link_mtu)
+                                                         : load<std::uint32_t>(message, at.link_mtu);
+        if (mtu != 0 && mtu <= 0xffff'ffff) changes.mtu_bytes = static_cast<std::uint32_t>(mtu);
+    } else if (type == at.announcement && at.announcement != 0) {
+        if (!has(message, at.announcement_index, 2) || !has(message, at.announcement_what, 2)) return;
+        bool const is_ours = index != 0 && load<std::uint16_t>(message, at.announcement_index) == index;
+        if (is_ours && load<std::uint16_t>(message, at.announcement_what) == at.departure) changes.link_left = true;
+    }
+}
+
+} // namespace route_detail
+
+/// Adds what the messages in `read`, back to back, say about the host's routes and about the interface `index` (0:
+/// none). Stops at a message that is longer than the rest or shorter than its first fields.
+inline void take_route_messages(route_layout const& at, bytes_view read, std::uint32_t index,
+                                network_changes& changes) noexcept {
+    while (read.size() >= 4) {
+        std::size_t const size = route_detail::load<std::uint16_t>(read, 0);
+        if (size < 4 || size > read.size()) return;
+        if (read[2] == at.version) route_detail::take_one(at, read.first(size), index, changes);
+        read = read.subspan(size);
+    }
+}
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// Watches routes and addresses, and one interface. `Calls` has `layout`, a `route_layout`; `open()`, which returns a
+/// routing socket that does not block, or -1; and `read(fd, to, size)`, which is read(2).
+template <class Calls> class basic_network_monitor {
+public:
+    static constexpr int most_reads = 256; ///< messages that one `read` takes; the rest is for the next one
+
+    /// Watches routes and addresses, and no interface yet.
+    basic_network_monitor() noexcept : fd_(Calls::open()) {}
+
+    /// Follows the interface of `device` from now on. To be called again after each change that `read` reports.
+    template <class Tun> void watch(Tun const& device) noexcept { index_ = device.index(); }
+
+    /// Whether changes of the interface are reported.
+    bool reports_link() const noexcept { return fd_ && index_ != 0; }
+
+    /// A descriptor that polls readable when `read` has something to read; -1 if no descriptors were left.
+    int fd() const noexcept { return fd_.get(); }
+    /// Whether the system had a descriptor for the object.
+    explicit operator bool() const noexcept { return static_cast<bool>(fd_); }
+
+    /// Reads all changes without blocking. If the kernel had to drop messages, everything counts as changed.
+    network_changes read() noexcept {
+        network_changes changes;
+        for (int reads = 0; fd_ && reads < most_reads; ++reads) {
+            alignas(8) byte message[2048];
+            ssize_t const size = without_interruption([&] { return Calls::read(fd_.get(), message, sizeof message); });
+            if (size > 0) {
+                take_route_messages(Calls::layout, {message, static_cast<std::size_t>(size)}, index_, changes);
+            } else if (size < 0 && errno == ENOBUFS) { // the socket is empty then, or has later messages
+                changes.link = changes.routes = true;
+            } else {
+                break;
+            }
+        }
+        return changes;
+    }
+
+private:
+    unique_fd fd_;
+    std::uint32_t index_ = 0; ///< of the watched interface; 0: none
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Moves a daemon to the background, and opens standard descriptors that are closed (daemon(7)).
+// Folder: os/posix/process. At start-up, before other threads.
+#ifndef WG_OS_POSIX_PROCESS_BACKGROUND_HPP
+#define WG_OS_POSIX_PROCESS_BACKGROUND_HPP
+
+
+#include <cstdio>
+#include <cstdlib>
+#include <sys/wait.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Opens /dev/null as each of the descriptors 0, 1 and 2 that is closed. Else the next files that the program opens
+/// would get these numbers, and messages for standard error would go into them. To be called first in `main`.
+/// Returns: a bit, 1 << descriptor, for each that was closed.
+inline unsigned open_standard_descriptors() noexcept {
+    unsigned closed = 0;
+    for (int const fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+        if (::fcntl(fd, F_GETFD) >= 0) continue;
+        closed |= 1u << fd;
+        // open() returns the lowest free number, which is `fd`. Without /dev, as in a chroot, a directory is opened
+        // instead: reading and writing it fail without harm.
+        if (::open("/dev/null", O_RDWR) < 0) (void)::open("/", O_RDONLY | O_DIRECTORY);
+    }
+    return closed;
+}
+
+/// Whether this process has a controlling terminal. When the terminal is closed, the kernel sends SIGHUP.
+inline bool has_terminal() noexcept {
+    return static_cast<bool>(unique_fd(::open("/dev/tty", O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC)));
+}
+
+/// Moves a process to the background. The process that the shell has started waits until the start has succeeded or
+/// failed, and returns that as its exit status.
+class background {
+public:
+    /// Stays in the foreground: `ready` does nothing.
+    background() noexcept = default;
+
+    /// Forks. Returns in the child, which has a session of its own. The parent does not return: it ends with 0 when the
+    /// child calls `ready`, and with 1 if the child ends before. The child should then have said why on stderr. To be
+    /// called before there are threads, and before there are secrets, because the parent would keep a copy of them.
+    /// Returns: the status of errno.
+    static result<background> enter() noexcept {
+        unique_fd ends[2];
+        if (!open_pipe(ends)) return status_of(errno);
+        unique_fd &from = ends[0], &to = ends[1];
+        (void)std::fflush(nullptr); // else both processes would write the buffered text
+        pid_t const child = ::fork();
+        if (child < 0) return status_of(errno);
+        if (child > 0) {
+            to.reset();
+            char answer = 0;
+            ssize_t const size = without_interruption([&] { return ::read(from.get(), &answer, 1); });
+            if (size != 1) without_interruption([&] { return ::waitpid(child, nullptr, 0); });
+            ::_exit(size == 1 ? EXIT_SUCCESS : EXIT_FAILURE);
+        }
+        ::setsid();
+        background self;
+        self.parent_ = std::move(to);
+        return self;
+    }
+
+    /// Lets the parent end with success. From now on standard input and output are /dev/null, and standard error too
+    /// unless `keep_stderr`.
+    void ready(bool keep_stderr) noexcept {
+        if (!parent_) return;
+        unique_fd const null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+        if (null) {
+            ::dup2(null.get(), STDIN_FILENO);
+            ::dup2(null.get(), STDOUT_FILENO);
+            if (!keep_stderr) ::dup2(null.get(), STDERR_FILENO);
+        }
+        if (::chdir("/") != 0) return; // cannot fail
+        char const yes = 1;
+        [[maybe_unused]] ssize_t const told = ::write(parent_.get(), &yes, 1); // the parent may have been killed
+        parent_.reset();
+    }
+
+private:
+    unique_fd parent_{};
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Creates the directories of a daemon's files (mkdir(2)). Folder: os/posix/process. Any thread.
+#ifndef WG_OS_POSIX_PROCESS_DIRECTORY_HPP
+#define WG_OS_POSIX_PROCESS_DIRECTORY_HPP
+
+
+#include <cerrno>
+#include <climits>
+#include <cstring>
+#include <string_view>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// The longest path of a directory that `make_directories` takes, in bytes.
+inline constexpr std::size_t max_directory_bytes = 255;
+
+/// Creates one directory, mode 0755. If `path` is a symbolic link to a missing directory, creates the link's target.
+/// Returns: false with errno.
+inline bool make_directory(char const* path) noexcept {
+    char target[PATH_MAX + max_directory_bytes + 1];
+    std::size_t const folder = static_cast<std::size_t>(std::strrchr(path, '/') + 1 - path);
+    ssize_t const size = ::readlink(path, target + folder, PATH_MAX - 1);
+    if (size > 0) {
+        target[folder + static_cast<std::size_t>(size)] = '\0';
+        bool const absolute = target[folder] == '/';
+        std::memcpy(target, path, folder);
+        path = absolute ? target + folder : target;
+    }
+    if (::mkdir(path, 0755) != 0) return errno == EEXIST; // another process was faster
+    return ::chmod(path, 0755) == 0;
+}
+
+/// Creates the missing directories of an absolute path, as `mkdir -p`. Their mode is 0755 whatever the umask is,
+/// because other users must be able to enter them. If a part is a symbolic link to a missing directory (/var/run,
+/// before /run exists), the target is created. Returns: false with errno.
+inline bool make_directories(std::string_view path) noexcept {
+    if (!path.starts_with('/')) return errno = EINVAL, false;
+    char part[max_directory_bytes + 1] = {};
+    if (path.size() >= sizeof part) return errno = ENAMETOOLONG, false;
+    for (std::size_t end = 1; end <= path.size(); ++end) {
+        if (end != path.size() && path[end] != '/') continue;
+        std::memcpy(part, path.data(), end);
+        part[end] = '\0';
+        struct stat found {};
+        if (::stat(part, &found) == 0) {
+            if (!S_ISDIR(found.st_mode)) return errno = ENOTDIR, false;
+        } else if (errno != ENOENT || !make_directory(part)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Limits of a process: memory, core dumps, descriptors (setrlimit(2)).
+// Folder: os/posix/process. At start-up, before other threads.
+#ifndef WG_OS_POSIX_PROCESS_LIMITS_HPP
+#define WG_OS_POSIX_PROCESS_LIMITS_HPP
+
+
+#include <algorithm>
+#include <sys/resource.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Keeps the kernel from writing core dumps of this process. Returns: whether it succeeded.
+inline bool forbid_core_dumps() noexcept {
+    rlimit const none{0, 0};
+    return ::setrlimit(RLIMIT_CORE, &none) == 0;
+}
+
+/// Limits the memory of this process: heap, buffers, stacks of threads (RLIMIT_DATA). Further allocations fail, which
+/// the whole library handles. Returns: false if the process had a lower limit.
+inline bool limit_memory(std::size_t bytes) noexcept {
+    rlimit const most{converted<rlim_t>(bytes), converted<rlim_t>(bytes)};
+    return ::setrlimit(RLIMIT_DATA, &most) == 0;
+}
+
+/// The result of `make_descriptor_room`.
+struct descriptor_room {
+    std::size_t limit = 0; ///< numbers of descriptors that were examined, from 0 on
+    std::size_t used = 0;  ///< how many of them are in use
+    /// How many of them are free.
+    std::size_t left() const noexcept { return limit - used; }
+};
+/// Finds out whether `wanted` more descriptors can be opened, and raises the soft limit (`ulimit -Sn`) if necessary, as
+/// far as the hard limit allows. Returns: if fewer are free, `limit` is the process's limit.
+inline descriptor_room make_descriptor_room(std::size_t wanted) noexcept {
+    rlimit now{};
+    if (::getrlimit(RLIMIT_NOFILE, &now) != 0) return {wanted, 0};
+    descriptor_room room;
+    auto const look = [&] { // ends when enough are found, because the limit can be a million
+        room = {};
+        std::size_t const most = now.rlim_cur == RLIM_INFINITY ? SIZE_MAX : converted<std::size_t>(now.rlim_cur);
+        for (; room.limit < most && room.left() < wanted; ++room.limit)
+            room.used += ::fcntl(static_cast<int>(room.limit), F_GETFD) >= 0;
+    };
+    look();
+    if (room.left() >= wanted || now.rlim_cur == now.rlim_max) return room;
+    rlimit raised = now;
+    rlim_t const enough = converted<rlim_t>(room.used + wanted);
+    raised.rlim_cur = now.rlim_max == RLIM_INFINITY ? enough : (std::min)(now.rlim_max, enough);
+    if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) now = raised;
+    look();
+    return room;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Writes log lines without ever waiting: a line that cannot be written at once is dropped and counted. Lines go to a
+// descriptor, mostly stderr. Errors that the descriptor does not take go to syslog (write(2), syslog(3), RFC 3164).
+// Folder: os/posix/process. Any thread.
+#ifndef WG_OS_POSIX_PROCESS_LOG_HPP
+#define WG_OS_POSIX_PROCESS_LOG_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
+#ifndef WG_OS_ERROR_TEXT_HPP
+#define WG_OS_ERROR_TEXT_HPP
+
+
+#include <charconv>
+#include <concepts>
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// A text of at most 255 bytes; a longer one is cut. Empty until something fails.
+class error_text {
+public:
+    /// The text, which ends with a zero.
+    char const* c_str() const noexcept { return text_; }
+    /// The text.
+    std::string_view view() const noexcept { return {text_, size_}; }
+    /// Whether there is no text.
+    bool empty() const noexcept { return size_ == 0; }
+
+    /// Replaces the text by the pieces, texts and numbers, one after the other. (printf would take a tenth of a small
+    /// daemon.)
+    template <class... Piece> void set(Piece const&... pieces) noexcept {
+        piece const all[] = {piece(pieces)...};
+        set_all(all, sizeof...(pieces));
+    }
+
+private:
+    static constexpr std::size_t most = 255;
+
+    /// A text or a number. One function puts all sentences together, so each call of `set` takes little code.
+    struct piece {
+        enum class kind : unsigned char { text, c_string, negative, number };
+        kind is;
+        char const* text = nullptr;
+        std::uint64_t number = 0; ///< a number's absolute value; a text's length
+
+        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
+        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
+        explicit piece(std::signed_integral auto n) noexcept
+            : is(n < 0 ? kind::negative : kind::number),
+              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
+        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
+    };
+
+    void set_all(piece const* pieces, std::size_t count) noexcept {
+        size_ = 0;
+        for (piece const* p = pieces; p != pieces + count; ++p) {
+            if (p->is == piece::kind::negative) append("-");
+            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
+            else if (p->is == piece::kind::c_string) append(p->text);
+            else append_number(p->number);
+        }
+        text_[size_] = '\0';
+    }
+
+    void append(std::string_view more) noexcept {
+        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
+        std::memcpy(text_ + size_, more.data(), size);
+        size_ += size;
+    }
+    void append_number(std::uint64_t number) noexcept {
+        char digits[24];
+        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
+    }
+
+    char text_[most + 1] = {};
+    std::size_t size_ = 0;
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <atomic>
+#include <csignal>
+#include <poll.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// The severity of a line, with the numbers of syslog.
+enum class severity : std::uint8_t {
+    error = 3, ///< goes to syslog if the descriptor does not take it
+    info = 6   ///< goes to the descriptor only
+};
+
+/// Writes lines of at most 255 bytes, "NAME: TEXT". No call blocks, raises a signal or changes errno. A regular file is
+/// the exception: no system has a write to a file that cannot wait for the disk. `Calls` is `log_calls` of the system.
+template <class Calls> class basic_log_writer {
+public:
+    static constexpr char const* default_syslog = Calls::syslog_path; ///< the path of syslog's datagram socket
+
+    /// Writes to `fd`, which is neither owned nor changed; -1: none. `name` is the program's. `name` and `syslog`, the
+    /// path of syslog's datagram socket, must outlive this object.
+    explicit basic_log_writer(char const* name, int fd = STDERR_FILENO, char const* syslog = default_syslog) noexcept
+        : name_(name), syslog_path_(syslog), syslog_(open_socket(AF_UNIX, SOCK_DGRAM)) {
+        choose(fd);
+    }
+    basic_log_writer(basic_log_writer const&) = delete;
+    basic_log_writer& operator=(basic_log_writer const&) = delete;
+
+    /// Stops using the descriptor: errors then go to syslog, and other lines are dropped. No other thread may write
+    /// meanwhile.
+    void leave_descriptor() noexcept {
+        own_.reset();
+        kind_ = kind::none;
+    }
+
+    /// Writes the pieces, texts and numbers, as one line of an error.
+    template <class... Piece> void error(Piece const&... pieces) noexcept { write(severity::error, pieces...); }
+    /// Writes the pieces, texts and numbers, as one line of information.
+    template <class... Piece> void info(Piece const&... pieces) noexcept { write(severity::info, pieces...); }
+
+    /// The number of lines that were lost since the last line that reported lost lines.
+    std::uint32_t lost() const noexcept { return lost_.load(std::memory_order_relaxed); }
+
+private:
+    enum class kind : std::uint8_t {
+        none,
+        plain,  ///< never blocks, or is the writer's own non-blocking description
+        polled, ///< can block: polled for room before each write
+        socket, ///< sent to with MSG_DONTWAIT
+    };
+
+    template <class... Piece> void write(severity of, Piece const&... pieces) noexcept {
+        error_text line;
+        line.set(pieces...);
+        write(of, line);
+    }
+
+    void write(severity of, error_text const& line) noexcept {
+        int const kept = errno;
+        // Relaxed, because no other memory depends on the count.
+        if (std::uint32_t const lost = lost_.exchange(0, std::memory_order_relaxed); lost != 0) {
+            error_text told;
+            told.set(lost, lost == 1 ? " log line was lost" : " log lines were lost");
+            if (!put(of, told.view())) lost_.fetch_add(lost, std::memory_order_relaxed);
+        }
+        if (!put(of, line.view())) lost_.fetch_add(1, std::memory_order_relaxed);
+        errno = kept;
+    }
+
+    bool put(severity of, std::string_view text) noexcept {
+        return write_line(text) || (of == severity::error && send_to_syslog(of, text));
+    }
+
+    /// Finds out how to write to `fd` without blocking. O_NONBLOCK belongs to the open description, which other
+    /// programs may share, as a shell shares its terminal. So O_NONBLOCK is not set on it: a new description is opened.
+    void choose(int fd) noexcept {
+        struct stat file {};
+        if (fd < 0 || ::fstat(fd, &file) != 0) return;
+        fd_ = fd;
+        kind_ = kind::plain;
+        if (S_ISSOCK(file.st_mode)) kind_ = kind::socket;
+        int const flags = ::fcntl(fd, F_GETFL);
+        bool const may_block = S_ISFIFO(file.st_mode) || (S_ISCHR(file.st_mode) && ::isatty(fd) != 0);
+        if (!may_block || (flags >= 0 && (flags & O_NONBLOCK) != 0)) return;
+        own_.reset(Calls::open_again(fd));
+        struct stat same {};
+        bool const good =
+            own_ && ::fstat(own_.get(), &same) == 0 && same.st_dev == file.st_dev && same.st_ino == file.st_ino;
+        if (good) {
+            fd_ = own_.get();
+        } else { // the system cannot open it again, or this process may not
+            own_.reset();
+            kind_ = kind::polled;
+        }
+    }
+
+    bool write_line(std::string_view text) noexcept {
+        if (kind_ == kind::none) return false;
+        char line[512];
+        std::size_t size = 0;
+        auto const append = [&](std::string_view more) {
+            std::size_t const part = (std::min)(more.size(), sizeof line - 1 - size); // 1: the end of the line
+            std::memcpy(line + size, more.data(), part);
+            size += part;
+        };
+        if (mid_line_.load(std::memory_order_relaxed)) append("\n");
+        append(name_);
+        append(": ");
+        append(text);
+        line[size++] = '\n';
+        ssize_t const written =
+            kind_ == kind::socket
+                ? without_interruption([&] { return ::send(fd_, line, size, MSG_DONTWAIT | MSG_NOSIGNAL); })
+                : write_without_signals(line, size);
+        if (written > 0) mid_line_.store(written != static_cast<ssize_t>(size), std::memory_order_relaxed);
+        return written == static_cast<ssize_t>(size);
+    }
+
+    /// Writes, and keeps the signals of a failing write from the program. SIGPIPE (no reader) and SIGXFSZ (a file's
+    /// size limit) would end it, SIGTTOU (a background job writes to its terminal) would stop it.
+    ssize_t write_without_signals(char const* line, std::size_t size) noexcept {
+        pollfd room{fd_, POLLOUT, 0};
+        if (kind_ == kind::polled && (::poll(&room, 1, 0) != 1 || (room.revents & POLLOUT) == 0)) return -1;
+        sigset_t of_writes, before;
+        sigemptyset(&of_writes);
+        for (int const number : {SIGPIPE, SIGXFSZ, SIGTTOU}) sigaddset(&of_writes, number);
+        if (::pthread_sigmask(SIG_BLOCK, &of_writes, &before) != 0) return -1;
+        ssize_t const written = without_interruption([&] { return ::write(fd_, line, size); });
+        if (written < 0 && (errno == EPIPE || errno == EFBIG)) {
+            int const raised = errno == EPIPE ? SIGPIPE : SIGXFSZ;
+            if (sigismember(&before, raised) == 0) Calls::take_pending(raised); // else it may be the program's own
+        }
+        ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+        return written;
+    }
+
+    /// Sends a line to syslog. The socket is not connected, so a syslog that was restarted is found again.
+    bool send_to_syslog(severity of, std::string_view text) noexcept {
+        sockaddr_un address{};
+        address.sun_family = AF_UNIX;
+        std::size_t const length = std::strlen(syslog_path_);
+        if (!syslog_ || length >= sizeof address.sun_path) return false;
+        std::memcpy(address.sun_path, syslog_path_, length);
+        constexpr int daemon_facility = 3;
+        error_text head;
+        int const priority = daemon_facility * 8 + static_cast<int>(of);
+        head.set("<", priority, ">", name_, "[", static_cast<long>(::getpid()), "]: ");
+        iovec pieces[2] = {{const_cast<char*>(head.c_str()), head.view().size()},
+                           {const_cast<char*>(text.data()), text.size()}};
+        msghdr message{};
+        message.msg_name = &address;
+        message.msg_namelen = sizeof address;
+        message.msg_iov = pieces;
+        message.msg_iovlen = 2;
+        return without_interruption([&] { return ::sendmsg(syslog_.get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL); }) >=
+               0;
+    }
+
+    char const* name_;
+    char const* syslog_path_;
+    int fd_ = -1;
+    kind kind_ = kind::none;
+    unique_fd own_{}; ///< a non-blocking description of the pipe or terminal
+    unique_fd syslog_;
+    std::atomic<std::uint32_t> lost_{0};
+    std::atomic<bool> mid_line_{false}; ///< the last write took only a part of its line
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// A lock that lets one process at a time serve an interface and its configuration socket (flock(2)).
+// Folder: os/posix/process. One thread at a time.
+//
+// The driver keeps two processes from creating the same interface (IFF_TUN_EXCL), but it lets several processes share
+// an interface with several queues. And a second process would mistake a configuration socket that is bound and does
+// not listen yet for one that was left behind. The lock prevents both. Its file can only be opened by the user of the
+// process, so no other user can hold the lock. The kernel releases the lock when the process ends in any way.
+#ifndef WG_OS_POSIX_PROCESS_NAME_LOCK_HPP
+#define WG_OS_POSIX_PROCESS_NAME_LOCK_HPP
+
+
+#include <sys/file.h>
+#include <sys/stat.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// Holds the lock of a name, until it is destroyed.
+class name_lock {
+public:
+    /// Holds nothing.
+    name_lock() noexcept = default;
+    /// Takes over the lock.
+    name_lock(name_lock&&) noexcept = default;
+    name_lock& operator=(name_lock&&) = delete;
+    /// Removes the file before the lock is released, so that no other process can lock a file that is removed.
+    ~name_lock() {
+        if (file_) ::unlink(path_.c_str());
+    }
+
+    /// Takes the lock `directory`/`name`.lock, and creates that file and the directory if they are missing.
+    /// Returns: `address_in_use` if another process holds the lock. If the file cannot be created, the object holds
+    /// nothing; so a process without the right to create files can still serve a socket that it was given.
+    static result<name_lock> take(std::string_view name, char const* directory, error_text& why) noexcept {
+        if (name.empty() || name.find('/') != name.npos) return name_lock(); // not the name of an interface
+        name_lock made;
+        made.path_.set(directory, "/", name, ".lock");
+        (void)make_directories(directory); // `uapi_listener` reports what is wrong with the directory
+        for (;;) {
+            unique_fd file(::open(made.path_.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+            if (!file) return name_lock();
+            if (without_interruption([&] { return ::flock(file.get(), LOCK_EX | LOCK_NB); }) != 0) {
+                if (errno != EWOULDBLOCK) return name_lock();
+                why.set("`", name, "` is in use: another process serves it and holds ", made.path_.view());
+                return status::address_in_use;
+            }
+            // The process that held the lock before may have removed the file between `open` and `flock`.
+            struct stat ours = {};
+            struct stat there = {};
+            if (::fstat(file.get(), &ours) != 0) return name_lock();
+            if (::lstat(made.path_.c_str(), &there) != 0 || ours.st_dev != there.st_dev || ours.st_ino != there.st_ino)
+                continue;
+            made.file_ = std::move(file);
+            return made;
+        }
+    }
+
+    /// Whether a file is locked.
+    explicit operator bool() const noexcept { return static_cast<bool>(file_); }
+
+private:
+    unique_fd file_{};
+    error_text path_{};
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// What the source of a program for several systems needs from this one: its properties, names and texts.
+// Folder: os/posix/process. Any thread.
+#ifndef WG_OS_POSIX_PROCESS_PROGRAM_HPP
+#define WG_OS_POSIX_PROCESS_PROGRAM_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Includes <net/if.h>, or stands in for it if a program has included <linux/if.h> before. Folder: os/posix.
+//
+// Both headers define the same structures. The kernel's header may come second, the C library's may not.
+#ifndef WG_OS_POSIX_NET_IF_HPP
+#define WG_OS_POSIX_NET_IF_HPP
+
+#ifdef _LINUX_IF_H
+extern "C" unsigned if_nametoindex(char const* name) noexcept; // the one function that the kernel's header lacks
+#else
+#include <net/if.h>
+#endif
+
+#endif
+
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// The properties of this system that the options and messages of a daemon depend on.
+struct system_traits {
+    static constexpr bool has_descriptors = true;       ///< another program can hand over a device or a socket
+    static constexpr bool starts_in_foreground = false; ///< a daemon stays in the foreground by default
+    /// The directory of the configuration sockets in which wg(8) looks; null: configuration sockets are no files.
+    static constexpr char const* socket_directory = "/var/run/wireguard";
+    /// How to mend a lack of descriptors.
+    static constexpr char const* more_descriptors = "raise `ulimit -n`";
+    /// How to mend a lack of memory for keys.
+    static constexpr char const* more_key_memory = "raise `ulimit -v` or --memory";
+    /// The limit that keeps memory from being locked.
+    static constexpr char const* lock_limit = "`ulimit -l`";
+    /// The limit that keeps `limit_memory` from succeeding.
+    static constexpr char const* memory_limit = "`ulimit -d`";
+};
+
+/// Starts daemons as services of the system. This system has no such interface for programs.
+struct service_manager {
+    static constexpr bool exists = false; ///< whether `command` can succeed
+    /// Returns: `not_supported`.
+    static status command(std::string_view /*verb*/, char const* /*interface_name*/, error_text& why) noexcept {
+        why.set("this system has no service manager");
+        return status::not_supported;
+    }
+};
+
+inline constexpr int standard_output = STDOUT_FILENO; ///< for `print`
+inline constexpr int standard_error = STDERR_FILENO;  ///< for `print` and `log_writer`
+
+/// Writes `text` to `standard_output` or `standard_error`. Returns: false with errno if not all of it was written.
+inline bool print(int descriptor, std::string_view text) noexcept {
+    while (!text.empty()) {
+        ssize_t const size = without_interruption([&] { return ::write(descriptor, text.data(), text.size()); });
+        if (size <= 0) return false;
+        text.remove_prefix(static_cast<std::size_t>(size));
+    }
+    return true;
+}
+
+/// Whether this process has an open descriptor of this number.
+inline bool is_open_descriptor(int number) noexcept { return ::fcntl(number, F_GETFD) >= 0; }
+
+/// The longest name of an interface, in bytes.
+inline constexpr std::size_t max_interface_name_bytes = IFNAMSIZ - 1;
+
+/// The number of the interface `name` (if_nametoindex(3)). Returns: 0 if there is none.
+inline unsigned interface_index(char const* name) noexcept { return ::if_nametoindex(name); }
+
+/// The number of the error of the last call that failed in this thread, for `describe_error`.
+inline int last_error() noexcept { return errno; }
+
+/// The text for an error number of the system.
+inline error_text describe_error(int number) noexcept {
+    error_text text;
+    text.set(std::strerror(number));
+    return text;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Receives the signals that stop a daemon, on systems without signalfd(2): a handler writes each signal into a pipe
+// (sigaction(2)). Folder: os/posix/process. At start-up, before other threads; one object at a time.
+//
+// Not by EVFILT_SIGNAL of kqueue(2): a process that goes to the background after this object was made keeps the pipe,
+// but a queue is not inherited.
+#ifndef WG_OS_POSIX_PROCESS_STOP_SIGNALS_HPP
+#define WG_OS_POSIX_PROCESS_STOP_SIGNALS_HPP
+
+
+#include <atomic>
+#include <csignal>
+#include <iterator>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// Receives the signals that stop a daemon through a descriptor, and ignores other signals that would end or stop the
+/// process by default.
+class stop_signals {
+public:
+    /// The effect of SIGHUP.
+    enum class hang_up {
+        stops,     ///< the terminal was closed, so the process stops
+        is_ignored ///< none
+    };
+
+    /// Handles SIGINT, SIGTERM and SIGQUIT, and SIGHUP if it `stops` and is not ignored already (nohup). By default
+    /// they would end the process before it has cleaned up. The destructor restores the earlier state.
+    explicit stop_signals(hang_up means = hang_up::stops) noexcept {
+        if (!open_pipe(ends_) || !make_private(ends_[0].get()) || !make_private(ends_[1].get())) {
+            ends_[0].reset();
+            ends_[1].reset();
+        }
+        written_end().store(ends_[1].get(), std::memory_order_relaxed);
+        for (std::size_t i = 0; i < std::size(handled); ++i) {
+            struct sigaction now {};
+            ::sigaction(handled[i], nullptr, &now);
+            bool const hangs_up = handled[i] == SIGHUP;
+            bool const ignores = is_ignored(handled[i]) || (hangs_up && means == hang_up::is_ignored);
+            if (hangs_up && means == hang_up::stops && now.sa_handler == SIG_IGN) continue;
+            struct sigaction wanted {};
+            sigfillset(&wanted.sa_mask);
+            wanted.sa_flags = SA_RESTART;
+            if (ignores) wanted.sa_handler = SIG_IGN;
+            else wanted.sa_handler = &note;
+            replaced_[i] = ::sigaction(handled[i], &wanted, &saved_[i]) == 0;
+        }
+    }
+    stop_signals(stop_signals const&) = delete;
+    stop_signals& operator=(stop_signals const&) = delete;
+    ~stop_signals() {
+        for (std::size_t i = 0; i < std::size(handled); ++i)
+            if (replaced_[i]) ::sigaction(handled[i], &saved_[i], nullptr);
+        written_end().store(-1, std::memory_order_relaxed);
+    }
+
+    /// A descriptor that polls readable when a signal has come; -1 if no descriptors were left.
+    int fd() const noexcept { return ends_[0].get(); }
+    /// Whether the system had descriptors for the object.
+    explicit operator bool() const noexcept { return static_cast<bool>(ends_[0]); }
+    /// Takes a signal that has come. Returns: its number; 0 if none has come.
+    int take() noexcept {
+        byte number = 0;
+        ssize_t const size = without_interruption([&] { return ::read(ends_[0].get(), &number, 1); });
+        return size == 1 ? number : 0;
+    }
+
+private:
+    // The first ones stop the daemon. SIGPIPE, SIGXFSZ, SIGTTOU: the write fails with an error, which is handled. The
+    // others are of timers and notices that a daemon does not use, or of users who try out signals.
+    static constexpr int handled[] = {SIGINT,  SIGTERM, SIGQUIT, SIGHUP,  SIGPIPE,   SIGXFSZ,
+                                      SIGTTOU, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF};
+    static constexpr bool is_ignored(int number) noexcept {
+        return number != SIGINT && number != SIGTERM && number != SIGQUIT && number != SIGHUP;
+    }
+
+    /// The end of the pipe that the handler writes to; -1: none.
+    static std::atomic<int>& written_end() noexcept {
+        static constinit std::atomic<int> end{-1}; // lock-free, so a handler may read it
+        return end;
+    }
+    static void note(int number) noexcept {
+        int const kept = errno;
+        byte const told = static_cast<byte>(number);
+        int const end = written_end().load(std::memory_order_relaxed);
+        // The write fails only if the pipe is full of earlier signals, and then one of them is enough.
+        [[maybe_unused]] ssize_t const written = end >= 0 ? ::write(end, &told, 1) : 0;
+        errno = kept;
+    }
+
+    unique_fd ends_[2];
+    struct sigaction saved_[std::size(handled)]{};
+    bool replaced_[std::size(handled)] = {};
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Notifies the supervisor that has started this process (sd_notify(3)). Folder: os/posix/process. Any thread.
+#ifndef WG_OS_POSIX_PROCESS_SUPERVISOR_HPP
+#define WG_OS_POSIX_PROCESS_SUPERVISOR_HPP
+
+
+#include <cstdlib>
+#include <cstring>
+#include <sys/un.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Sends `state`, such as "READY=1" or "STOPPING=1", to the supervisor that has started this process. `socket` is a
+/// path, or `@` and a name in the abstract namespace; null: there is no supervisor, and nothing is sent.
+/// Returns: false if it could not be sent.
+inline bool notify_supervisor(char const* state, char const* socket = std::getenv("NOTIFY_SOCKET")) noexcept {
+    if (socket == nullptr || *socket == '\0') return true;
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::size_t const length = std::strlen(socket);
+    if ((socket[0] != '/' && socket[0] != '@') || length >= sizeof address.sun_path) return false;
+    std::memcpy(address.sun_path, socket, length);
+    if (socket[0] == '@') address.sun_path[0] = '\0';
+    unique_fd const fd(open_blocking_socket(AF_UNIX, SOCK_DGRAM));
+    auto const size = converted<socklen_t>(offsetof(sockaddr_un, sun_path) + length);
+    return fd && without_interruption([&] {
+                     return ::sendto(fd.get(), state, std::strlen(state), MSG_NOSIGNAL,
+                                     reinterpret_cast<sockaddr const*>(&address), size);
+                 }) >= 0;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The socket through which wg(8) configures an interface: listening, connections, replies that wait to be sent. A
+// session of the program's reads requests and makes replies. Source: https://www.wireguard.com/xplatform/.
+// Folder: os/posix/process. One thread at a time.
+#ifndef WG_OS_POSIX_PROCESS_UAPI_LISTENER_HPP
+#define WG_OS_POSIX_PROCESS_UAPI_LISTENER_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// One client of a configuration socket or pipe: the bytes that it sent, its session, and the reply that waits to be
+// sent. Folder: os. One thread at a time.
+#ifndef WG_OS_UAPI_CONVERSATION_HPP
+#define WG_OS_UAPI_CONVERSATION_HPP
+
+
+#include <cstring>
+#include <optional>
+#include <span>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Feeds the received bytes to a `Session`, made by its default constructor, one line at a time. So the replies to many
+/// requests are never in memory together. `Reply` is the buffer of the reply: `view() -> bytes_view`, `empty()`, and
+/// `release()`, which wipes. The owner does three things in turn: it sends `unsent`; it feeds a line if `has_input`;
+/// it receives into `input`.
+template <class Session, class Reply> class uapi_conversation {
+public:
+    static constexpr std::size_t input_bytes = 4096; ///< received at once, at most
+
+    /// Makes a session for a new client.
+    void begin() noexcept { session_.emplace(); }
+    /// Ends the session. Wipes the reply and the input.
+    void end() noexcept {
+        session_.reset();
+        reply_.release();
+        wipe(input_, sizeof input_);
+        sent_ = begin_ = end_ = 0;
+        ending_ = false;
+    }
+    /// Whether there is a session.
+    bool is_open() const noexcept { return session_.has_value(); }
+    /// Whether the session wants the connection closed once the reply is sent.
+    bool ending() const noexcept { return ending_; }
+
+    /// The room for the next bytes of the client. To be used only without `has_input`.
+    std::span<byte, input_bytes> input() noexcept { return std::span<byte, input_bytes>(input_); }
+    /// Notes that `input` begins with `size` new bytes.
+    void received(std::size_t size) noexcept {
+        begin_ = 0;
+        end_ = size;
+    }
+    /// Whether there are bytes that were not fed yet.
+    bool has_input() const noexcept { return begin_ < end_; }
+
+    /// Feeds one line, or the last part of one, by `feed(Session&, bytes_view, Reply&) -> status`, and wipes it. With
+    /// another answer than ok the rest of the input is wiped too, and the conversation is `ending`.
+    template <class Feed> void feed_line(Feed& feed) noexcept {
+        WG_ASSERT(session_.has_value() && has_input());
+        byte* const from = input_ + begin_;
+        std::size_t const left = end_ - begin_;
+        auto const* const newline = static_cast<byte const*>(std::memchr(from, '\n', left));
+        std::size_t const size = newline != nullptr ? static_cast<std::size_t>(newline - from) + 1 : left;
+        ending_ = feed(*session_, bytes_view(from, size), reply_) != status::ok;
+        std::size_t const used = ending_ ? left : size;
+        wipe(from, used);
+        begin_ += used;
+    }
+
+    /// The part of the reply that was not sent yet.
+    bytes_view unsent() const noexcept { return reply_.view().subspan(sent_); }
+    /// Notes that `size` bytes of `unsent` were sent. A reply that was sent completely is wiped.
+    void sent(std::size_t size) noexcept {
+        sent_ += size;
+        if (sent_ < reply_.view().size()) return;
+        reply_.release();
+        sent_ = 0;
+    }
+
+private:
+    std::optional<Session> session_{};
+    Reply reply_{};
+    std::size_t sent_ = 0;            ///< of the reply
+    std::size_t begin_ = 0, end_ = 0; ///< the part of the input that was not fed yet
+    bool ending_ = false;
+    byte input_[input_bytes];
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <string_view>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Serves `MaxConnections` connections at most. A session and a reply are those of `uapi_conversation`. Nothing blocks:
+/// while a client does not read its reply, no further request of that client is read. `Poller` is the system's:
+/// `linux_poller` documents it.
+template <class Session, class Reply, std::size_t MaxConnections, class Poller> class basic_uapi_listener {
+public:
+    static constexpr char const* default_directory = "/var/run/wireguard"; ///< the only one in which wg(8) looks
+
+    /// Does not listen yet.
+    basic_uapi_listener() noexcept : spare_(::open("/dev/null", O_RDONLY | O_CLOEXEC)) {}
+    basic_uapi_listener(basic_uapi_listener const&) = delete;
+    basic_uapi_listener& operator=(basic_uapi_listener const&) = delete;
+    /// Closes all connections, and removes the socket's file unless another process has replaced it.
+    ~basic_uapi_listener() {
+        for (connection& c : connections_) end(c);
+        if (listener_ && is_ours()) ::unlink(path_.sun_path);
+    }
+
+    /// Listens at `directory`/`name`.sock, to which only this process's user can connect. The directory and its parents
+    /// are created (mode 0755) if they are missing. The socket of a process that has ended is replaced.
+    /// Returns: `address_in_use` if another process listens there; `invalid` if the path is too long or `name` has a
+    /// slash; else the status of errno. `why` then says how to mend it.
+    status open(std::string_view name, error_text& why, char const* directory = default_directory) noexcept {
+        status const named = set_path(name, directory, why);
+        if (named != status::ok) return named;
+        if (!make_directories(directory)) return failed("create the directory", directory, why);
+        unique_fd fd(open_socket(AF_UNIX, SOCK_STREAM));
+        if (!fd) return failed("open a socket for", path_.sun_path, why);
+        if (!bind_private(fd.get())) {
+            if (errno != EADDRINUSE) return failed("bind", path_.sun_path, why);
+            status const cleared = clear_stale(why);
+            if (cleared != status::ok) return cleared;
+            if (!bind_private(fd.get())) return failed("bind", path_.sun_path, why);
+        }
+        if (::listen(fd.get(), SOMAXCONN) == 0) return begin(std::move(fd), why);
+        status const why_not = failed("listen on", path_.sun_path, why);
+        ::unlink(path_.sun_path);
+        return why_not;
+    }
+
+    /// Takes over the descriptor of a socket that listens at `directory`/`name`.sock already (WG_UAPI_FD).
+    /// Returns: `invalid` if it is not a socket that listens; else as `open`.
+    status adopt(int number, std::string_view name, error_text& why,
+                 char const* directory = default_directory) noexcept {
+        status const named = set_path(name, directory, why);
+        if (named != status::ok) return named;
+        int listens = 0;
+        socklen_t size = sizeof listens;
+        if (::getsockopt(number, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 || listens == 0 ||
+            !make_private(number)) {
+            why.set("descriptor ", number, " is no socket that listens");
+            return status::invalid;
+        }
+        return begin(unique_fd(number), why);
+    }
+
+    /// A descriptor that polls readable when `serve` has something to do. It stays the same for the object's life.
+    int fd() const noexcept { return poller_.fd(); }
+    /// The socket's path.
+    char const* path() const noexcept { return path_.sun_path; }
+    /// The number of open connections.
+    std::size_t connections() const noexcept {
+        std::size_t count = 0;
+        for (connection const& c : connections_) count += static_cast<bool>(c.fd);
+        return count;
+    }
+
+    /// Accepts connections, reads requests and sends replies, as far as possible without waiting. Input goes to
+    /// `feed(Session&, bytes_view, Reply&) -> status`, one line or a part of a line at a time. If `feed` returns
+    /// another status than ok, the connection is closed when its reply is sent.
+    /// Returns: `gone` if the socket's file was removed, which is a request to end the daemon.
+    template <class Feed> status serve(Feed&& feed) noexcept {
+        bool removed = false;
+        poller_.template each<MaxConnections + 2>([&](std::uint64_t number) noexcept {
+            if (number == listener_number) accept_all();
+            else if (number == Poller::removal_number) removed = !is_ours(); // it can also be a change of permissions
+            else serve_connection(connections_[number - first_connection], feed);
+        });
+        return removed ? status::gone : status::ok;
+    }
+
+private:
+    static constexpr std::uint64_t listener_number = 0, first_connection = 2;
+    static_assert(Poller::removal_number == 1);
+    static constexpr int most_reads = 16; ///< from one connection in one `serve`
+
+    struct connection {
+        unique_fd fd{};
+        std::uint64_t last_active = 0; ///< `time_` when it was served last
+        bool waits_for_room = false;   ///< to send the rest of its reply
+        uapi_conversation<Session, Reply> talk{};
+    };
+
+    status set_path(std::string_view name, char const* directory, error_text& why) noexcept {
+        path_ = {};
+        path_.sun_family = AF_UNIX;
+        error_text path;
+        path.set(directory, "/", name, ".sock");
+        if (!name.empty() && name.find('/') == name.npos && path.view().size() < sizeof path_.sun_path) {
+            std::memcpy(path_.sun_path, path.c_str(), path.view().size() + 1);
+            return status::ok;
+        }
+        why.set("`", path.view(), "` cannot be the path of a socket");
+        return status::invalid;
+    }
+
+    static status failed(char const* doing, char const* what, error_text& why) noexcept {
+        status const s = status_of(errno);
+        why.set("cannot ", doing, " ", what, ": ", std::strerror(errno),
+                s == status::no_permission ? " (run as root)" : "");
+        return s;
+    }
+
+    sockaddr const* address() const noexcept { return reinterpret_cast<sockaddr const*>(&path_); }
+
+    bool bind_private(int fd) noexcept {
+        mode_t const before = ::umask(0077);
+        bool const bound = ::bind(fd, address(), sizeof path_) == 0;
+        ::umask(before);
+        return bound;
+    }
+
+    /// Removes the socket's file if it is a socket on which no process listens. Returns: `address_in_use` if it is
+    /// another kind of file or a process listens.
+    status clear_stale(error_text& why) noexcept {
+        struct stat found {};
+        if (::lstat(path_.sun_path, &found) == 0 && !S_ISSOCK(found.st_mode)) {
+            why.set(path_.sun_path, " is in the way and no socket: remove it");
+            return status::address_in_use;
+        }
+        unique_fd const client(open_socket(AF_UNIX, SOCK_STREAM));
+        if (!client) return failed("open a socket for", path_.sun_path, why);
+        if (::connect(client.get(), address(), sizeof path_) == 0 || errno == EAGAIN) { // EAGAIN: its backlog is full
+            why.set("unix socket in use: somebody listens on ", path_.sun_path);
+            return status::address_in_use;
+        }
+        if (::unlink(path_.sun_path) != 0 && errno != ENOENT) return failed("remove the old", path_.sun_path, why);
+        return status::ok;
+    }
+
+    /// Watches the listening socket and its file.
+    status begin(unique_fd fd, error_text& why) noexcept {
+        struct stat file {};
+        bool const watched = poller_.watch_removal(path_.sun_path) && ::lstat(path_.sun_path, &file) == 0 &&
+                             poller_.watch(fd.get(), false, listener_number);
+        if (!watched) return failed("watch", path_.sun_path, why);
+        listener_ = std::move(fd);
+        device_ = file.st_dev;
+        inode_ = file.st_ino;
+        return status::ok;
+    }
+
+    /// Whether the file at the path is still the socket of this object.
+    bool is_ours() const noexcept {
+        struct stat now {};
+        return ::lstat(path_.sun_path, &now) == 0 && now.st_dev == device_ && now.st_ino == inode_;
+    }
+
+    void accept_all() noexcept {
+        for (std::size_t i = 0; i < MaxConnections; ++i) {
+            unique_fd fd(accept_connection(listener_.get()));
+            if (!fd && (errno == EMFILE || errno == ENFILE)) {
+                // A connection that is not accepted would keep the listener readable. The spare descriptor is closed
+                // to accept the connection and close it.
+                spare_.reset();
+                fd.reset(accept_connection(listener_.get()));
+                fd.reset();
+                spare_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+                return;
+            }
+            if (!fd) return;
+            connection& c = free_connection();
+            if (!poller_.watch(fd.get(), false, number_of(c))) continue;
+            c.fd = std::move(fd);
+            c.talk.begin();
+            c.last_active = ++time_;
+        }
+    }
+
+    /// A free place; if there is none, the connection that has been inactive longest is closed.
+    connection& free_connection() noexcept {
+        connection* oldest = &connections_[0];
+        for (connection& c : connections_) {
+            if (!c.fd) return c;
+            if (c.last_active < oldest->last_active) oldest = &c;
+        }
+        end(*oldest);
+        return *oldest;
+    }
+
+    void end(connection& c) noexcept {
+        c.fd.reset();
+        c.talk.end();
+        c.waits_for_room = false;
+    }
+
+    template <class Feed> void serve_connection(connection& c, Feed& feed) noexcept {
+        if (!c.fd) return; // `free_connection` has closed it in this `serve`
+        c.last_active = ++time_;
+        for (int reads = 0;;) {
+            if (!send_reply(c)) return end(c);
+            if (!c.talk.unsent().empty()) return wait_for_room(c, true);
+            if (c.talk.ending()) return end(c);
+            wait_for_room(c, false);
+            if (c.talk.has_input()) {
+                c.talk.feed_line(feed);
+                continue;
+            }
+            if (reads++ == most_reads) return;
+            auto const room = c.talk.input();
+            ssize_t const size = without_interruption([&] { return ::recv(c.fd.get(), room.data(), room.size(), 0); });
+            if (size < 0 && errno == EAGAIN) return;
+            if (size <= 0) return end(c);
+            c.talk.received(static_cast<std::size_t>(size));
+        }
+    }
+
+    /// Sends as much of the reply as the client takes. Returns: false if the connection is broken.
+    bool send_reply(connection& c) noexcept {
+        for (bytes_view rest = c.talk.unsent(); !rest.empty(); rest = c.talk.unsent()) {
+            ssize_t const size =
+                without_interruption([&] { return ::send(c.fd.get(), rest.data(), rest.size(), MSG_NOSIGNAL); });
+            if (size < 0) return errno == EAGAIN;
+            c.talk.sent(static_cast<std::size_t>(size));
+        }
+        return true;
+    }
+
+    /// Waits for room to send if `wait`, else for input.
+    void wait_for_room(connection& c, bool wait) noexcept {
+        if (c.waits_for_room == wait) return;
+        c.waits_for_room = wait;
+        (void)poller_.watch(c.fd.get(), wait, number_of(c));
+    }
+
+    std::uint64_t number_of(connection const& c) const noexcept {
+        return first_connection + static_cast<std::uint64_t>(&c - connections_);
+    }
+
+    Poller poller_{};
+    unique_fd spare_;
+    unique_fd listener_{};
+    sockaddr_un path_{};
+    dev_t device_ = 0;
+    ino_t inode_ = 0;
+    std::uint64_t time_ = 0; ///< counts calls of `serve_connection`
+    connection connections_[MaxConnections];
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The random generator of a system with getentropy(2). Folder: os/posix. Any thread.
+#ifndef WG_OS_POSIX_RANDOM_HPP
+#define WG_OS_POSIX_RANDOM_HPP
+
+
+#include <algorithm>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// Models `random_source`. `Calls::get_entropy(to, size)` is getentropy(2).
+template <class Calls> class basic_random {
+public:
+    static constexpr std::size_t most_bytes = 256; ///< of one call (getentropy(2))
+
+    /// Fills `out` with random bytes. Returns: false if the system fails; then `out` is wiped, so that no key can be
+    /// half random.
+    bool fill(bytes out) const noexcept {
+        for (std::size_t done = 0; done < out.size(); done += most_bytes) {
+            if (Calls::get_entropy(out.data() + done, (std::min)(most_bytes, out.size() - done)) == 0) continue;
+            wipe(out.data(), out.size());
+            return false;
+        }
+        return true;
+    }
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The region of memory that holds all keys of a device. It is locked, kept out of core dumps and forked processes,
+// enclosed by two guard pages, and wiped in the end (mmap(2), mlock(2)). Folder: os/posix. One thread at a time.
+#ifndef WG_OS_POSIX_SECRET_REGION_HPP
+#define WG_OS_POSIX_SECRET_REGION_HPP
+
+
+#include <algorithm>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// The calls that all systems share; `region_calls` of a system derives from this and adds the others.
+struct common_region_calls {
+    /// Reserves addresses that cannot be used, with more flags of mmap(2). Returns: null if there are none.
+    static void* reserve(std::size_t bytes, int more_flags = 0) noexcept {
+        int flags = MAP_PRIVATE | MAP_ANON | more_flags;
+#ifdef MAP_NORESERVE
+        flags |= MAP_NORESERVE;
+#endif
+        void* const start = ::mmap(nullptr, bytes, PROT_NONE, flags, -1, 0);
+        return start == MAP_FAILED ? nullptr : start;
+    }
+    /// Gives back what `reserve` returned.
+    static void release(void* from, std::size_t bytes) noexcept { ::munmap(from, bytes); }
+    /// Makes reserved pages readable and writable, with zeros.
+    static bool commit(void* from, std::size_t bytes) noexcept {
+        return ::mprotect(from, bytes, PROT_READ | PROT_WRITE) == 0;
+    }
+    /// Keeps pages from being swapped out.
+    static bool lock(void* from, std::size_t bytes) noexcept { return ::mlock(from, bytes) == 0; }
+    /// How many bytes of addresses this process may have; SIZE_MAX: no limit.
+    static std::size_t address_limit() noexcept {
+#ifdef RLIMIT_AS
+        rlimit space{};
+        if (::getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY)
+            return converted<std::uint64_t>(space.rlim_cur) < SIZE_MAX ? converted<std::size_t>(space.rlim_cur)
+                                                                       : SIZE_MAX;
+#endif
+        return SIZE_MAX;
+    }
+};
+
+/// Reserves addresses once and makes them usable step by step. So allocated memory never moves, and growth leaves no
+/// copy of a secret behind. `Calls` is `region_calls` of the system.
+template <class Calls> class basic_secret_region {
+public:
+    static constexpr std::size_t alignment = 64; ///< of every allocation, in bytes
+    /// Bytes of addresses that are reserved: enough for two million peers with three sessions each. They take no
+    /// memory.
+    static constexpr std::size_t default_capacity =
+        sizeof(void*) >= 8 ? converted<std::size_t>(std::uint64_t{1} << 33) : std::size_t{1} << 26;
+    static constexpr std::size_t step_bytes = 65536; ///< by which usable memory grows: a multiple of any page size
+
+    /// Reserves addresses for `capacity` bytes, but at most a quarter of the process's limit (RLIMIT_AS). If that
+    /// fails, every allocation fails.
+    explicit basic_secret_region(std::size_t capacity = default_capacity) noexcept {
+        auto const page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+        if (capacity > SIZE_MAX - step_bytes - 2 * page) return;
+        if (std::size_t const limit = Calls::address_limit(); limit != SIZE_MAX)
+            capacity = (std::min)(capacity, limit / 4);
+        capacity = round_up(capacity, step_bytes);
+        void* const start = Calls::reserve(capacity + 2 * page);
+        if (start == nullptr) return;
+        mapping_ = start;
+        mapping_bytes_ = capacity + 2 * page;
+        first_ = static_cast<byte*>(start) + page;
+        capacity_ = capacity;
+        undumped_ = Calls::exclude_from_dumps(start, mapping_bytes_);
+        unforked_ = Calls::exclude_from_forks(start, mapping_bytes_);
+    }
+    /// Takes over the memory of `other`, which has none then.
+    basic_secret_region(basic_secret_region&& other) noexcept : basic_secret_region(nullptr) { swap(other); }
+    /// Wipes and frees its memory, and takes over that of `other`.
+    basic_secret_region& operator=(basic_secret_region&& other) noexcept {
+        basic_secret_region taken(std::move(other));
+        taken.swap(*this);
+        return *this;
+    }
+    basic_secret_region(basic_secret_region const&) = delete;
+    basic_secret_region& operator=(basic_secret_region const&) = delete;
+    ~basic_secret_region() {
+        if (mapping_ == nullptr) return;
+        wipe(first_, committed_);
+        Calls::release(mapping_, mapping_bytes_);
+    }
+
+    /// Allocates zeroed memory, aligned to 64 bytes, for the life of the region. Returns: nullptr if none is left.
+    void* allocate(std::size_t bytes) noexcept {
+        if (bytes > capacity_ - used_) return nullptr;
+        std::size_t const end = used_ + round_up(bytes, alignment); // at most capacity_, itself a multiple of 64
+        if (end > committed_ && !commit(round_up(end, step_bytes))) return nullptr;
+        return first_ + std::exchange(used_, end);
+    }
+
+    /// Whether all allocated memory is locked, so that it cannot reach a swap device. A limit of the
+    /// process (RLIMIT_MEMLOCK) can prevent that. Then keys work, but may be swapped.
+    bool locked() const noexcept { return locked_; }
+    /// Whether the kernel keeps the region out of core dumps.
+    bool undumped() const noexcept { return undumped_; }
+    /// Whether a forked process has zeros, or nothing, in place of the region.
+    bool unforked() const noexcept { return unforked_; }
+    /// The memory that can hold secrets now.
+    bytes_view committed() const noexcept { return {first_, committed_}; }
+
+private:
+    explicit basic_secret_region(std::nullptr_t) noexcept {} ///< reserves nothing
+
+    static constexpr std::size_t round_up(std::size_t n, std::size_t multiple) noexcept {
+        return (n + multiple - 1) / multiple * multiple;
+    }
+
+    bool commit(std::size_t end) noexcept {
+        byte* const from = first_ + committed_;
+        std::size_t const more = end - committed_;
+        if (!Calls::commit(from, more)) return false;
+        if (!Calls::lock(from, more)) locked_ = false;
+        committed_ = end;
+        return true;
+    }
+
+    void swap(basic_secret_region& other) noexcept {
+        std::swap(mapping_, other.mapping_);
+        std::swap(mapping_bytes_, other.mapping_bytes_);
+        std::swap(first_, other.first_);
+        std::swap(capacity_, other.capacity_);
+        std::swap(committed_, other.committed_);
+        std::swap(used_, other.used_);
+        std::swap(locked_, other.locked_);
+        std::swap(undumped_, other.undumped_);
+        std::swap(unforked_, other.unforked_);
+    }
+
+    void* mapping_ = nullptr; ///< a guard page, `capacity_` bytes from `first_` on, a guard page
+    std::size_t mapping_bytes_ = 0;
+    byte* first_ = nullptr;
+    std::size_t capacity_ = 0;
+    std::size_t committed_ = 0; ///< bytes from `first_` on that are readable and writable
+    std::size_t used_ = 0;
+    bool locked_ = true;
+    bool undumped_ = false;
+    bool unforked_ = false;
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The calls of kqueue(2). Folder: os/posix/system, for systems that have it. Any thread.
+#ifndef WG_OS_POSIX_SYSTEM_KQUEUE_CALLS_HPP
+#define WG_OS_POSIX_SYSTEM_KQUEUE_CALLS_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Events of kqueue(2) in the form of each system, whose structures and numbers differ. Folder: os/posix/kqueue. Pure;
+// any thread.
+#ifndef WG_OS_POSIX_KQUEUE_TRANSLATION_HPP
+#define WG_OS_POSIX_KQUEUE_TRANSLATION_HPP
+
+
+#include <time.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// The numbers of a system's kqueue.
+struct kqueue_numbers {
+    std::int64_t read = 0;           ///< EVFILT_READ
+    std::int64_t write = 0;          ///< EVFILT_WRITE
+    std::int64_t vnode = 0;          ///< EVFILT_VNODE
+    std::int64_t timer = 0;          ///< EVFILT_TIMER
+    std::int64_t user = 0;           ///< EVFILT_USER
+    bool has_user = false;           ///< the system has EVFILT_USER
+    std::uint32_t add = 0;           ///< EV_ADD
+    std::uint32_t erase = 0;         ///< EV_DELETE
+    std::uint32_t enable = 0;        ///< EV_ENABLE
+    std::uint32_t dispatch = 0;      ///< EV_DISPATCH
+    std::uint32_t clear = 0;         ///< EV_CLEAR
+    std::uint32_t trigger = 0;       ///< NOTE_TRIGGER
+    std::uint32_t entry_changed = 0; ///< NOTE_WRITE | NOTE_DELETE | NOTE_RENAME: of a directory
+    std::uint32_t timer_ms = 1000;   ///< the period of `event_kind::second` in the unit of EVFILT_TIMER
+};
+
+/// Fills `event`, the system's struct kevent, for a change. Returns: false if the system has no such event.
+template <class Event>
+bool fill_event(kqueue_numbers const& n, Event& event, event_kind kind, std::uintptr_t source, event_action action,
+                std::uint64_t number) noexcept {
+    event = {};
+    std::int64_t filter = n.read;
+    std::uint32_t fflags = 0;
+    std::int64_t data = 0;
+    switch (kind) {
+    case event_kind::readable: break;
+    case event_kind::writable: filter = n.write; break;
+    case event_kind::file:
+        filter = n.vnode;
+        fflags = n.entry_changed;
+        break;
+    case event_kind::second:
+        filter = n.timer;
+        data = n.timer_ms;
+        break;
+    case event_kind::user:
+        if (!n.has_user) return false;
+        filter = n.user;
+        break;
+    case event_kind::other: return false;
+    }
+    std::uint32_t flags = 0;
+    switch (action) {
+    case event_action::add: flags = n.add; break;
+    case event_action::add_once: flags = n.add | n.dispatch; break;
+    case event_action::add_edge: flags = n.add | n.clear; break;
+    case event_action::enable: flags = n.enable; break;
+    case event_action::remove: flags = n.erase; break;
+    case event_action::trigger:
+        if (kind != event_kind::user) return false;
+        fflags = n.trigger;
+        break;
+    }
+    event.ident = source;
+    event.filter = static_cast<decltype(event.filter)>(filter);
+    event.flags = static_cast<decltype(event.flags)>(flags);
+    event.fflags = static_cast<decltype(event.fflags)>(fflags);
+    event.data = static_cast<decltype(event.data)>(data);
+    // Systems pass the number through a pointer, which has 32 bits on some of them.
+    event.udata = reinterpret_cast<decltype(event.udata)>(static_cast<std::uintptr_t>(number));
+    return true;
+}
+
+/// Reads an event that the system reported. An error (EV_ERROR) is reported as its event, because a read then finds it.
+template <class Event> queue_event read_event(kqueue_numbers const& n, Event const& event) noexcept {
+    event_kind kind = event_kind::other;
+    auto const is = [&](std::int64_t filter) { return event.filter == static_cast<decltype(event.filter)>(filter); };
+    if (is(n.read)) kind = event_kind::readable;
+    else if (is(n.write)) kind = event_kind::writable;
+    else if (is(n.vnode)) kind = event_kind::file;
+    else if (is(n.timer)) kind = event_kind::second;
+    else if (n.has_user && is(n.user)) kind = event_kind::user;
+    return {static_cast<std::uintptr_t>(event.ident), kind, reinterpret_cast<std::uintptr_t>(event.udata)};
+}
+
+/// A timeout as the system wants it: not negative, and not longer than a day, which a time_t of 32 bits holds.
+constexpr timespec timeout_of(duration left) noexcept {
+    constexpr duration longest = seconds(86400);
+    if (left < duration{}) left = {};
+    if (left > longest) left = longest;
+    timespec at_most{};
+    at_most.tv_sec = static_cast<time_t>(left.nanoseconds / 1'000'000'000);
+    at_most.tv_nsec = static_cast<long>(left.nanoseconds % 1'000'000'000);
+    return at_most;
+}
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+
+#include <sys/event.h>
+#include <sys/time.h>
+#include <sys/types.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// The calls of `event_queue`. A test replaces them.
+struct kqueue_calls {
+    /// The numbers of this system.
+    static constexpr kqueue_numbers numbers{
+        .read = EVFILT_READ,
+        .write = EVFILT_WRITE,
+        .vnode = EVFILT_VNODE,
+        .timer = EVFILT_TIMER,
+#ifdef EVFILT_USER
+        .user = EVFILT_USER,
+        .has_user = true,
+#endif
+        .add = EV_ADD,
+        .erase = EV_DELETE,
+        .enable = EV_ENABLE,
+        .dispatch = EV_DISPATCH,
+        .clear = EV_CLEAR,
+#ifdef NOTE_TRIGGER
+        .trigger = NOTE_TRIGGER,
+#endif
+        .entry_changed = NOTE_WRITE | NOTE_DELETE | NOTE_RENAME,
+    };
+
+    /// The number of this process: a queue belongs to the process that has made it.
+    static long process() noexcept { return ::getpid(); }
+    /// A new queue; -1 with errno.
+    static int create() noexcept {
+        unique_fd made(::kqueue());
+        return made && ::fcntl(made.get(), F_SETFD, FD_CLOEXEC) == 0 ? made.release() : -1;
+    }
+    /// Changes an event. Returns: 0, or -1 with errno.
+    static int change(int queue, event_kind kind, std::uintptr_t source, event_action action,
+                      std::uint64_t number) noexcept {
+        struct kevent event;
+        if (!fill_event(numbers, event, kind, source, action, number)) return errno = EINVAL, -1;
+        return ::kevent(queue, &event, 1, nullptr, 0, nullptr);
+    }
+    /// Converts a count to the type that a system's kevent takes: int, or size_t on NetBSD.
+    template <class Count, class Event>
+    static constexpr Count count_of(int (*)(int, Event const*, Count, Event*, Count, timespec const*),
+                                    std::size_t count) noexcept {
+        return static_cast<Count>(count);
+    }
+    /// Waits for events, 64 at most. Returns: how many events were stored; -1 with errno.
+    static int wait(int queue, std::span<queue_event> events, duration at_most) noexcept {
+        constexpr std::size_t most = 64;
+        struct kevent found[most];
+        timespec const timeout = timeout_of(at_most);
+        std::size_t const room = events.size() < most ? events.size() : most;
+        int const count = ::kevent(queue, nullptr, 0, found, count_of(::kevent, room), &timeout);
+        for (int i = 0; i < count; ++i) events[static_cast<std::size_t>(i)] = read_event(numbers, found[i]);
+        return count;
+    }
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Calls of macOS and the BSDs that need no header of one of them: the log's, UDP's and those of a routing socket.
+// Folder: os/posix/system. Any thread.
+#ifndef WG_OS_POSIX_SYSTEM_PROCESS_CALLS_HPP
+#define WG_OS_POSIX_SYSTEM_PROCESS_CALLS_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// UDP over IPv4 and IPv6 on one port, for systems with kqueue(2). An answer leaves from the address that its peer has
+// sent to. Where the system can, one call moves several datagrams. Folder: os/posix/udp. One thread at a time.
+//
+// Datagrams may be fragmented: no option forbids that.
+#ifndef WG_OS_POSIX_UDP_UDP_HPP
+#define WG_OS_POSIX_UDP_UDP_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The offloads of the kernel that move several packets in one call. Each is tried when a device or socket is opened,
+// and left out where the kernel, the driver or the user refuses it. Folder: os. Pure; any thread.
+#ifndef WG_OS_OFFLOADS_HPP
+#define WG_OS_OFFLOADS_HPP
+
+
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Which offloads may be used.
+struct offloads {
+    bool frames = true;  ///< TUN: packets have a virtio header and may lack a checksum; `tso` and `uso` need it
+    bool tso = true;     ///< TUN: frames of up to 64 KiB of TCP
+    bool uso = true;     ///< TUN: frames of up to 64 KiB of UDP (Linux 6.2)
+    bool queues = true;  ///< TUN: flows are in several queues (Linux 3.8)
+    bool gso = true;     ///< socket: datagrams of one size leave as one message (UDP_SEGMENT, Linux 4.18)
+    bool gro = true;     ///< socket: datagrams of one flow arrive as one message (UDP_GRO, Linux 5.0)
+    bool batches = true; ///< socket: several messages in one call (sendmmsg, recvmmsg)
+};
+
+/// Switches off the offloads in `names`, names of members with commas between; `all` stands for all of them.
+/// Returns: false if a name is unknown; then nothing has changed.
+constexpr bool switch_off(offloads& which, std::string_view names) noexcept {
+    struct {
+        std::string_view name;
+        bool offloads::*which;
+    } constexpr known[] = {{"frames", &offloads::frames},  {"tso", &offloads::tso}, {"uso", &offloads::uso},
+                           {"queues", &offloads::queues},  {"gso", &offloads::gso}, {"gro", &offloads::gro},
+                           {"batches", &offloads::batches}};
+    offloads wanted = which;
+    while (!names.empty()) {
+        std::string_view const name = names.substr(0, names.find(','));
+        names.remove_prefix(name.size() < names.size() ? name.size() + 1 : name.size());
+        bool found = false;
+        for (auto const& k : known)
+            if (name == k.name || name == "all") wanted.*k.which = false, found = true;
+        if (!found) return false;
+    }
+    which = wanted;
+    return true;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// A datagram's address as a socket address, and its control messages: local address and interface, tos (ip(4), ip6(4),
+// RFC 3542). Folder: os/posix/udp. Pure; any thread.
+#ifndef WG_OS_POSIX_UDP_CONTROL_HPP
+#define WG_OS_POSIX_UDP_CONTROL_HPP
+
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// A socket address of either family.
+union socket_address {
+    sockaddr any;    ///< has the family
+    sockaddr_in v4;  ///< IPv4
+    sockaddr_in6 v6; ///< IPv6
+};
+
+/// Writes `where` as a socket address. Returns: its length in bytes. The kernel stores it in the address itself, on
+/// systems whose addresses have a field for it.
+inline socklen_t spell(endpoint const& where, socket_address& out) noexcept {
+    if (where.address.kind == family::v4) {
+        out.v4 = {};
+        out.v4.sin_family = AF_INET;
+        store_be16(reinterpret_cast<byte*>(&out.v4.sin_port), where.port);
+        std::memcpy(&out.v4.sin_addr, where.address.octets.data(), 4);
+        return sizeof out.v4;
+    }
+    out.v6 = {};
+    out.v6.sin6_family = AF_INET6;
+    store_be16(reinterpret_cast<byte*>(&out.v6.sin6_port), where.port);
+    std::memcpy(&out.v6.sin6_addr, where.address.octets.data(), 16);
+    out.v6.sin6_scope_id = where.scope_id;
+    return sizeof out.v6;
+}
+
+/// Reads a socket address. Returns: an endpoint without a family if the address is neither IPv4 nor IPv6.
+inline endpoint read_address(socket_address const& from) noexcept {
+    if (from.any.sa_family == AF_INET)
+        return {ip_address::of(family::v4, reinterpret_cast<byte const*>(&from.v4.sin_addr)),
+                load_be16(reinterpret_cast<byte const*>(&from.v4.sin_port)), 0};
+    if (from.any.sa_family == AF_INET6)
+        return {ip_address::of(family::v6, reinterpret_cast<byte const*>(&from.v6.sin6_addr)),
+                load_be16(reinterpret_cast<byte const*>(&from.v6.sin6_port)), from.v6.sin6_scope_id};
+    return {};
+}
+
+/// The numbers of options and control messages of a system. 0: the system lacks it.
+struct udp_numbers {
+    bool has_v4_interface = true; ///< IPv4: the local address comes with an interface (IP_PKTINFO), else without
+    int v4_receive_local = 0;     ///< option: report the local address (IP_PKTINFO, IP_RECVDSTADDR)
+    int v4_received_local = 0;    ///< control message: the local address of a received datagram
+    int v4_local = 0;             ///< control message: the source of a sent datagram (IP_PKTINFO, IP_SENDSRCADDR)
+    int v4_receive_tos = 0;       ///< option: report the tos (IP_RECVTOS)
+    int v4_received_tos = 0;      ///< control message: the tos of a received datagram, one byte
+    int v4_tos = 0;               ///< control message: the tos of a sent datagram (IP_TOS)
+    std::size_t v4_tos_bytes = 1; ///< the length of the value of `v4_tos`: 1 or 4
+    int v6_receive_local = 0;     ///< option: IPV6_RECVPKTINFO
+    int v6_local = 0;             ///< control message: IPV6_PKTINFO
+    int v6_receive_tos = 0;       ///< option: IPV6_RECVTCLASS
+    int v6_tos = 0;               ///< control message: IPV6_TCLASS
+};
+
+/// The control messages of one datagram. `Numbers` is a `udp_numbers` of the system.
+template <udp_numbers const& Numbers> class basic_control {
+public:
+    /// Gives `message`, which is to be received, room for control messages.
+    void prepare(msghdr& message) noexcept {
+        message.msg_control = room_;
+        message.msg_controllen = sizeof room_;
+    }
+
+    /// Reads `where.local` and `tos` of `d` from a received message. Control messages that are cut are ignored.
+    static void read(msghdr& message, datagram& d) noexcept {
+        d.where.local = {};
+        d.tos = 0;
+        d.segment_bytes = 0;
+        for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
+            if (c->cmsg_level == IPPROTO_IP && is(c, Numbers.v4_received_local)) {
+                v4_local info;
+                if (Numbers.has_v4_interface && value_of(c, info)) {
+                    // The second address is the destination, which may be a broadcast address.
+                    d.where.local = {ip_address::of(family::v4, info.source), info.interface_index};
+                } else if (!Numbers.has_v4_interface && value_of(c, info.source)) {
+                    d.where.local = {ip_address::of(family::v4, info.source), 0};
+                }
+            } else if (c->cmsg_level == IPPROTO_IPV6 && is(c, Numbers.v6_local)) {
+                v6_local info;
+                if (value_of(c, info) && info.address[0] != 0xff) // a multicast address cannot be a source
+                    d.where.local = {ip_address::of(family::v6, info.address), info.interface_index};
+            } else if (c->cmsg_level == IPPROTO_IP && is(c, Numbers.v4_received_tos)) {
+                (void)value_of(c, d.tos);
+            } else if (c->cmsg_level == IPPROTO_IPV6 && is(c, Numbers.v6_tos)) {
+                int tos = 0;
+                if (value_of(c, tos)) d.tos = static_cast<byte>(tos);
+            }
+        }
+    }
+
+    /// Writes the control messages of `message`, which sends `d`: the tos of `d` unless it is 0, and its source, as far
+    /// as they are given and the system has them.
+    void write(msghdr& message, datagram const& d) noexcept {
+        used_ = 0;
+        bool const is_v4 = d.where.remote.address.kind == family::v4;
+        local_source const& local = d.where.local;
+        if (has_source(d) && is_v4 && Numbers.v4_local != 0) {
+            v4_local info{local.interface_index, {}, {}};
+            std::memcpy(info.source, local.address.octets.data(), 4);
+            if (Numbers.has_v4_interface) append(IPPROTO_IP, Numbers.v4_local, &info, sizeof info);
+            else append(IPPROTO_IP, Numbers.v4_local, info.source, sizeof info.source);
+        } else if (has_source(d) && !is_v4 && Numbers.v6_local != 0) {
+            v6_local info{{}, local.interface_index};
+            std::memcpy(info.address, local.address.octets.data(), 16);
+            append(IPPROTO_IPV6, Numbers.v6_local, &info, sizeof info);
+        }
+        int const tos = d.tos;
+        if (tos != 0 && is_v4 && Numbers.v4_tos != 0) {
+            if (Numbers.v4_tos_bytes == 1) append(IPPROTO_IP, Numbers.v4_tos, &d.tos, 1);
+            else append(IPPROTO_IP, Numbers.v4_tos, &tos, sizeof tos);
+        }
+        if (tos != 0 && !is_v4 && Numbers.v6_tos != 0) append(IPPROTO_IPV6, Numbers.v6_tos, &tos, sizeof tos);
+        message.msg_control = used_ != 0 ? room_ : nullptr;
+        message.msg_controllen = converted<decltype(message.msg_controllen)>(used_);
+    }
+
+    /// Whether `d` has a source of its destination's family.
+    static bool has_source(datagram const& d) noexcept {
+        return d.where.local.address.kind != family::none && d.where.local.address.kind == d.where.remote.address.kind;
+    }
+
+private:
+    struct v4_local { // in_pktinfo
+        std::uint32_t interface_index;
+        byte source[4]; ///< ipi_spec_dst: for a received datagram, the address for the answer
+        byte destination[4];
+    };
+    struct v6_local { // in6_pktinfo
+        byte address[16];
+        std::uint32_t interface_index;
+    };
+
+    static bool is(cmsghdr const* c, int type) noexcept { return type != 0 && c->cmsg_type == type; }
+
+    template <class Value> static bool value_of(cmsghdr const* c, Value& value) noexcept {
+        if (c->cmsg_len < CMSG_LEN(sizeof value)) return false;
+        std::memcpy(&value, CMSG_DATA(const_cast<cmsghdr*>(c)), sizeof value); // a macro that some write for one type
+        return true;
+    }
+
+    void append(int level, int type, void const* value, std::size_t size) noexcept {
+        byte* const at = room_ + used_;
+        std::memset(at, 0, CMSG_SPACE(size)); // the kernel reads the padding too
+        auto* const c = reinterpret_cast<cmsghdr*>(at);
+        c->cmsg_level = level;
+        c->cmsg_type = type;
+        c->cmsg_len = static_cast<decltype(c->cmsg_len)>(CMSG_LEN(size));
+        std::memcpy(CMSG_DATA(c), value, size);
+        used_ += CMSG_SPACE(size);
+    }
+
+    alignas(cmsghdr) byte room_[128]; ///< CMSG_SPACE is no constant on each system; the messages have 88 bytes at most
+    std::size_t used_ = 0;
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+
+#include <algorithm>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// A message of a call that moves several.
+struct udp_message {
+    msghdr header{};        ///< as of sendmsg(2) and recvmsg(2)
+    std::size_t length = 0; ///< received: bytes of the datagram
+};
+
+/// Models `udp_socket`. `Calls` makes the system calls; `udp_calls` of the systems document them.
+template <class Calls> class basic_udp {
+public:
+    /// The room in bytes that a received datagram needs.
+    static constexpr std::size_t receive_bytes = 65535;
+    /// How long one `send` waits in total for room before it drops datagrams.
+    static constexpr duration send_patience = milliseconds(5);
+
+    /// Has no open socket. `wanted` says which offloads may be used; only `batches` concerns these systems.
+    explicit basic_udp(offloads const& wanted = {}) noexcept : many_(wanted.batches) { (void)queue_.renewed(); }
+    basic_udp(basic_udp const&) = delete;
+    basic_udp& operator=(basic_udp const&) = delete;
+
+    /// A descriptor that polls readable while a datagram waits. It stays the same for the object's life.
+    int fd() const noexcept { return queue_.fd(); }
+    /// Whether the system had a descriptor for the object.
+    explicit operator bool() const noexcept { return static_cast<bool>(queue_); }
+    /// The port, or 0 while closed.
+    std::uint16_t port() const noexcept { return port_; }
+    /// The errno of the last `open` that failed.
+    int error() const noexcept { return error_; }
+
+    /// Binds sockets that are opened later to an address of this host; its port is not used. Then only the socket of
+    /// this address's family is opened. An address without a family: all addresses.
+    void set_bind_address(endpoint const& where) noexcept { bind_ = where; }
+    /// Binds sockets that are opened later to this interface, where the system can: datagrams then neither enter nor
+    /// leave through another one, such as the tunnel itself. `name` must outlive this object; null: all interfaces.
+    void set_bind_interface(char const* name) noexcept { bind_name_ = name; }
+    /// Binds open sockets to the new interface, if an interface with another index has the given name now.
+    /// If the system refuses, the next call tries again.
+    void refresh_bind() noexcept {
+        if (bind_name_ == nullptr) return;
+        unsigned const index = Calls::interface_index(bind_name_);
+        if (index == 0 || index == bind_index_) return;
+        for (bool const v6 : {false, true})
+            if (unique_fd const& fd = v6 ? v6_ : v4_; fd && Calls::bind_interface(fd.get(), !v6, index) != 0) return;
+        bind_index_ = index;
+    }
+
+    /// Opens sockets for both families at `port`; 0: a free port. On failure nothing has changed, and a port that was
+    /// open stays open.
+    /// Returns: the port; `address_in_use`; `no_permission`; `not_supported` if the host has neither IPv4 nor IPv6, or
+    /// cannot bind to an interface; `io_error` and others, and `error` then has the errno.
+    result<std::uint16_t> open(std::uint16_t port) noexcept {
+        if (port != 0 && port == port_) return port;
+        if (!queue_) return status::io_error;
+        error_ = 0;
+        unsigned const index = bind_name_ != nullptr ? Calls::interface_index(bind_name_) : 0;
+        if (bind_name_ != nullptr && index == 0) return failed(ENXIO);
+        // A port that is free in IPv4 may be taken in IPv6: then another one is tried.
+        for (int attempt = 1;; ++attempt) {
+            unique_fd v4, v6;
+            std::uint16_t bound = port;
+            int error = open_family(v4, family::v4, bound, index);
+            if (error == 0) error = open_family(v6, family::v6, bound, index);
+            if (error == EADDRINUSE && port == 0 && attempt < 100) continue;
+            if (error != 0) return failed(error);
+            if (!v4 && !v6) return failed(EAFNOSUPPORT);
+            for (unique_fd const* fd : {&v4, &v6})
+                if (*fd &&
+                    !queue_.change(event_kind::readable, source(*fd), event_action::add, fd == &v4 ? v4_bit : v6_bit))
+                    return failed(errno);
+            v4_ = std::move(v4);
+            v6_ = std::move(v6);
+            port_ = bound;
+            bind_index_ = index;
+            is_shared_ = false;
+            return bound;
+        }
+    }
+
+    /// Uses the open sockets of `of` for another thread, until `close`. Only `of` has a descriptor to wait for.
+    /// Returns: false if no descriptors are left; then this object is closed.
+    bool share(basic_udp const& of) noexcept {
+        close();
+        for (auto const& [mine, its] : {std::pair(&v4_, &of.v4_), std::pair(&v6_, &of.v6_)}) {
+            if (!*its) continue;
+            mine->reset(::fcntl(its->get(), F_DUPFD_CLOEXEC, 0));
+            if (*mine) continue;
+            close();
+            return false;
+        }
+        port_ = of.port_;
+        many_ = of.many_;
+        is_shared_ = true;
+        return true;
+    }
+
+    /// Closes all sockets.
+    void close() noexcept {
+        v4_.reset();
+        v6_.reset();
+        port_ = 0;
+    }
+
+    /// Sets the mark by which the system chooses routes or rules for datagrams, of open sockets and of sockets that are
+    /// opened later; 0: none. Returns: `not_supported` where there are no such marks; the status of errno. On failure
+    /// all sockets keep the mark that they had.
+    status set_fwmark(std::uint32_t mark) noexcept {
+        if (mark == fwmark_) return status::ok;
+        for (unique_fd const* fd : {&v4_, &v6_}) {
+            int const error = *fd ? Calls::set_mark(fd->get(), mark) : Calls::can_mark(mark);
+            if (error == 0) continue;
+            if (v4_) (void)Calls::set_mark(v4_.get(), fwmark_);
+            return status_of(error);
+        }
+        fwmark_ = mark;
+        return status::ok;
+    }
+
+    /// Does nothing: this socket remembers nothing of routes.
+    void routes_changed() noexcept {}
+
+    /// Reads the sockets, both families if both have datagrams, and never blocks. A datagram that did not fit its
+    /// buffer has length 0. Returns: the number of datagrams; `io_error` if a socket cannot be used.
+    result<std::size_t> receive(std::span<datagram> datagrams) noexcept {
+        if (datagrams.empty() || port_ == 0) return std::size_t{0};
+        unsigned const readable = find_readable();
+        v6_first_ = !v6_first_;
+        std::size_t filled = 0;
+        bool usable = true;
+        for (bool const v6 : {v6_first_, !v6_first_}) {
+            if ((readable & (v6 ? v6_bit : v4_bit)) == 0) continue;
+            usable = receive_from(v6 ? v6_ : v4_, datagrams, filled) && usable;
+        }
+        if (!usable && filled == 0) return status::io_error;
+        return filled;
+    }
+
+    /// Sends datagrams, and stores each one's status in `why` and errno in `error`. Where the host refuses the source,
+    /// `where.local` is cleared, and the host's routes choose the source. Where the host refuses the tos, the datagram
+    /// leaves without one. An IPv4-mapped IPv6 destination is replaced by the IPv4 one.
+    /// `why`: ok; no_endpoint; not_supported (no socket of that family); would_block (no room within `send_patience`);
+    /// no_permission (a packet filter); io_error and others.
+    /// Returns: how many datagrams left.
+    std::size_t send(std::span<datagram> datagrams) noexcept {
+        give_up_at_ = {};
+        std::size_t sent = 0;
+        for (datagram& d : datagrams) {
+            d.where.remote = d.where.remote.unmapped();
+            d.why = status::ok;
+            d.error = 0;
+            if (!d.where.remote) d.why = status::no_endpoint;
+            else if (!socket_for(d)) refuse(d, EAFNOSUPPORT);
+        }
+        for (std::size_t next = 0; next < datagrams.size();) {
+            if (datagrams[next].why != status::ok) {
+                ++next;
+                continue;
+            }
+            // Datagrams of one family that follow each other leave together.
+            std::size_t count = 1;
+            family const kind = datagrams[next].where.remote.address.kind;
+            while (count < batch && next + count < datagrams.size() && datagrams[next + count].why == status::ok &&
+                   datagrams[next + count].where.remote.address.kind == kind)
+                ++count;
+            sent += send_batch(datagrams.subspan(next, count));
+            next += count;
+        }
+        return sent;
+    }
+
+private:
+    using control = basic_control<Calls::numbers>;
+    static constexpr std::size_t batch = 64; ///< messages in one system call
+    static constexpr unsigned v4_bit = 1, v6_bit = 2;
+    static constexpr int buffer_bytes = 7 << 20, least_buffer_bytes = 64 << 10;
+    static constexpr int max_errors = 64; ///< errors of earlier datagrams that one `receive` skips
+
+    static std::uintptr_t source(unique_fd const& fd) noexcept { return static_cast<std::uintptr_t>(fd.get()); }
+    static void refuse(datagram& d, int error) noexcept {
+        d.why = error == ENOBUFS ? status::would_block : status_of(error);
+        d.error = static_cast<std::uint16_t>(error);
+    }
+    status failed(int error) noexcept {
+        error_ = error;
+        return status_of(error);
+    }
+    unique_fd const& socket_for(datagram const& d) const noexcept {
+        return d.where.remote.address.kind == family::v6 ? v6_ : v4_;
+    }
+
+    /// Opens the socket of one family at `port`; 0 means any free port, which is stored. `fd` stays closed where the
+    /// host lacks the family or `bind_` is of the other one; that is no error. Returns: 0 or the errno.
+    int open_family(unique_fd& fd, family kind, std::uint16_t& port, unsigned index) const noexcept {
+        bool const is_v4 = kind == family::v4;
+        if (bind_ && bind_.address.kind != kind) return 0;
+        unique_fd made(Calls::socket(is_v4 ? AF_INET : AF_INET6));
+        if (!made) return errno == EAFNOSUPPORT || errno == EPROTONOSUPPORT ? 0 : errno;
+        if (int const error = configure(made.get(), is_v4, index); error != 0) return error;
+        socket_address any{};
+        socklen_t size =
+            spell(bind_ ? endpoint{bind_.address, port, bind_.scope_id} : endpoint{{{}, kind}, port, 0}, any);
+        if (Calls::bind(made.get(), &any.any, size) != 0)
+            return !is_v4 && !bind_ && errno == EADDRNOTAVAIL ? 0 : errno; // IPv6 is switched off
+        if (Calls::name(made.get(), &any.any, &size) != 0) return errno;
+        port = read_address(any).port;
+        fd = std::move(made);
+        return 0;
+    }
+
+    int configure(int fd, bool is_v4, unsigned index) const noexcept {
+        constexpr udp_numbers const& n = Calls::numbers;
+        int const level = is_v4 ? IPPROTO_IP : IPPROTO_IPV6;
+        auto const set = [&](int at, int name, int value) { return Calls::set_option(fd, at, name, value) == 0; };
+        if (!is_v4 && !set(IPPROTO_IPV6, IPV6_V6ONLY, 1)) return errno;
+        // Without these, the routes choose the source, and marks of congestion are not seen.
+        for (int const name :
+             {is_v4 ? n.v4_receive_local : n.v6_receive_local, is_v4 ? n.v4_receive_tos : n.v6_receive_tos})
+            if (name != 0) set(level, name, 1);
+        if (fwmark_ != 0)
+            if (int const error = Calls::set_mark(fd, fwmark_); error != 0) return error;
+        if (index != 0)
+            if (int const error = Calls::bind_interface(fd, is_v4, index); error != 0) return error;
+        // A system refuses more than its limit (kern.ipc.maxsockbuf) instead of taking the limit.
+        for (int const name : {SO_RCVBUF, SO_SNDBUF})
+            for (int size = buffer_bytes; size >= least_buffer_bytes && !set(SOL_SOCKET, name, size);) size /= 2;
+        return 0;
+    }
+
+    /// Which sockets have datagrams. An object that shares sockets has no queue that watches them.
+    unsigned find_readable() const noexcept {
+        if (is_shared_) return v4_bit | v6_bit;
+        queue_event events[4];
+        unsigned readable = 0;
+        std::size_t const count = queue_.wait(events, duration{});
+        for (std::size_t i = 0; i < count; ++i) readable |= static_cast<unsigned>(events[i].number);
+        return readable;
+    }
+
+    /// Reads one socket until it is empty or the span is full, and counts in `filled`. An error of a datagram that was
+    /// sent earlier counts as an empty socket. Returns: false if the socket cannot be used.
+    bool receive_from(unique_fd const& fd, std::span<datagram> datagrams, std::size_t& filled) noexcept {
+        udp_message messages[batch];
+        iovec pieces[batch];
+        socket_address addresses[batch];
+        control controls[batch];
+        for (int errors = 0; fd && filled < datagrams.size() && errors < max_errors;) {
+            std::span<datagram> const wanted =
+                datagrams.subspan(filled).first((std::min)(batch, datagrams.size() - filled));
+            for (std::size_t i = 0; i < wanted.size(); ++i) {
+                pieces[i] = {wanted[i].buffer + wanted[i].offset, wanted[i].capacity - wanted[i].offset};
+                messages[i] = {};
+                messages[i].header.msg_name = &addresses[i];
+                messages[i].header.msg_namelen = sizeof addresses[i];
+                messages[i].header.msg_iov = &pieces[i];
+                messages[i].header.msg_iovlen = 1;
+                controls[i].prepare(messages[i].header);
+            }
+            int const count = receive_many(fd.get(), std::span(messages).first(wanted.size()));
+            if (count < 0 && is_of_earlier_datagram(errno)) {
+                ++errors;
+                continue;
+            }
+            if (count < 0) return errno != EBADF && errno != ENOTSOCK && errno != EINVAL && errno != EFAULT;
+            for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
+                datagram& d = wanted[i];
+                bool const whole = (messages[i].header.msg_flags & MSG_TRUNC) == 0;
+                d.length = whole ? static_cast<std::uint32_t>(messages[i].length) : 0;
+                d.where.remote = messages[i].header.msg_namelen != 0 ? read_address(addresses[i]) : endpoint{};
+                control::read(messages[i].header, d);
+                d.why = status::ok;
+            }
+            filled += static_cast<std::size_t>(count);
+            if (static_cast<std::size_t>(count) < wanted.size()) return true;
+        }
+        return true;
+    }
+
+    static bool is_of_earlier_datagram(int error) noexcept {
+        return error == ECONNREFUSED || error == EHOSTUNREACH || error == ENETUNREACH || error == EHOSTDOWN;
+    }
+
+    int receive_many(int fd, std::span<udp_message> messages) noexcept {
+        if (many_) {
+            int const got = without_interruption([&] { return Calls::receive_many(fd, messages); });
+            if (got >= 0 || !is_missing(errno)) return got;
+            many_ = false;
+        }
+        int got = 0;
+        for (udp_message& m : messages) {
+            ssize_t const size = without_interruption([&] { return Calls::receive(fd, m.header); });
+            if (size < 0) return got > 0 ? got : -1;
+            m.length = static_cast<std::size_t>(size);
+            ++got;
+        }
+        return got;
+    }
+
+    /// Sends datagrams of one family. Each round sends some, gives one up, takes away a source or a tos, or waits until
+    /// `give_up_at_` at most. Returns: how many datagrams left.
+    std::size_t send_batch(std::span<datagram> datagrams) noexcept {
+        udp_message messages[batch];
+        iovec pieces[batch];
+        socket_address addresses[batch];
+        control controls[batch];
+        int const fd = socket_for(datagrams[0]).get();
+        for (std::size_t i = 0; i < datagrams.size(); ++i) {
+            datagram const& d = datagrams[i];
+            pieces[i] = {d.buffer + d.offset, d.length};
+            messages[i].header.msg_name = &addresses[i];
+            messages[i].header.msg_namelen = spell(d.where.remote, addresses[i]);
+            messages[i].header.msg_iov = &pieces[i];
+            messages[i].header.msg_iovlen = 1;
+            controls[i].write(messages[i].header, d);
+        }
+        std::size_t sent = 0;
+        for (std::size_t done = 0; done < datagrams.size();) {
+            int const count = send_many(fd, std::span(messages).first(datagrams.size()).subspan(done));
+            if (count > 0) {
+                sent += static_cast<std::size_t>(count);
+                done += static_cast<std::size_t>(count);
+                continue;
+            }
+            int const error = count == 0 ? EIO : errno;
+            datagram& d = datagrams[done];
+            if ((error == EAGAIN || error == ENOBUFS) && wait_for_room(fd, error)) continue;
+            if (give_way(error, d)) {
+                controls[done].write(messages[done].header, d);
+                continue;
+            }
+            refuse(d, error);
+            ++done;
+        }
+        return sent;
+    }
+
+    int send_many(int fd, std::span<udp_message> messages) noexcept {
+        if (many_ && messages.size() > 1) {
+            int const sent = without_interruption([&] { return Calls::send_many(fd, messages); });
+            if (sent >= 0 || !is_missing(errno)) return sent;
+            many_ = false;
+        }
+        return without_interruption([&] { return Calls::send(fd, messages[0].header); }) >= 0 ? 1 : -1;
+    }
+    static bool is_missing(int error) noexcept { return error == ENOSYS || error == EOPNOTSUPP; }
+
+    /// Waits until the socket, or with ENOBUFS the interface, may have room again. Returns: false if this send has
+    /// waited for `send_patience`.
+    bool wait_for_room(int fd, int error) noexcept {
+        instant const asked = Calls::now();
+        if (give_up_at_ == instant{}) give_up_at_ = asked + send_patience;
+        if (asked >= give_up_at_) return false;
+        // No call reports when the queue of an interface has room.
+        return error == ENOBUFS ? Calls::pause() : Calls::wait_writable(fd, give_up_at_ - asked);
+    }
+
+    /// Takes away what the host may have refused the datagram for: its source, else its tos. Returns: false if it has
+    /// neither.
+    static bool give_way(int error, datagram& d) noexcept {
+        bool const concerns_source = error == EINVAL || error == EADDRNOTAVAIL || error == ENETUNREACH ||
+                                     error == EHOSTUNREACH || error == ENXIO || error == ENETDOWN;
+        if (concerns_source && control::has_source(d)) {
+            d.where.local = {};
+            return true;
+        }
+        if ((error != EINVAL && error != ENOPROTOOPT) || d.tos == 0) return false;
+        d.tos = 0;
+        return true;
+    }
+
+    event_queue<Calls> queue_{};
+    unique_fd v4_{};
+    unique_fd v6_{};
+    endpoint bind_{};
+    char const* bind_name_ = nullptr;
+    unsigned bind_index_ = 0; ///< of the interface that open sockets are bound to
+    std::uint32_t fwmark_ = 0;
+    std::uint16_t port_ = 0;
+    bool many_;              ///< several messages in one call are wanted, and the system has that
+    bool v6_first_ = false;  ///< whether this receive begins with the IPv6 socket
+    bool is_shared_ = false; ///< another object opened the sockets
+    int error_ = 0;
+    instant give_up_at_{}; ///< of this send; zero until it has to wait
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+
+#include <csignal>
+#include <poll.h>
+#include <time.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// The calls of `basic_log_writer` that these systems share; the path of syslog's socket differs.
+struct common_log_calls {
+    /// Opens a description of its own of the pipe or terminal of `fd`. These systems cannot: /dev/fd/N gives the same
+    /// description. Returns: -1.
+    static int open_again(int /*fd*/) noexcept { return errno = ENOSYS, -1; }
+    /// Takes the signal `number`, which is blocked, if it is pending.
+    static void take_pending(int number) noexcept {
+        sigset_t pending, wanted;
+        sigemptyset(&wanted);
+        sigaddset(&wanted, number);
+        int taken = 0;
+        if (::sigpending(&pending) == 0 && sigismember(&pending, number) == 1) (void)::sigwait(&wanted, &taken);
+    }
+};
+
+/// The calls of `basic_udp` that these systems share. Each returns what the system call returns, except where it says
+/// otherwise.
+struct common_udp_calls {
+    /// A UDP socket of this family that does not block
+    static int socket(int domain) noexcept { return open_socket(domain, SOCK_DGRAM); }
+    /// bind(2)
+    static int bind(int fd, sockaddr const* address, socklen_t size) noexcept { return ::bind(fd, address, size); }
+    /// getsockname(2)
+    static int name(int fd, sockaddr* address, socklen_t* size) noexcept { return ::getsockname(fd, address, size); }
+    /// setsockopt(2) for an option that is a number
+    static int set_option(int fd, int level, int option, int value) noexcept {
+        return ::setsockopt(fd, level, option, &value, sizeof value);
+    }
+    /// sendmsg(2)
+    static ssize_t send(int fd, msghdr const& message) noexcept { return ::sendmsg(fd, &message, MSG_DONTWAIT); }
+    /// recvmsg(2)
+    static ssize_t receive(int fd, msghdr& message) noexcept { return ::recvmsg(fd, &message, MSG_DONTWAIT); }
+    /// The number of an interface; 0: there is none (if_nametoindex(3)).
+    static unsigned interface_index(char const* interface_name) noexcept { return ::if_nametoindex(interface_name); }
+    /// Waits until the socket has room for a datagram. Returns: whether it has.
+    static bool wait_writable(int fd, duration at_most) noexcept {
+        pollfd watched{fd, POLLOUT, 0};
+        return ::poll(&watched, 1, static_cast<int>((at_most.nanoseconds + 999'999) / 1'000'000)) > 0;
+    }
+    /// Waits for a moment in which an interface can send. Returns: true.
+    static bool pause() noexcept {
+        timespec const moment{0, 200'000};
+        (void)::nanosleep(&moment, nullptr);
+        return true;
+    }
+    /// CLOCK_MONOTONIC
+    static instant now() noexcept {
+        timespec time{};
+        ::clock_gettime(CLOCK_MONOTONIC, &time);
+        return {std::int64_t{1'000'000'000} * time.tv_sec + time.tv_nsec};
+    }
+};
+
+/// The calls of `basic_network_monitor`; its layout differs.
+struct common_route_calls {
+    /// A routing socket that does not block; -1 with errno.
+    static int open() noexcept {
+        unique_fd made(open_socket(PF_ROUTE, SOCK_RAW));
+        return made.release();
+    }
+    /// read(2)
+    static ssize_t read(int fd, void* to, std::size_t size) noexcept { return ::read(fd, to, size); }
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Mutexes, threads and waiting by pthreads(7). Folder: os/posix. Any thread.
+#ifndef WG_OS_POSIX_THREADS_HPP
+#define WG_OS_POSIX_THREADS_HPP
+
+
+#include <algorithm>
+#include <atomic>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <unistd.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// A mutex (pthread_mutex_lock(3)).
+class thread_mutex {
+public:
+    /// Not locked.
+    thread_mutex() noexcept = default;
+    thread_mutex(thread_mutex const&) = delete;
+    thread_mutex& operator=(thread_mutex const&) = delete;
+    ~thread_mutex() { ::pthread_mutex_destroy(&mutex_); }
+    /// Locks the mutex; waits while another thread holds it.
+    void lock() noexcept { ::pthread_mutex_lock(&mutex_); }
+    /// Unlocks the mutex, which this thread holds.
+    void unlock() noexcept { ::pthread_mutex_unlock(&mutex_); }
+    /// The mutex of the system, for pthread_cond_wait(3).
+    pthread_mutex_t* native() noexcept { return &mutex_; }
+
+private:
+    pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;
+};
+
+/// Owns a thread. The destructor waits until the thread ends.
+class joined_thread {
+public:
+    /// Owns none.
+    joined_thread() noexcept = default;
+    joined_thread(joined_thread const&) = delete;
+    joined_thread& operator=(joined_thread const&) = delete;
+    ~joined_thread() {
+        if (runs_) ::pthread_join(thread_, nullptr);
+    }
+    /// Starts a thread that runs `Work(context)` with all signals blocked. Returns: false if the host refuses.
+    template <auto Work, class Context> bool start(Context& context) noexcept {
+        sigset_t all, before;
+        sigfillset(&all);
+        ::pthread_sigmask(SIG_SETMASK, &all, &before);
+        auto const begin = [](void* with) -> void* {
+            Work(*static_cast<Context*>(with));
+            return nullptr;
+        };
+        pthread_attr_t attributes; // a stack may count against limits (RLIMIT_DATA) in full, so it is small
+        ::pthread_attr_init(&attributes);
+        ::pthread_attr_setstacksize(&attributes, stack_bytes);
+        runs_ = ::pthread_create(&thread_, &attributes, begin, &context) == 0;
+        ::pthread_attr_destroy(&attributes);
+        ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+        return runs_;
+    }
+
+private:
+    static constexpr std::size_t stack_bytes = std::size_t{512} << 10;
+    pthread_t thread_{};
+    bool runs_ = false;
+};
+
+/// The parts of a threads policy that all systems share.
+struct common_threads {
+    static constexpr bool parallel = true; ///< a device may be called by several threads
+    using mutex = thread_mutex;            ///< a mutex
+    using thread = joined_thread;          ///< owns a thread
+
+    /// Lets other threads run that wait for this processor. Returns at once if none does.
+    static void give_way() noexcept { ::sched_yield(); }
+};
+
+/// Models `threads`, and has everything that `workers` needs. It does not need the C++ library's compiled part.
+struct threads : common_threads {
+    /// A number on which threads can wait (pthread_cond_wait(3)). All operations are sequentially consistent.
+    class cell {
+    public:
+        /// The number 0.
+        cell() noexcept = default;
+        cell(cell const&) = delete;
+        cell& operator=(cell const&) = delete;
+        ~cell() { ::pthread_cond_destroy(&changed_); }
+        /// The number.
+        std::uint32_t load() const noexcept { return value_.load(); }
+        /// Changes the number and wakes all threads that wait.
+        void store(std::uint32_t value) noexcept {
+            value_.store(value);
+            // A thread that increments `waiting_` after this load finds the new value before it sleeps.
+            if (waiting_.load() == 0) return;
+            mutex_.lock(); // the thread that waits is either asleep or has not compared yet
+            ::pthread_cond_broadcast(&changed_);
+            mutex_.unlock();
+        }
+        /// Waits until the number is no longer `old`. May return earlier.
+        void wait(std::uint32_t old) noexcept {
+            for (int tries = 0; tries < tries_before_sleep; ++tries)
+                if (value_.load() != old) return;
+            ++waiting_;
+            mutex_.lock();
+            if (value_.load() == old) ::pthread_cond_wait(&changed_, mutex_.native());
+            mutex_.unlock();
+            --waiting_;
+        }
+
+    private:
+        static constexpr int tries_before_sleep = 100; ///< take about a quarter of the time to sleep and wake up
+
+        std::atomic<std::uint32_t> value_{0};
+        std::atomic<std::uint32_t> waiting_{0};
+        thread_mutex mutex_;
+        pthread_cond_t changed_ = PTHREAD_COND_INITIALIZER;
+    };
+
+    /// How many processors are online, at least 1.
+    static std::size_t processors() noexcept {
+        return static_cast<std::size_t>((std::max)(::sysconf(_SC_NPROCESSORS_ONLN), 1L));
+    }
+};
+static_assert(wg::threads<threads>);
+static_assert(wg::threads_with_cell<threads> && wg::threads_with_thread<threads>);
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Opens the TUN interface of FreeBSD, OpenBSD and NetBSD, `tunN`: a file /dev/tunN (tun(4)). Folder: os/bsd. One thread
+// at a time.
+#ifndef WG_OS_BSD_TUN_OPENER_HPP
+#define WG_OS_BSD_TUN_OPENER_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// A TUN interface with one queue, whose packets have a head of four bytes: utun of macOS, tun(4) of the BSDs.
+// Folder: os/posix/tun. One thread at a time.
+#ifndef WG_OS_POSIX_TUN_TUN_HPP
+#define WG_OS_POSIX_TUN_TUN_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The four bytes before each packet of a TUN device of macOS and the BSDs: the address family, big-endian (utun of
+// macOS; tun(4) with TUNSIFHEAD; tun(4) of OpenBSD). Folder: os/posix/tun. Pure; any thread.
+#ifndef WG_OS_POSIX_TUN_HEAD_HPP
+#define WG_OS_POSIX_TUN_HEAD_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// The length of the head in bytes.
+inline constexpr std::size_t tun_head_bytes = 4;
+
+/// The numbers of the address families, which differ between the systems.
+struct tun_families {
+    std::uint32_t v4 = 2;  ///< AF_INET
+    std::uint32_t v6 = 10; ///< AF_INET6: 30 on macOS, 28 on FreeBSD, 24 on OpenBSD and NetBSD
+};
+
+/// Writes the head for `packet`. Returns: false if it is neither IPv4 nor IPv6.
+inline bool write_head(bytes_view packet, tun_families const& families, std::span<byte, tun_head_bytes> head) noexcept {
+    unsigned const version = packet.empty() ? 0 : packet[0] >> 4;
+    if (version != 4 && version != 6) return false;
+    store_be32(head.data(), version == 4 ? families.v4 : families.v6);
+    return true;
+}
+
+/// The length in bytes that the header of an IP packet states; 0 if `packet` is too short to say, or no IP packet.
+constexpr std::size_t stated_bytes(bytes_view packet) noexcept {
+    if (packet.size() >= 4 && packet[0] >> 4 == 4) return load_be16(packet.data() + 2);
+    if (packet.size() >= 6 && packet[0] >> 4 == 6) return std::size_t{40} + load_be16(packet.data() + 4);
+    return 0;
+}
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// What a host tells of a network interface: flags, MTU, name and index (netdevice(7), netintro(4)).
+// Folder: os/posix/tun. Any thread.
+#ifndef WG_OS_POSIX_TUN_LINK_CALLS_HPP
+#define WG_OS_POSIX_TUN_LINK_CALLS_HPP
+
+
+#include <string_view>
+#include <sys/ioctl.h>
+#include <sys/uio.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// The name of an interface, which ends with a zero; empty: none.
+using interface_name = std::array<char, IFNAMSIZ>;
+
+/// Copies a name; one that is too long is cut.
+inline interface_name name_of(std::string_view text) noexcept {
+    interface_name name{};
+    std::memcpy(name.data(), text.data(), text.size() < name.size() ? text.size() : name.size() - 1);
+    return name;
+}
+
+/// The calls that concern an interface. A test replaces them. Those that return int return 0 or an errno.
+struct link_calls {
+    /// The interface's flags, such as IFF_UP (SIOCGIFFLAGS).
+    static int flags(interface_name const& name, unsigned& out) noexcept {
+        ifreq request{};
+        int const error = ask(name, SIOCGIFFLAGS, request);
+        out = static_cast<unsigned short>(request.ifr_flags);
+        return error;
+    }
+    /// The interface's MTU in bytes (SIOCGIFMTU).
+    static int mtu(interface_name const& name, std::size_t& out) noexcept {
+        ifreq request{};
+        int const error = ask(name, SIOCGIFMTU, request);
+        if (error == 0) out = static_cast<std::size_t>(request.ifr_mtu);
+        return error;
+    }
+    /// Changes the interface's MTU (SIOCSIFMTU).
+    static int set_mtu(interface_name const& name, std::size_t bytes) noexcept {
+        ifreq request{};
+        request.ifr_mtu = static_cast<int>(bytes);
+        return ask(name, SIOCSIFMTU, request);
+    }
+    /// The interface's index; 0: there is no interface of this name (if_nametoindex(3)).
+    static unsigned index(interface_name const& name) noexcept { return ::if_nametoindex(name.data()); }
+    /// The name of the interface with this index (if_indextoname(3)). Returns: false if there is none.
+    static bool name(unsigned index, interface_name& out) noexcept {
+        return ::if_indextoname(index, out.data()) != nullptr;
+    }
+    /// readv(2): the head and a packet
+    static ssize_t read(int fd, iovec const* pieces, int count) noexcept { return ::readv(fd, pieces, count); }
+    /// writev(2): the head and a packet
+    static ssize_t write(int fd, iovec const* pieces, int count) noexcept { return ::writev(fd, pieces, count); }
+
+    /// Whether an error of a read, of a write or of a request means that the interface was deleted.
+    static constexpr bool is_gone(int error) noexcept {
+        return error == ENXIO || error == ENODEV || error == EBADF || error == ENOTCONN || error == ECONNRESET ||
+               error == EPIPE;
+    }
+
+    /// Makes a request about the interface `name`, with a socket of its own. Returns: 0 or the errno.
+    template <class Request>
+    static int ask(interface_name const& name, unsigned long number, Request& request) noexcept {
+        static_assert(sizeof request.ifr_name == sizeof name);
+        std::memcpy(request.ifr_name, name.data(), sizeof name);
+        unique_fd const fd(open_socket(AF_INET, SOCK_DGRAM));
+        return fd && ::ioctl(fd.get(), number, &request) == 0 ? 0 : errno;
+    }
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+
+#include <atomic>
+#include <memory>
+#include <new>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// An interface that a system's `opener` has opened.
+struct opened_tun {
+    unique_fd fd{};        ///< does not block
+    interface_name name{}; ///< of the interface
+    unsigned index = 0;    ///< of the interface
+    bool is_new = false;   ///< it was created now
+};
+
+/// Models `tun_device`. `Opener` opens the interface: `open(name, opened, why)` and `adopt(fd, opened, why)` return a
+/// status, and `close(opened)` removes what closing the descriptor leaves. `Calls` is a `link_calls` with `families`
+/// and the members of `kqueue_calls`.
+template <class Opener, class Calls> class basic_tun {
+public:
+    /// Bytes that `write` needs before a packet: none, because the head is a piece of its own (writev).
+    static constexpr std::size_t headroom = 0;
+
+    /// Has no interface; `open` and `adopt` return an object that has one.
+    basic_tun() noexcept = default;
+    /// Takes over the interface of `other`.
+    basic_tun(basic_tun&& other) noexcept
+        : owned_(std::move(other.owned_)), link_(std::exchange(other.link_, nullptr)), name_(other.name_),
+          mtu_(other.mtu_), claimed_(std::exchange(other.claimed_, false)) {}
+    /// Gives up its interface and takes over that of `other`.
+    basic_tun& operator=(basic_tun&& other) noexcept {
+        if (this == &other) return *this;
+        settle();
+        owned_ = std::move(other.owned_);
+        link_ = std::exchange(other.link_, nullptr);
+        name_ = other.name_;
+        mtu_ = other.mtu_;
+        claimed_ = std::exchange(other.claimed_, false);
+        return *this;
+    }
+    ~basic_tun() { settle(); }
+
+    /// Creates the interface `name` with this MTU, as `Opener` documents it. The system removes it when the object is
+    /// destroyed. The offloads do not concern these interfaces.
+    /// Returns: `invalid` if `name` cannot name such an interface; `address_in_use`; `no_permission`; `not_supported`;
+    /// `no_memory`. `why` then says how to mend it, and nothing is left behind.
+    static result<basic_tun> open(std::string_view name, error_text& why, std::size_t mtu_bytes = default_mtu_bytes,
+                                  offloads const& = {}) noexcept {
+        std::unique_ptr<shared_interface> made(new (std::nothrow) shared_interface);
+        if (!made) return no_memory(why);
+        if (status const s = Opener::open(name, made->opened, why); s != status::ok) return s;
+        basic_tun self(std::move(made));
+        if (self.index() == 0) {
+            why.set("the interface `", self.name(), "` was deleted while it was opened");
+            return status::gone;
+        }
+        if (int const error = Calls::set_mtu(self.name_, mtu_bytes); error != 0) {
+            why.set("cannot set the MTU of `", self.name(), "` to ", mtu_bytes, ": ", std::strerror(error));
+            return status_of(error);
+        }
+        self.mtu_ = mtu_bytes;
+        return self;
+    }
+
+    /// Takes over the open descriptor of an interface, which a process with more rights has opened (WG_TUN_FD). On
+    /// failure the descriptor stays the caller's.
+    /// Returns: `invalid` if it is no such interface; `no_memory`; `io_error`.
+    static result<basic_tun> adopt(int number, error_text& why, offloads const& = {}) noexcept {
+        std::unique_ptr<shared_interface> made(new (std::nothrow) shared_interface);
+        if (!made) return no_memory(why);
+        if (status const s = Opener::adopt(number, made->opened, why); s != status::ok) return s;
+        basic_tun self(std::move(made));
+        if (self.index() == 0 || !make_private(number)) {
+            why.set("descriptor ", number, " (`", self.name(), "`): ", std::strerror(errno));
+            (void)self.owned_->opened.fd.release(); // not taken over
+            return status::io_error;
+        }
+        self.refresh_mtu();
+        return self;
+    }
+
+    /// A descriptor that polls readable when a packet waits or the interface is gone, unless an object that shares the
+    /// interface is reading it; -1 without an interface. To be called in the process that reads: a child of fork(2)
+    /// gets a descriptor of its own. It then stays the same for the object's life.
+    int fd() const noexcept { return link_ != nullptr ? link_->pollable() : -1; }
+    /// The interface's name, as `refresh_mtu` last found it.
+    char const* name() const noexcept { return name_.data(); }
+    /// The interface's number; 0: there is none.
+    unsigned index() const noexcept { return link_ != nullptr ? link_->opened.index : 0; }
+
+    /// Reads packets until the span is full or no packet waits. A call that filled its span must be followed by another
+    /// one. A packet that is longer than its room is cut; it is then shorter than its header says.
+    /// Returns: the number of packets; `gone` if the interface was deleted; `io_error`.
+    result<std::size_t> read(std::span<packet> packets) noexcept {
+        if (link_ == nullptr) return status::gone;
+        claimed_ = claimed_ || link_->claim();
+        std::size_t count = 0;
+        for (; claimed_ && count < packets.size(); ++count) {
+            packet& p = packets[count];
+            byte head[tun_head_bytes];
+            iovec const pieces[] = {{head, sizeof head}, {p.buffer + p.offset, p.capacity - p.offset}};
+            ssize_t const size = without_interruption([&] { return Calls::read(descriptor(), pieces, 2); });
+            if (size < 0 && errno == EAGAIN) break;
+            if (size <= 0) {           // 0: the kernel has closed the other end
+                if (count != 0) break; // the next call finds the same error
+                return size == 0 || Calls::is_gone(errno) ? status::gone : status::io_error;
+            }
+            std::size_t const bytes = static_cast<std::size_t>(size);
+            p.length = bytes > sizeof head ? static_cast<std::uint32_t>(bytes - sizeof head) : 0;
+            note_length(p);
+        }
+        return count;
+    }
+
+    /// Whether the last `read` left packets that another object can read: no, there is one queue.
+    bool has_more_for_others() const noexcept { return false; }
+
+    /// Lets other objects that share the interface read it. Called when all packets of the last `read` are sent.
+    void settle() noexcept {
+        if (std::exchange(claimed_, false) && link_ != nullptr) link_->give_back();
+    }
+
+    /// Makes an object for another thread that reads and writes the same interface. It must be destroyed before this
+    /// object. Only this object may refresh or change the interface. `fd` must have been called before.
+    result<basic_tun> share() const noexcept {
+        if (link_ == nullptr) return status::gone;
+        basic_tun other;
+        other.link_ = link_;
+        other.name_ = name_;
+        other.mtu_ = mtu_;
+        return other;
+    }
+
+    /// Hands packets to the host. A packet that the host refuses is dropped, also for lack of room; if the interface is
+    /// down or gone, all packets are. Returns: how many packets the host took.
+    std::size_t write(std::span<packet> packets) noexcept {
+        std::size_t taken = 0;
+        for (packet const& p : packets) {
+            byte head[tun_head_bytes];
+            if (link_ == nullptr || !write_head(p.view(), Calls::families, head)) continue;
+            iovec const pieces[] = {{head, sizeof head}, {p.buffer + p.offset, p.length}};
+            ssize_t const size = without_interruption([&] { return Calls::write(descriptor(), pieces, 2); });
+            if (size < 0 && takes_nothing(errno)) break;
+            taken += size == static_cast<ssize_t>(sizeof head + p.length);
+        }
+        return taken;
+    }
+
+    /// The MTU in bytes as `refresh_mtu` last found it, or the length of a longer packet that was read since then; 0 if
+    /// it is not known.
+    std::size_t mtu() const noexcept { return (std::max)(mtu_, longest_cut()); }
+
+    /// The length in bytes of the longest packet since the last `refresh_mtu` that did not fit its room; 0 if there was
+    /// none. All objects that share the interface return the same.
+    std::size_t longest_cut() const noexcept {
+        return link_ != nullptr ? link_->longest_cut.load(std::memory_order_relaxed) : 0; // a number of its own
+    }
+
+    /// Asks the host for the interface's name and MTU, because both can change. If the host does not answer, the known
+    /// values stay.
+    void refresh_mtu() noexcept {
+        if (link_ == nullptr) return;
+        interface_name now{};
+        if (Calls::name(link_->opened.index, now)) name_ = now;
+        if (Calls::mtu(name_, mtu_) == 0) link_->longest_cut.store(0, std::memory_order_relaxed);
+    }
+
+    /// Sets the interface's MTU. Returns: the status of errno.
+    status set_mtu(std::size_t bytes) noexcept {
+        int const error = Calls::set_mtu(name_, bytes);
+        if (error == 0) mtu_ = bytes;
+        return status_of(error);
+    }
+
+    /// Finds out whether the interface is up. Returns: `ok` if it is, `device_down`, or `gone`.
+    status link_state() const noexcept {
+        interface_name now{};
+        unsigned flags = 0;
+        if (link_ == nullptr || !Calls::name(link_->opened.index, now)) return status::gone;
+        int const error = Calls::flags(now, flags);
+        if (error != 0) return Calls::is_gone(error) ? status::gone : status::device_down;
+        return (flags & IFF_UP) != 0 ? status::ok : status::device_down;
+    }
+
+private:
+    /// What the objects of all threads share.
+    struct shared_interface {
+        shared_interface() noexcept = default;
+        shared_interface(shared_interface const&) = delete;
+        shared_interface& operator=(shared_interface const&) = delete;
+        ~shared_interface() {
+            if (opened.fd) Opener::close(opened);
+        }
+
+        /// The queue, made anew in a child of fork(2).
+        int pollable() noexcept {
+            if (queue.renewed() && !queue.change(event_kind::readable, source(), event_action::add_once)) return -1;
+            return queue.fd();
+        }
+        /// Claims the packets for one object: the queue reports the event once. Without a queue nothing is shared.
+        bool claim() const noexcept {
+            queue_event event[1];
+            return !queue || queue.wait(event, duration{}) == 1;
+        }
+        void give_back() const noexcept {
+            if (queue) (void)queue.change(event_kind::readable, source(), event_action::enable);
+        }
+        std::uintptr_t source() const noexcept { return static_cast<std::uintptr_t>(opened.fd.get()); }
+
+        opened_tun opened{};
+        event_queue<Calls> queue{};
+        std::atomic<std::size_t> longest_cut{0};
+    };
+
+    explicit basic_tun(std::unique_ptr<shared_interface> made) noexcept
+        : owned_(std::move(made)), link_(owned_.get()), name_(link_->opened.name) {
+        link_->opened.index = Calls::index(name_);
+    }
+
+    static status no_memory(error_text& why) noexcept {
+        why.set("there is no memory for the interface");
+        return status::no_memory;
+    }
+
+    int descriptor() const noexcept { return link_->opened.fd.get(); }
+
+    /// Whether the error means that the interface is down or gone, and takes no other packet either.
+    static bool takes_nothing(int error) noexcept {
+        return error == EIO || error == ENETDOWN || error == EHOSTDOWN || Calls::is_gone(error);
+    }
+
+    /// Notes a packet that was cut: it fills its room and is shorter than its header says.
+    void note_length(packet const& p) noexcept {
+        std::size_t const bytes = p.length == p.capacity - p.offset ? stated_bytes(p.view()) : 0;
+        if (bytes <= p.length) return;
+        // Relaxed, because no other memory depends on the number.
+        std::size_t longest = link_->longest_cut.load(std::memory_order_relaxed);
+        while (longest < bytes &&
+               !link_->longest_cut.compare_exchange_weak(longest, bytes, std::memory_order_relaxed)) {}
+    }
+
+    std::unique_ptr<shared_interface> owned_{}; ///< none if this object shares the interface of another one
+    shared_interface* link_ = nullptr;
+    interface_name name_{};
+    std::size_t mtu_ = 0;
+    bool claimed_ = false; ///< only this object may read now
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace bsd {
+
+inline constexpr long any_tun = -1;       ///< of `tun_number`: the first free number
+inline constexpr long no_tun_number = -2; ///< of `tun_number`: no name of the driver
+
+/// The number in a name `tunN`: 0 to 32766. Returns: `any_tun` for `tun`; `no_tun_number` for all other texts.
+constexpr long tun_number(std::string_view name) noexcept {
+    if (!name.starts_with("tun")) return no_tun_number;
+    name.remove_prefix(3);
+    if (name.empty()) return any_tun;
+    if (name.size() > 5 || (name.size() > 1 && name[0] == '0')) return no_tun_number;
+    long number = 0;
+    for (char const c : name) {
+        if (c < '0' || c > '9') return no_tun_number;
+        number = number * 10 + (c - '0');
+    }
+    return number <= 0x7ffe ? number : no_tun_number;
+}
+
+/// Whether an interface can be renamed to `name`, and a file can have the name: 1 to 15 characters, without white
+/// space, control characters and slash, and neither "." nor "..".
+constexpr bool can_be_renamed_to(std::string_view name) noexcept {
+    if (name.empty() || name.size() >= IFNAMSIZ || name == "." || name == "..") return false;
+    for (char const c : name)
+        if (c <= ' ' || c == '/' || c == '\x7f') return false;
+    return true;
+}
+
+/// Opens interfaces. `Calls` makes the system calls; `tun_calls` documents them.
+template <class Calls> struct tun_opener {
+    static constexpr long most_tried = 256; ///< numbers that are tried for the name `tun`
+
+    /// Creates the interface `name`: `tunN`, or `tun` for the first free number. Where an interface can be renamed, as
+    /// on FreeBSD, also any other name.
+    static status open(std::string_view name, posix::opened_tun& out, error_text& why) noexcept {
+        long const number = tun_number(name);
+        if (number == no_tun_number && !(Calls::can_rename && can_be_renamed_to(name))) {
+            why.set("`", name.substr(0, 40), "` cannot name an interface: use `tun`, or `tun` and a number",
+                    Calls::can_rename ? ", or another name of 1 to 15 characters without spaces and `/`" : "");
+            return status::invalid;
+        }
+        if (number != any_tun && Calls::index(posix::name_of(name)) != 0) {
+            why.set("an interface `", name, "` exists already: choose another name, or delete it with `ifconfig ", name,
+                    " destroy`");
+            return status::address_in_use;
+        }
+        if (status const s = open_device(number, out, why); s != status::ok) return s;
+        out.is_new = true;
+        int error = make_private(out.fd.get()) ? Calls::device_name(out.fd.get(), out.name) : errno;
+        if (error == 0) error = Calls::prepare(out.fd.get(), out.name);
+        if (error == 0 && number == no_tun_number) {
+            posix::interface_name const wanted = posix::name_of(name);
+            error = Calls::rename(out.name, wanted);
+            if (error == 0) out.name = wanted;
+        }
+        out.index = Calls::index(out.name);
+        if (error == 0) return status::ok;
+        why.set("cannot set up the interface `", out.name.data(), "`: ", std::strerror(error));
+        close(out);
+        return error == EEXIST ? status::address_in_use : status_of(error);
+    }
+
+    /// Takes over a descriptor of an interface. Returns: `invalid` if it is none; then it stays the caller's.
+    static status adopt(int number, posix::opened_tun& out, error_text& why) noexcept {
+        int error = Calls::device_name(number, out.name);
+        if (error == 0) error = Calls::prepare(number, out.name);
+        if (error != 0) {
+            why.set("descriptor ", number, " is no TUN interface: ", std::strerror(error));
+            return status::invalid;
+        }
+        out.fd.reset(number);
+        return status::ok;
+    }
+
+    /// Closes the descriptor, and deletes an interface that `open` has created, whatever its name is now.
+    static void close(posix::opened_tun& opened) noexcept {
+        opened.fd.reset();
+        posix::interface_name now = opened.name;
+        if (!opened.is_new || (opened.index != 0 && !Calls::name(opened.index, now))) return;
+        Calls::destroy(now);
+    }
+
+private:
+    /// Opens the device of a number, or the first free one.
+    static status open_device(long number, posix::opened_tun& out, error_text& why) noexcept {
+        error_text path;
+        int error = 0;
+        long const first = number >= 0 ? number : 0, end = number >= 0 ? number + 1 : most_tried;
+        if (number < 0 && Calls::has_clone_device) { // its first user gets a free number
+            path.set("/dev/tun");
+            out.fd.reset(Calls::open_device(path.c_str()));
+            if (!out.fd) error = errno;
+        } else {
+            for (long n = first; n < end && !out.fd; ++n) {
+                path.set("/dev/tun", n);
+                out.fd.reset(Calls::open_device(path.c_str()));
+                if (out.fd) break;
+                error = errno;
+                if (error != EBUSY) break;
+            }
+        }
+        if (out.fd) return status::ok;
+        switch (error) {
+        case EACCES:
+        case EPERM: why.set("no permission to open ", path.view(), ": run as root"); return status::no_permission;
+        case EBUSY:
+            why.set(path.view(), " is in use: choose another interface, or `tun` for a free one");
+            return status::address_in_use;
+        case ENOENT:
+        case ENXIO:
+        case ENODEV: why.set("there is no ", path.view(), ": ", Calls::missing_device); return status::not_supported;
+        default: why.set("cannot open ", path.view(), ": ", std::strerror(error)); return status_of(error);
+        }
+    }
+};
+
+}}}} // namespace wg::WG_ABI::os::bsd
+
+#endif
+
+#include <algorithm>
+#include <cstddef>
+#include <net/if_tun.h>
+#include <net/route.h>
+#include <sys/sockio.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace bsd {
+
+/// The calls of `random`.
+struct random_calls {
+    /// getentropy(2)
+    static int get_entropy(void* to, std::size_t size) noexcept { return ::getentropy(to, size); }
+};
+
+/// The calls of `tun_opener` and `tun` that the systems share.
+struct common_tun_calls : posix::link_calls, posix::kqueue_calls {
+    static constexpr posix::tun_families families{AF_INET, AF_INET6}; ///< in the heads of packets
+
+    /// Opens a device that does not block; -1 with errno.
+    static int open_device(char const* path) noexcept { return ::open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC); }
+    /// ioctl(2) of a device with a number. Returns: 0 or the errno.
+    static int set_number(int fd, unsigned long request, int value) noexcept {
+        return ::ioctl(fd, request, &value) == 0 ? 0 : errno;
+    }
+    /// Deletes an interface (SIOCIFDESTROY).
+    static void destroy(posix::interface_name const& name) noexcept {
+        ifreq request{};
+        (void)ask(name, SIOCIFDESTROY, request);
+    }
+    /// The name `tunN` for an open device of the number N, by the minor number of its file. Returns: 0 or the errno.
+    static int name_by_number(int fd, posix::interface_name& out) noexcept {
+        struct stat file {};
+        if (::fstat(fd, &file) != 0) return errno;
+        if (!S_ISCHR(file.st_mode)) return ENOTTY;
+        error_text text;
+        text.set("tun", static_cast<unsigned>(minor(file.st_rdev)));
+        out = posix::name_of(text.view());
+        return 0;
+    }
+};
+
+/// The calls of `udp` that the systems share.
+struct common_udp_calls : posix::common_udp_calls, posix::kqueue_calls {
+    /// These systems cannot bind a socket to an interface. Returns: EOPNOTSUPP.
+    static constexpr int bind_interface(int, bool, unsigned) noexcept { return EOPNOTSUPP; }
+    /// sendmmsg(2). Returns: how many messages left; -1 with errno.
+    static int send_many(int fd, std::span<posix::udp_message> messages) noexcept {
+        mmsghdr many[most_messages];
+        std::size_t const count = (std::min)(messages.size(), most_messages);
+        for (std::size_t i = 0; i < count; ++i) {
+            many[i] = {};
+            many[i].msg_hdr = messages[i].header;
+        }
+        return static_cast<int>(::sendmmsg(fd, many, static_cast<unsigned>(count), MSG_DONTWAIT | MSG_NOSIGNAL));
+    }
+    /// recvmmsg(2). Returns: how many messages came; -1 with errno.
+    static int receive_many(int fd, std::span<posix::udp_message> messages) noexcept {
+        mmsghdr many[most_messages];
+        std::size_t const count = (std::min)(messages.size(), most_messages);
+        for (std::size_t i = 0; i < count; ++i) {
+            many[i] = {};
+            many[i].msg_hdr = messages[i].header;
+        }
+        auto const got = static_cast<int>(::recvmmsg(fd, many, static_cast<unsigned>(count), MSG_DONTWAIT, nullptr));
+        for (std::size_t i = 0; got > 0 && i < static_cast<std::size_t>(got); ++i) {
+            messages[i].header = many[i].msg_hdr;
+            messages[i].length = converted<std::size_t>(many[i].msg_len);
+        }
+        return got;
+    }
+
+private:
+    static constexpr std::size_t most_messages = 64;
+};
+
+/// The fields of messages of a routing socket that have the same names on each of the systems.
+constexpr posix::route_layout common_route_layout() noexcept {
+    posix::route_layout layout;
+    layout.version = RTM_VERSION;
+    layout.add = RTM_ADD;
+    layout.remove = RTM_DELETE;
+    layout.change = RTM_CHANGE;
+    layout.new_address = RTM_NEWADDR;
+    layout.removed_address = RTM_DELADDR;
+    layout.link = RTM_IFINFO;
+    layout.announcement = RTM_IFANNOUNCE;
+    layout.route_flags = offsetof(rt_msghdr, rtm_flags);
+    layout.link_index = offsetof(if_msghdr, ifm_index);
+    layout.link_flags = offsetof(if_msghdr, ifm_flags);
+    layout.link_mtu = offsetof(if_msghdr, ifm_data) + offsetof(if_data, ifi_mtu);
+    layout.link_mtu_bytes = sizeof(if_data::ifi_mtu);
+    layout.up = IFF_UP;
+    layout.announcement_index = offsetof(if_announcemsghdr, ifan_index);
+    layout.announcement_what = offsetof(if_announcemsghdr, ifan_what);
+    layout.departure = IFAN_DEPARTURE;
+    return layout;
+}
+
+/// Takes the lock of an interface's name. `tun` names no interface yet: the system gives each process another one.
+struct name_lock {
+    /// As `posix::name_lock::take`; nothing is locked for `tun`.
+    static result<posix::name_lock> take(std::string_view name, char const* directory, error_text& why) noexcept {
+        if (tun_number(name) == any_tun) return posix::name_lock();
+        return posix::name_lock::take(name, directory, why);
+    }
+};
+
+using random = posix::basic_random<random_calls>;           ///< the random source
+using line_limit = basic_line_limit<posix::threads::mutex>; ///< the limit of log lines
+
+/// The configuration socket.
+template <class Session, class Reply, std::size_t MaxConnections = 16>
+using uapi_listener = basic_uapi_listener<Session, Reply, MaxConnections, posix::basic_poller<posix::kqueue_calls>>;
+
+static_assert(random_source<random>);
+
+}}}} // namespace wg::WG_ABI::os::bsd
+
+#endif
+
+#include <cstdlib>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace bsd {
+
+/// The calls of `clock`: CLOCK_BOOTTIME, which counts suspend.
+using clock_calls = posix::clock_calls<CLOCK_BOOTTIME>;
+
+/// The calls of `secret_region`.
+struct region_calls : common_region_calls {
+    /// As of `common_region_calls`, and the pages are kept out of core dumps (MAP_CONCEAL).
+    static void* reserve(std::size_t bytes) noexcept { return common_region_calls::reserve(bytes, MAP_CONCEAL); }
+    /// `reserve` has done that.
+    static constexpr bool exclude_from_dumps(void*, std::size_t) noexcept { return true; }
+    /// A forked process has zeros there (MAP_INHERIT_ZERO).
+    static bool exclude_from_forks(void* from, std::size_t bytes) noexcept {
+        return ::minherit(from, bytes, MAP_INHERIT_ZERO) == 0;
+    }
+};
+
+/// The calls of `tun_opener` and `tun`. Those that return int return 0 or the errno.
+struct tun_calls : common_tun_calls {
+    static constexpr bool can_rename = false;       ///< an interface keeps its name
+    static constexpr bool has_clone_device = false; ///< each interface has a file of its own
+    /// How to mend a lack of the device.
+    static constexpr char const* missing_device = "make it with `cd /dev && sh MAKEDEV`, the word `tun` and the number";
+
+    /// The name of the interface of a descriptor. TUNGIFINFO fails for other files.
+    static int device_name(int fd, posix::interface_name& out) noexcept {
+        tuninfo info{};
+        return ::ioctl(fd, TUNGIFINFO, &info) == 0 ? name_by_number(fd, out) : errno;
+    }
+    /// Nothing is to be prepared: packets always have a head. Returns: 0.
+    static constexpr int prepare(int, posix::interface_name const&) noexcept { return 0; }
+    /// Returns: EOPNOTSUPP.
+    static constexpr int rename(posix::interface_name const&, posix::interface_name const&) noexcept {
+        return EOPNOTSUPP;
+    }
+};
+
+/// The calls of `udp`.
+struct udp_calls : common_udp_calls {
+    // OpenBSD does not report the tos of IPv4, and takes none with a datagram.
+    static constexpr posix::udp_numbers numbers{
+        .has_v4_interface = false,
+        .v4_receive_local = IP_RECVDSTADDR,
+        .v4_received_local = IP_RECVDSTADDR,
+        .v4_local = IP_SENDSRCADDR,
+        .v6_receive_local = IPV6_RECVPKTINFO,
+        .v6_local = IPV6_PKTINFO,
+        .v6_receive_tos = IPV6_RECVTCLASS,
+        .v6_tos = IPV6_TCLASS,
+    }; ///< of this system
+
+    /// Sends by the routing table of this number (SO_RTABLE). Returns: 0 or the errno.
+    static int set_mark(int fd, std::uint32_t mark) noexcept {
+        if (int const error = can_mark(mark); error != 0) return error;
+        int const table = static_cast<int>(mark);
+        return ::setsockopt(fd, SOL_SOCKET, SO_RTABLE, &table, sizeof table) == 0 ? 0 : errno;
+    }
+    /// As `set_mark`, without a socket: there are 256 tables.
+    static constexpr int can_mark(std::uint32_t mark) noexcept { return mark <= 255 ? 0 : EINVAL; }
+};
+
+/// The calls of `waiter`.
+struct waiter_calls : posix::kqueue_calls {
+    using clock = posix::basic_clock<clock_calls>; ///< of the deadlines
+};
+
+/// The calls of `network_monitor`.
+struct route_calls : posix::common_route_calls {
+    static constexpr posix::route_layout layout = [] {
+        posix::route_layout made = common_route_layout();
+        made.flags_of_neighbours = RTF_LLINFO | RTF_CLONED | RTF_CACHED | RTF_LOCAL | RTF_BROADCAST | RTF_MULTICAST;
+        return made;
+    }(); ///< of this system
+};
+
+/// The calls of `log_writer`.
+struct log_calls : posix::common_log_calls {
+    static constexpr char const* syslog_path = "/dev/log"; ///< syslog's datagram socket
+};
+
+/// Keeps the kernel from writing core dumps. Returns: whether it succeeded. Only root can trace a process of root.
+inline bool keep_memory_private() noexcept { return forbid_core_dumps(); }
+
+/// Moves a process to the background, as `os::background`, and then gives up rights.
+class background : public os::background {
+public:
+    /// Stays in the foreground.
+    background() noexcept = default;
+    /// As `os::background::enter`.
+    static result<background> enter() noexcept {
+        auto entered = os::background::enter();
+        if (!entered) return entered.why();
+        background self;
+        static_cast<os::background&>(self) = std::move(*entered);
+        return self;
+    }
+
+    /// As `os::background::ready`. If the environment variable WG_UNVEIL is 1, this process sees only the directory
+    /// /var/run, /dev/null and /dev/log from now on (unveil(2)); the configuration socket must be there. If WG_PLEDGE
+    /// is 1, the process gives up the calls that it does not need (pledge(2)); the kernel ends it if it makes another.
+    /// Both are off by default: docs/decisions/systems/no-capability-mode.md.
+    void ready(bool keep_stderr) noexcept {
+        os::background::ready(keep_stderr);
+        if (is_wanted("WG_UNVEIL")) {
+            (void)::unveil("/var/run", "rwc");
+            (void)::unveil("/dev/null", "rw");
+            (void)::unveil("/dev/log", "rw");
+            (void)::unveil(nullptr, nullptr);
+        }
+        if (is_wanted("WG_PLEDGE")) (void)::pledge("stdio rpath wpath cpath unix inet route wroute", nullptr);
+    }
+
+private:
+    static bool is_wanted(char const* variable) noexcept {
+        char const* const text = std::getenv(variable);
+        return text != nullptr && std::string_view(text) == "1";
+    }
+};
+
+using clock = posix::basic_clock<clock_calls>;                     ///< the clock
+using secret_region = basic_secret_region<region_calls>;           ///< the memory of keys
+using tun = posix::basic_tun<tun_opener<tun_calls>, tun_calls>;    ///< the TUN device
+using udp = posix::basic_udp<udp_calls>;                           ///< the UDP socket
+using waiter = posix::basic_waiter<waiter_calls>;                  ///< the waiter
+using network_monitor = posix::basic_network_monitor<route_calls>; ///< follows the network
+using log_writer = basic_log_writer<log_calls>;                    ///< the log
+
+static_assert(clock_source<clock>);
+static_assert(tun_device<tun> && tun_device_with_share<tun> && tun_device_with_settle<tun>);
+static_assert(udp_socket<udp> && udp_socket_with_share<udp> && udp_socket_with_set_fwmark<udp>);
+static_assert(wg::waiter<waiter> && waiter_with_busy_poll<waiter>);
+
+}}}} // namespace wg::WG_ABI::os::bsd
+
+#endif
+#else
+// SPDX-License-Identifier: BSL-1.0
+// The policies and the parts of a daemon on NetBSD 10 and later. Folder: os/bsd, for NetBSD alone. Threads: as each
+// type says.
+#ifndef WG_OS_BSD_NETBSD_HPP
+#define WG_OS_BSD_NETBSD_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The parts of the policies and of a daemon that FreeBSD, OpenBSD and NetBSD share, put together of os/posix and of the
+// calls of these systems. Folder: os/bsd, for these systems alone. Threads: as each type says.
+#ifndef WG_OS_BSD_SYSTEM_HPP
+#define WG_OS_BSD_SYSTEM_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// When to repeat attempts that fail. Folder: os. One thread at a time.
+#ifndef WG_OS_BACKOFF_HPP
+#define WG_OS_BACKOFF_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// When to repeat an attempt that failed: after 250 ms, then after twice the last pause, 4 s at most.
+class backoff {
+public:
+    /// Whether an attempt has failed and is to be repeated.
+    bool waits() const noexcept { return due_ != instant::never(); }
+    /// When the next attempt is due; `never` if none has failed.
+    instant due() const noexcept { return due_; }
+    /// Notes that an attempt has failed.
+    void failed(instant now) noexcept {
+        due_ = now + pause_;
+        pause_ = pause_ * 2 > longest ? longest : pause_ * 2;
+    }
+    /// Notes that an attempt has succeeded.
+    void succeeded() noexcept { *this = {}; }
+
+private:
+    static constexpr duration first = milliseconds(250), longest = seconds(4);
+    instant due_ = instant::never();
+    duration pause_ = first;
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Limits how often a daemon logs the same. Folder: os. Any thread.
+#ifndef WG_OS_LINE_LIMIT_HPP
+#define WG_OS_LINE_LIMIT_HPP
+
+
+#include <cstddef>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Limits the number of log lines: a line about the same subject with the same content passes once in `interval`. For
+/// all subjects together, `burst` lines pass at once, and then one a second. `Mutex` has `lock` and `unlock`. Any
+/// thread.
+template <class Mutex> class basic_line_limit {
+public:
+    static constexpr duration interval = seconds(60); ///< between two equal lines
+    static constexpr std::uint32_t burst = 10;        ///< lines that pass at once after a silence
+
+    /// Whether a line about `subject` with the content `what`, such as an errno, may be written; then it is counted.
+    bool pass(std::uint32_t subject, std::uint32_t what, instant now) noexcept {
+        mutex_.lock();
+        bool const passes = is_new(subject, what, now) && take_token(now);
+        if (passes) lines_[subject % subjects] = {subject, what, now, true};
+        mutex_.unlock();
+        return passes;
+    }
+
+private:
+    static constexpr std::size_t subjects = 64; ///< that are remembered; further subjects share their places
+
+    struct line {
+        std::uint32_t subject = 0;
+        std::uint32_t what = 0;
+        instant at{};
+        bool used = false;
+    };
+
+    bool is_new(std::uint32_t subject, std::uint32_t what, instant now) const noexcept {
+        line const& last = lines_[subject % subjects];
+        return !last.used || last.subject != subject || last.what != what || now - last.at >= interval;
+    }
+
+    bool take_token(instant now) noexcept {
+        constexpr duration each = seconds(1), all = each * burst;
+        if (!begun_ || now - since_ > all) since_ = now - all;
+        begun_ = true;
+        if (now - since_ < each) return false;
+        since_ = since_ + each;
+        return true;
+    }
+
+    Mutex mutex_;
+    line lines_[subjects];
+    instant since_{}; ///< a token bucket: each second from here until now is a line that may pass
+    bool begun_ = false;
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The clock of a system with POSIX clocks: one that never goes back, and the wall clock for handshake timestamps
+// (clock_gettime(2); whitepaper section 5.1). Folder: os/posix. Any thread.
+#ifndef WG_OS_POSIX_CLOCK_HPP
+#define WG_OS_POSIX_CLOCK_HPP
+
+
+#include <time.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// Models `clock_source`. `Calls::now()` returns the time since a point of the system's choice.
+template <class Calls> class basic_clock {
+public:
+    /// The time of a clock that never goes back.
+    instant now() const noexcept { return Calls::now(); }
+
+    /// Writes the wall-clock time, in nanoseconds. The caller rounds it before it is sent.
+    void tai64n(std::span<byte, timestamp_bytes> label) const noexcept {
+        timespec time{};
+        ::clock_gettime(CLOCK_REALTIME, &time);
+        store_tai64n(label, static_cast<std::uint64_t>(time.tv_sec), static_cast<std::uint32_t>(time.tv_nsec));
+    }
+};
+
+/// The calls of `basic_clock` for a clock of clock_gettime(2).
+template <clockid_t Clock> struct clock_calls {
+    /// The time of the clock.
+    static instant now() noexcept {
+        timespec time{};
+        ::clock_gettime(Clock, &time);
+        return {std::int64_t{1'000'000'000} * time.tv_sec + time.tv_nsec};
+    }
+};
+
+/// Counts ticks of `numerator / denominator` nanoseconds, as the clock of macOS does. Returns: nanoseconds.
+constexpr std::int64_t nanoseconds_of(std::uint64_t ticks, std::uint32_t numerator,
+                                      std::uint32_t denominator) noexcept {
+    if (denominator == 0) return 0;
+    // In two parts, because ticks * numerator has more than 64 bits after some months.
+    std::uint64_t const whole = ticks / denominator, rest = ticks % denominator;
+    return static_cast<std::int64_t>(whole * numerator + rest * numerator / denominator);
+}
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Waits for the events of a configuration socket: of its descriptors, and of its file (kqueue(2)).
+// Folder: os/posix/kqueue. One thread at a time.
+#ifndef WG_OS_POSIX_KQUEUE_POLLER_HPP
+#define WG_OS_POSIX_KQUEUE_POLLER_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// A kernel event queue, which waits for many events at once (kqueue(2)). Folder: os/posix/kqueue. One thread at a time,
+// except where a function says otherwise.
+#ifndef WG_OS_POSIX_KQUEUE_QUEUE_HPP
+#define WG_OS_POSIX_KQUEUE_QUEUE_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the helpers that all files of the POSIX systems use. Folder: os/posix. Any thread; a
+// descriptor has one owner.
+#ifndef WG_OS_POSIX_FD_HPP
+#define WG_OS_POSIX_FD_HPP
+
+
+#include <cerrno>
+#include <fcntl.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Owns a file descriptor, and closes it in the end; -1: none.
+class unique_fd {
+public:
+    /// Owns none.
+    constexpr unique_fd() noexcept = default;
+    /// Owns `fd`.
+    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    /// Takes over the descriptor of `other`.
+    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    /// Closes its descriptor and takes over that of `other`.
+    unique_fd& operator=(unique_fd&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    unique_fd(unique_fd const&) = delete;
+    unique_fd& operator=(unique_fd const&) = delete;
+    ~unique_fd() { reset(); }
+
+    /// Whether it owns a descriptor.
+    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    /// The descriptor, or -1.
+    constexpr int get() const noexcept { return fd_; }
+    /// Gives up the descriptor without closing it. Returns: the descriptor, or -1.
+    constexpr int release() noexcept { return std::exchange(fd_, -1); }
+    /// Closes its descriptor, keeps errno, and owns `fd` from now on.
+    void reset(int fd = -1) noexcept {
+        int const kept = errno;
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: the descriptor is closed even then
+        errno = kept;
+        fd_ = fd;
+    }
+
+private:
+    int fd_ = -1;
+};
+
+/// Calls `call`, a system call, again as long as a signal handler interrupts it. Returns: what it returned last.
+template <class Call> auto without_interruption(Call call) noexcept {
+    for (;;) {
+        auto const answer = call();
+        if (answer >= 0 || errno != EINTR) return answer;
+    }
+}
+
+/// The status for an errno; `io_error` for those that have none of their own.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case EACCES:
+    case EPERM: return status::no_permission;
+    case EADDRINUSE:
+    case EBUSY:
+    case EEXIST: return status::address_in_use;
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
+    case EOPNOTSUPP:
+    case ENOPROTOOPT:
+    case ENOSYS: return status::not_supported;
+    case ENOMEM:
+    case ENOBUFS:
+    case EMFILE:
+    case ENFILE: return status::no_memory;
+    case EAGAIN: return status::would_block;
+    case EINVAL: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// Whether this process can open `count` more descriptors, 16 at most (`ulimit -n`).
+inline bool can_open(std::size_t count) noexcept {
+    unique_fd opened[16];
+    for (std::size_t i = 0; i < count && i < 16; ++i) {
+        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
+        if (!opened[i]) return false;
+    }
+    return true;
+}
+
+/// Makes a descriptor that another program opened non-blocking and closed on exec. Returns: false with errno.
+inline bool make_private(int fd) noexcept {
+    int const flags = ::fcntl(fd, F_GETFL);
+    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// The kind of an event.
+enum class event_kind : std::uint8_t {
+    readable, ///< EVFILT_READ: a descriptor has input, an error or an end
+    writable, ///< EVFILT_WRITE: a descriptor has room, an error or an end
+    file,     ///< EVFILT_VNODE: a file or an entry of a directory has changed
+    second,   ///< EVFILT_TIMER: a second has passed
+    user,     ///< EVFILT_USER: `event_action::trigger` was called
+    other     ///< an event of another kind
+};
+
+/// What a queue does with an event.
+enum class event_action : std::uint8_t {
+    add,      ///< EV_ADD: report the event as long as it lasts
+    add_once, ///< EV_ADD | EV_DISPATCH: report the event, and then not before `enable`
+    add_edge, ///< EV_ADD | EV_CLEAR: report each change once
+    enable,   ///< EV_ENABLE
+    remove,   ///< EV_DELETE
+    trigger   ///< NOTE_TRIGGER: cause an event of the kind `user`
+};
+
+/// An event that a queue reports.
+struct queue_event {
+    std::uintptr_t source = 0; ///< a descriptor, or the number of a timer or of an event of the user
+    event_kind kind = event_kind::other;
+    std::uint64_t number = 0; ///< the number that the event was added with
+};
+
+/// A queue of events. `Calls` makes the system calls; `kqueue_calls` documents them.
+///
+/// A process that forks does not pass on its queues. An object that is used in the child makes a new queue there, and
+/// the user adds its events anew: `renewed` says so.
+template <class Calls> class event_queue {
+public:
+    /// Has no queue yet.
+    event_queue() noexcept = default;
+    event_queue(event_queue const&) = delete;
+    event_queue& operator=(event_queue const&) = delete;
+    ~event_queue() { leave(); }
+
+    /// The descriptor of the queue, which polls readable while an event waits; -1: none.
+    int fd() const noexcept { return fd_.get(); }
+    /// Whether there is a queue.
+    explicit operator bool() const noexcept { return static_cast<bool>(fd_); }
+
+    /// Makes a queue if this process has none yet. Returns: whether it is a new one, without events.
+    bool renewed() noexcept {
+        long const process = Calls::process();
+        if (fd_ && process == process_) return false;
+        leave();
+        fd_.reset(Calls::create());
+        process_ = process;
+        return static_cast<bool>(fd_);
+    }
+
+    /// Changes an event of the queue. Any thread. Returns: false with errno.
+    bool change(event_kind kind, std::uintptr_t source, event_action action, std::uint64_t number = 0) const noexcept {
+        return fd_ && Calls::change(fd_.get(), kind, source, action, number) == 0;
+    }
+
+    /// Waits for events, at most for `timeout`; zero: only looks. Any thread. Returns: how many events were stored,
+    /// from the front; 0 after the timeout, after a signal or without a queue.
+    std::size_t wait(std::span<queue_event> events, duration timeout) const noexcept {
+        if (!fd_ || events.empty()) return 0;
+        int const count = Calls::wait(fd_.get(), events, timeout);
+        return count > 0 ? static_cast<std::size_t>(count) : 0;
+    }
+
+private:
+    /// Closes the queue. The child of a fork has none: its descriptor may be another file by now.
+    void leave() noexcept {
+        if (fd_ && Calls::process() != process_) (void)fd_.release();
+        fd_.reset();
+    }
+
+    unique_fd fd_{};
+    long process_ = 0; ///< that has made the queue
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+
+#include <cstring>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// What `basic_uapi_listener` needs. It can be made before the process goes to the background: it notes what it
+/// watches, and adds that to the queue of the process that calls `fd` or `each`. Then it watches `MaxWatched`
+/// descriptors at most.
+template <class Calls, std::size_t MaxWatched = 32> class basic_poller {
+public:
+    static constexpr std::uint64_t removal_number = 1; ///< the number of events of the file
+
+    /// Watches nothing yet.
+    basic_poller() noexcept {
+        for (watched& w : watched_) w.fd = -1;
+    }
+
+    /// A descriptor that polls readable when `each` has something to report; -1 if no descriptors were left.
+    int fd() const noexcept {
+        begin();
+        return queue_.fd();
+    }
+
+    /// Reports under `number` when `fd` can be written, if `writes`, or else read. Replaces an earlier watch of that
+    /// number, and of `fd`. Returns: false with errno.
+    bool watch(int fd, bool writes, std::uint64_t number) noexcept {
+        begin();
+        if (number >= MaxWatched) return errno = EINVAL, false;
+        watched& w = watched_[number];
+        // An event that is still there is of the other direction. That of a closed descriptor is gone.
+        if (w.fd == fd && w.writes != writes) (void)queue_.change(kind_of(w.writes), source(fd), event_action::remove);
+        w = {fd, writes};
+        return queue_.change(kind_of(writes), source(fd), event_action::add, number);
+    }
+
+    /// Reports under `removal_number` when the file at `path` may have been removed: when an entry of its directory has
+    /// changed, or each second where the directory cannot be watched. A socket cannot be opened, so not the file itself
+    /// is watched. Returns: false with errno.
+    bool watch_removal(char const* path) noexcept {
+        begin();
+        char directory[256];
+        char const* const slash = std::strrchr(path, '/');
+        if (slash == nullptr || std::strlen(path) >= sizeof directory) return errno = EINVAL, false;
+        std::size_t const size = slash == path ? 1 : static_cast<std::size_t>(slash - path);
+        std::memcpy(directory, path, size);
+        directory[size] = '\0';
+        directory_.reset(::open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+        watches_removal_ = true;
+        return add_removal();
+    }
+
+    /// Calls `take(number)` for each event that has come, `Most` at most. Never waits.
+    template <std::size_t Most, class Take> void each(Take&& take) noexcept {
+        begin();
+        queue_event events[Most];
+        std::size_t const count = queue_.wait(events, duration{});
+        for (std::size_t i = 0; i < count; ++i) {
+            bool const removal = events[i].number == removal_number;
+            // An event that an earlier `take` has made void: its connection was closed.
+            if (!removal &&
+                (events[i].number >= MaxWatched || source(watched_[events[i].number].fd) != events[i].source))
+                continue;
+            take(events[i].number);
+        }
+    }
+
+private:
+    struct watched {
+        int fd = -1;
+        bool writes = false;
+    };
+
+    static event_kind kind_of(bool writes) noexcept { return writes ? event_kind::writable : event_kind::readable; }
+    static std::uintptr_t source(int fd) noexcept { return static_cast<std::uintptr_t>(fd); }
+
+    bool add_removal() const noexcept {
+        if (directory_ &&
+            queue_.change(event_kind::file, source(directory_.get()), event_action::add_edge, removal_number))
+            return true;
+        return queue_.change(event_kind::second, 0, event_action::add, removal_number);
+    }
+
+    /// Has a queue of this process, with all that is watched.
+    void begin() const noexcept {
+        if (!queue_.renewed()) return;
+        for (std::size_t number = 0; number < MaxWatched; ++number)
+            if (watched const& w = watched_[number]; w.fd >= 0)
+                (void)queue_.change(kind_of(w.writes), source(w.fd), event_action::add, number);
+        if (watches_removal_) (void)add_removal();
+    }
+
+    mutable event_queue<Calls> queue_{}; ///< of the process that used this object last
+    unique_fd directory_{};              ///< of the socket's file
+    bool watches_removal_ = false;
+    watched watched_[MaxWatched];
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Waits until a TUN device, a socket or another descriptor is ready, a deadline passes, or another thread wakes the
+// waiter (kqueue(2)). Folder: os/posix/kqueue. One thread at a time; `wake` from any thread.
+#ifndef WG_OS_POSIX_KQUEUE_WAITER_HPP
+#define WG_OS_POSIX_KQUEUE_WAITER_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Sockets and pipes that do not block and that are closed on exec, also on systems that lack the flags for one call
+// (socket(2), accept(2), pipe(2)). Folder: os/posix. Any thread.
+#ifndef WG_OS_POSIX_SOCKETS_HPP
+#define WG_OS_POSIX_SOCKETS_HPP
+
+
+#include <sys/socket.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+// A system that lacks SOCK_CLOEXEC lacks accept4 and pipe2 too. Between the two calls another thread may start a
+// program, which then inherits the descriptor. A daemon starts none.
+#ifdef SOCK_CLOEXEC
+
+/// A socket that does not block; -1 with errno.
+inline int open_socket(int domain, int type, int protocol = 0) noexcept {
+    return ::socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
+}
+/// A socket whose calls wait; -1 with errno.
+inline int open_blocking_socket(int domain, int type, int protocol = 0) noexcept {
+    return ::socket(domain, type | SOCK_CLOEXEC, protocol);
+}
+/// Accepts a connection of `listener` as a socket that does not block; -1 with errno.
+inline int accept_connection(int listener) noexcept {
+    return ::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+/// Makes a pipe: `ends` becomes its end to read from and its end to write to. Returns: false with errno.
+inline bool open_pipe(unique_fd (&ends)[2]) noexcept {
+    int numbers[2];
+    if (::pipe2(numbers, O_CLOEXEC) != 0) return false;
+    ends[0].reset(numbers[0]);
+    ends[1].reset(numbers[1]);
+    return true;
+}
+
+#else
+
+namespace sockets_detail {
+
+/// Makes a descriptor private, or closes it. Returns: the descriptor; -1 with errno.
+inline int kept_private(unique_fd fd) noexcept { return fd && make_private(fd.get()) ? fd.release() : -1; }
+inline int kept_from_programs(unique_fd fd) noexcept {
+    return fd && ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC) == 0 ? fd.release() : -1;
+}
+
+} // namespace sockets_detail
+
+/// A socket that does not block; -1 with errno.
+inline int open_socket(int domain, int type, int protocol = 0) noexcept {
+    return sockets_detail::kept_private(unique_fd(::socket(domain, type, protocol)));
+}
+/// A socket whose calls wait; -1 with errno.
+inline int open_blocking_socket(int domain, int type, int protocol = 0) noexcept {
+    return sockets_detail::kept_from_programs(unique_fd(::socket(domain, type, protocol)));
+}
+/// Accepts a connection of `listener` as a socket that does not block; -1 with errno.
+inline int accept_connection(int listener) noexcept {
+    return sockets_detail::kept_private(unique_fd(::accept(listener, nullptr, nullptr)));
+}
+/// Makes a pipe: `ends` becomes its end to read from and its end to write to. Returns: false with errno.
+inline bool open_pipe(unique_fd (&ends)[2]) noexcept {
+    int numbers[2];
+    if (::pipe(numbers) != 0) return false;
+    ends[0].reset(numbers[0]);
+    ends[1].reset(numbers[1]);
+    return ::fcntl(ends[0].get(), F_SETFD, FD_CLOEXEC) == 0 && ::fcntl(ends[1].get(), F_SETFD, FD_CLOEXEC) == 0;
+}
+
+#endif
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <sched.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// Models `waiter`. It does not own the descriptors that it watches. `Calls` is as of `event_queue`, and has `clock`.
+template <class Calls> class basic_waiter {
+public:
+    static constexpr std::size_t max_others = 32; ///< other descriptors, one for each bit of `readiness::others`
+    /// The longest sleep without a look at the clock. Timeouts stand still while the host sleeps, so a deadline that
+    /// passed in that time is noticed this late at most.
+    static constexpr duration max_sleep = seconds(5);
+
+    /// Watches these descriptors; -1: none.
+    explicit basic_waiter(int tun_fd = -1, int udp_fd = -1) noexcept {
+        for (int& fd : watched_) fd = -1;
+        if (queue_.renewed()) begin_wake();
+        watch_tun(tun_fd);
+        watch_udp(udp_fd);
+    }
+    /// Watches the descriptors `fd()` of a TUN device and a socket.
+    template <class Tun, class Socket>
+    basic_waiter(Tun const& device, Socket const& socket) noexcept
+        requires requires {
+            device.fd();
+            socket.fd();
+        }
+        : basic_waiter(device.fd(), socket.fd()) {}
+
+    /// Whether the system had descriptors for the waiter. Without them it reports nothing and cannot be woken.
+    explicit operator bool() const noexcept { return queue_ && can_wake_; }
+
+    /// Reports this descriptor as `readiness::tun` from now on; -1: none.
+    void watch_tun(int fd) noexcept { watch(tun_slot, fd); }
+    /// Reports this descriptor as `readiness::udp` from now on; -1: none.
+    void watch_udp(int fd) noexcept { watch(udp_slot, fd); }
+    /// Reports `fd` as bit `number` (0 to 31) of `readiness::others` from now on; -1: none. The kernel forgets a
+    /// descriptor that is closed: a new one of the same number has to be watched anew.
+    void watch_other(std::size_t number, int fd = -1) noexcept {
+        WG_ASSERT(number < max_others);
+        watch(first_other + number, fd);
+    }
+    /// Reports `source.fd()` as bit `number` (0 to 31) of `readiness::others` from now on.
+    template <class Source>
+    void watch_other(std::size_t number, Source const& source) noexcept
+        requires requires { source.fd(); }
+    {
+        watch_other(number, source.fd());
+    }
+
+    /// Waits until a descriptor is ready, the deadline passes or `wake` is called. An error or an end of a descriptor
+    /// counts as ready, because a read reports it. With a deadline in the past it only looks. For the time of
+    /// `busy_poll` it looks repeatedly before it sleeps, and lets other threads run in between.
+    readiness wait(instant deadline, duration busy_poll = {}) noexcept {
+        instant const sleep_at = busy_poll != duration{} ? clock_.now() + busy_poll : instant{};
+        for (;;) {
+            instant const at = clock_.now();
+            bool const expired = deadline <= at, looks = at < sleep_at && !expired;
+            duration const sleep = deadline - at < max_sleep ? deadline - at : max_sleep;
+            queue_event events[most_events];
+            std::size_t const count = queue_.wait(events, expired || looks ? duration{} : sleep);
+            bool woken = false;
+            readiness ready{};
+            for (std::size_t i = 0; i < count; ++i) report(events[i], ready, woken);
+            if (expired || woken || ready.tun || ready.udp || ready.others != 0) return ready;
+            if (looks) (void)::sched_yield();
+            else if (count == 0 && (!queue_ || errno == EBADF)) return {}; // else it would not sleep
+        }
+    }
+
+    /// Makes the present or the next `wait` return.
+    void wake() noexcept {
+        if (!wakes_by_pipe_) {
+            (void)queue_.change(event_kind::user, 0, event_action::trigger, wake_slot);
+            return;
+        }
+        byte const one = 1;
+        // The write fails only if the pipe is full, and then the waiter wakes anyway.
+        [[maybe_unused]] ssize_t const written = ::write(pipe_[1].get(), &one, 1);
+    }
+
+private:
+    enum : std::size_t { wake_slot, tun_slot, udp_slot, first_other, slots = first_other + max_others };
+    static constexpr std::size_t most_events = slots;
+
+    /// Has the queue report `wake`: by an event of the user, or by a pipe on a system without such events (OpenBSD
+    /// before 7.7, NetBSD before 10).
+    void begin_wake() noexcept {
+        can_wake_ = queue_.change(event_kind::user, 0, event_action::add_edge, wake_slot);
+        if (can_wake_) return;
+        wakes_by_pipe_ = true;
+        can_wake_ = open_pipe(pipe_) && make_private(pipe_[0].get()) && make_private(pipe_[1].get()) &&
+                    queue_.change(event_kind::readable, static_cast<std::uintptr_t>(pipe_[0].get()), event_action::add,
+                                  wake_slot);
+    }
+
+    void watch(std::size_t slot, int fd) noexcept {
+        if (watched_[slot] >= 0 && watched_[slot] != fd) { // fails if the descriptor was closed
+            (void)queue_.change(event_kind::readable, static_cast<std::uintptr_t>(watched_[slot]),
+                                event_action::remove);
+        }
+        watched_[slot] = fd;
+        if (fd >= 0 && !queue_.change(event_kind::readable, static_cast<std::uintptr_t>(fd), event_action::add, slot))
+            watched_[slot] = -1;
+    }
+
+    void report(queue_event const& event, readiness& ready, bool& woken) noexcept {
+        std::size_t const slot = static_cast<std::size_t>(event.number);
+        if (slot == wake_slot) {
+            woken = true;
+            byte sink[64];
+            while (wakes_by_pipe_ && ::read(pipe_[0].get(), sink, sizeof sink) > 0) {}
+        } else if (slot >= slots || watched_[slot] != static_cast<int>(event.source)) {
+            return; // of a descriptor that is no longer watched
+        } else if (slot == tun_slot) {
+            ready.tun = true;
+        } else if (slot == udp_slot) {
+            ready.udp = true;
+        } else {
+            ready.others |= std::uint32_t{1} << (slot - first_other);
+        }
+    }
+
+    event_queue<Calls> queue_{};
+    unique_fd pipe_[2]; ///< of `wake`, if `wakes_by_pipe_`
+    bool wakes_by_pipe_ = false;
+    bool can_wake_ = false;
+    int watched_[slots];
+    typename Calls::clock clock_{};
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Follows a TUN interface, and the routes and addresses of the host, by a routing socket (route(4)). Folder: os/posix.
+// One thread at a time.
+#ifndef WG_OS_POSIX_NETWORK_MONITOR_HPP
+#define WG_OS_POSIX_NETWORK_MONITOR_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The messages of a routing socket: changes of interfaces, addresses and routes (route(4)). Folder: os/posix. Pure; any
+// thread.
+#ifndef WG_OS_POSIX_ROUTE_MESSAGES_HPP
+#define WG_OS_POSIX_ROUTE_MESSAGES_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The changes of a host's network that concern a tunnel. Folder: os. Pure; any thread.
+#ifndef WG_OS_NETWORK_CHANGES_HPP
+#define WG_OS_NETWORK_CHANGES_HPP
+
+
+#include <cstdint>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// All changes since the last `read` of a monitor.
+struct network_changes {
+    bool link = false;           ///< the interface was reported; `up` and `mtu_bytes` are the last values
+    bool up = false;             ///< an administrator has set it up
+    std::uint32_t mtu_bytes = 0; ///< 0: not reported
+    bool link_left = false;      ///< it was deleted or moved to another namespace; `tun::link_state` finds out which
+    bool routes = false;         ///< routes or rules changed, or an address was removed, IPv4 or IPv6
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// Where a system has the fields of its messages, in bytes from the start, and the numbers in them. Each message starts
+/// with its length (2 bytes), the version and the type (1 byte each), in the order of the host.
+struct route_layout {
+    byte version = 5; ///< RTM_VERSION; messages of other versions are not understood
+
+    byte add = 0x1;             ///< RTM_ADD: a route was added
+    byte remove = 0x2;          ///< RTM_DELETE: a route was removed
+    byte change = 0x3;          ///< RTM_CHANGE: a route was changed
+    byte new_address = 0xc;     ///< RTM_NEWADDR: an interface has a new address
+    byte removed_address = 0xd; ///< RTM_DELADDR: an address was removed
+    byte link = 0xe;            ///< RTM_IFINFO: the flags or the data of an interface have changed
+    byte announcement = 0;      ///< RTM_IFANNOUNCE: an interface came or left; 0: the system has no such message
+
+    std::size_t route_flags = 8;               ///< rtm_flags, 4 bytes
+    std::uint32_t flags_of_neighbours = 0x400; ///< RTF_LLINFO and others: the route leads to no other network
+    std::size_t link_index = 12;               ///< ifm_index, 2 bytes
+    std::size_t link_flags = 8;                ///< ifm_flags, 4 bytes
+    std::size_t link_mtu = 24;                 ///< ifm_data.ifi_mtu
+    std::size_t link_mtu_bytes = 4;            ///< 4 or 8
+    std::uint32_t up = 0x1;                    ///< IFF_UP
+    std::size_t announcement_index = 4;        ///< ifan_index, 2 bytes
+    std::size_t announcement_what = 22;        ///< ifan_what, 2 bytes
+    std::uint16_t departure = 1;               ///< IFAN_DEPARTURE
+};
+
+namespace route_detail {
+
+template <class Number> Number load(bytes_view from, std::size_t at) noexcept {
+    Number number = 0;
+    if (from.size() >= sizeof number && at <= from.size() - sizeof number)
+        std::memcpy(&number, from.data() + at, sizeof number);
+    return number;
+}
+constexpr bool has(bytes_view message, std::size_t at, std::size_t size) noexcept {
+    return message.size() >= size && at <= message.size() - size;
+}
+
+/// Adds what one message says. A message that is too short for a field is ignored.
+inline void take_one(route_layout const& at, bytes_view message, std::uint32_t index,
+                     network_changes& changes) noexcept {
+    byte const type = message[3];
+    if (type == at.add || type == at.remove || type == at.change) {
+        if (!has(message, at.route_flags, 4)) return;
+        bool const is_neighbour = (load<std::uint32_t>(message, at.route_flags) & at.flags_of_neighbours) != 0;
+        changes.routes = changes.routes || !is_neighbour;
+    } else if (type == at.new_address || type == at.removed_address) {
+        changes.routes = true;
+    } else if (type == at.link) {
+        if (!has(message, at.link_index, 2) || !has(message, at.link_flags, 4)) return;
+        if (index == 0 || load<std::uint16_t>(message, at.link_index) != index) return;
+        changes.link = true;
+        changes.link_left = false;
+        changes.up = (load<std::uint32_t>(message, at.link_flags) & at.up) != 0;
+        if (!has(message, at.link_mtu, at.link_mtu_bytes)) return;
+        std::uint64_t const mtu = at.link_mtu_bytes == 8 ? load<std::uint64_t>(message, at.link_mtu)
+                                                         : load<std::uint32_t>(message, at.link_mtu);
+        if (mtu != 0 && mtu <= 0xffff'ffff) changes.mtu_bytes = static_cast<std::uint32_t>(mtu);
+    } else if (type == at.announcement && at.announcement != 0) {
+        if (!has(message, at.announcement_index, 2) || !has(message, at.announcement_what, 2)) return;
+        bool const is_ours = index != 0 && load<std::uint16_t>(message, at.announcement_index) == index;
+        if (is_ours && load<std::uint16_t>(message, at.announcement_what) == at.departure) changes.link_left = true;
+    }
+}
+
+} // namespace route_detail
+
+/// Adds what the messages in `read`, back to back, say about the host's routes and about the interface `index` (0:
+/// none). Stops at a message that is longer than the rest or shorter than its first fields.
+inline void take_route_messages(route_layout const& at, bytes_view read, std::uint32_t index,
+                                network_changes& changes) noexcept {
+    while (read.size() >= 4) {
+        std::size_t const size = route_detail::load<std::uint16_t>(read, 0);
+        if (size < 4 || size > read.size()) return;
+        if (read[2] == at.version) route_detail::take_one(at, read.first(size), index, changes);
+        read = read.subspan(size);
+    }
+}
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// Watches routes and addresses, and one interface. `Calls` has `layout`, a `route_layout`; `open()`, which returns a
+/// routing socket that does not block, or -1; and `read(fd, to, size)`, which is read(2).
+template <class Calls> class basic_network_monitor {
+public:
+    static constexpr int most_reads = 256; ///< messages that one `read` takes; the rest is for the next one
+
+    /// Watches routes and addresses, and no interface yet.
+    basic_network_monitor() noexcept : fd_(Calls::open()) {}
+
+    /// Follows the interface of `device` from now on. To be called again after each change that `read` reports.
+    template <class Tun> void watch(Tun const& device) noexcept { index_ = device.index(); }
+
+    /// Whether changes of the interface are reported.
+    bool reports_link() const noexcept { return fd_ && index_ != 0; }
+
+    /// A descriptor that polls readable when `read` has something to read; -1 if no descriptors were left.
+    int fd() const noexcept { return fd_.get(); }
+    /// Whether the system had a descriptor for the object.
+    explicit operator bool() const noexcept { return static_cast<bool>(fd_); }
+
+    /// Reads all changes without blocking. If the kernel had to drop messages, everything counts as changed.
+    network_changes read() noexcept {
+        network_changes changes;
+        for (int reads = 0; fd_ && reads < most_reads; ++reads) {
+            alignas(8) byte message[2048];
+            ssize_t const size = without_interruption([&] { return Calls::read(fd_.get(), message, sizeof message); });
+            if (size > 0) {
+                take_route_messages(Calls::layout, {message, static_cast<std::size_t>(size)}, index_, changes);
+            } else if (size < 0 && errno == ENOBUFS) { // the socket is empty then, or has later messages
+                changes.link = changes.routes = true;
+            } else {
+                break;
+            }
+        }
+        return changes;
+    }
+
+private:
+    unique_fd fd_;
+    std::uint32_t index_ = 0; ///< of the watched interface; 0: none
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Moves a daemon to the background, and opens standard descriptors that are closed (daemon(7)).
+// Folder: os/posix/process. At start-up, before other threads.
+#ifndef WG_OS_POSIX_PROCESS_BACKGROUND_HPP
+#define WG_OS_POSIX_PROCESS_BACKGROUND_HPP
+
+
+#include <cstdio>
+#include <cstdlib>
+#include <sys/wait.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Opens /dev/null as each of the descriptors 0, 1 and 2 that is closed. Else the next files that the program opens
+/// would get these numbers, and messages for standard error would go into them. To be called first in `main`.
+/// Returns: a bit, 1 << descriptor, for each that was closed.
+inline unsigned open_standard_descriptors() noexcept {
+    unsigned closed = 0;
+    for (int const fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+        if (::fcntl(fd, F_GETFD) >= 0) continue;
+        closed |= 1u << fd;
+        // open() returns the lowest free number, which is `fd`. Without /dev, as in a chroot, a directory is opened
+        // instead: reading and writing it fail without harm.
+        if (::open("/dev/null", O_RDWR) < 0) (void)::open("/", O_RDONLY | O_DIRECTORY);
+    }
+    return closed;
+}
+
+/// Whether this process has a controlling terminal. When the terminal is closed, the kernel sends SIGHUP.
+inline bool has_terminal() noexcept {
+    return static_cast<bool>(unique_fd(::open("/dev/tty", O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC)));
+}
+
+/// Moves a process to the background. The process that the shell has started waits until the start has succeeded or
+/// failed, and returns that as its exit status.
+class background {
+public:
+    /// Stays in the foreground: `ready` does nothing.
+    background() noexcept = default;
+
+    /// Forks. Returns in the child, which has a session of its own. The parent does not return: it ends with 0 when the
+    /// child calls `ready`, and with 1 if the child ends before. The child should then have said why on stderr. To be
+    /// called before there are threads, and before there are secrets, because the parent would keep a copy of them.
+    /// Returns: the status of errno.
+    static result<background> enter() noexcept {
+        unique_fd ends[2];
+        if (!open_pipe(ends)) return status_of(errno);
+        unique_fd &from = ends[0], &to = ends[1];
+        (void)std::fflush(nullptr); // else both processes would write the buffered text
+        pid_t const child = ::fork();
+        if (child < 0) return status_of(errno);
+        if (child > 0) {
+            to.reset();
+            char answer = 0;
+            ssize_t const size = without_interruption([&] { return ::read(from.get(), &answer, 1); });
+            if (size != 1) without_interruption([&] { return ::waitpid(child, nullptr, 0); });
+            ::_exit(size == 1 ? EXIT_SUCCESS : EXIT_FAILURE);
+        }
+        ::setsid();
+        background self;
+        self.parent_ = std::move(to);
+        return self;
+    }
+
+    /// Lets the parent end with success. From now on standard input and output are /dev/null, and standard error too
+    /// unless `keep_stderr`.
+    void ready(bool keep_stderr) noexcept {
+        if (!parent_) return;
+        unique_fd const null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+        if (null) {
+            ::dup2(null.get(), STDIN_FILENO);
+            ::dup2(null.get(), STDOUT_FILENO);
+            if (!keep_stderr) ::dup2(null.get(), STDERR_FILENO);
+        }
+        if (::chdir("/") != 0) return; // cannot fail
+        char const yes = 1;
+        [[maybe_unused]] ssize_t const told = ::write(parent_.get(), &yes, 1); // the parent may have been killed
+        parent_.reset();
+    }
+
+private:
+    unique_fd parent_{};
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Creates the directories of a daemon's files (mkdir(2)). Folder: os/posix/process. Any thread.
+#ifndef WG_OS_POSIX_PROCESS_DIRECTORY_HPP
+#define WG_OS_POSIX_PROCESS_DIRECTORY_HPP
+
+
+#include <cerrno>
+#include <climits>
+#include <cstring>
+#include <string_view>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// The longest path of a directory that `make_directories` takes, in bytes.
+inline constexpr std::size_t max_directory_bytes = 255;
+
+/// Creates one directory, mode 0755. If `path` is a symbolic link to a missing directory, creates the link's target.
+/// Returns: false with errno.
+inline bool make_directory(char const* path) noexcept {
+    char target[PATH_MAX + max_directory_bytes + 1];
+    std::size_t const folder = static_cast<std::size_t>(std::strrchr(path, '/') + 1 - path);
+    ssize_t const size = ::readlink(path, target + folder, PATH_MAX - 1);
+    if (size > 0) {
+        target[folder + static_cast<std::size_t>(size)] = '\0';
+        bool const absolute = target[folder] == '/';
+        std::memcpy(target, path, folder);
+        path = absolute ? target + folder : target;
+    }
+    if (::mkdir(path, 0755) != 0) return errno == EEXIST; // another process was faster
+    return ::chmod(path, 0755) == 0;
+}
+
+/// Creates the missing directories of an absolute path, as `mkdir -p`. Their mode is 0755 whatever the umask is,
+/// because other users must be able to enter them. If a part is a symbolic link to a missing directory (/var/run,
+/// before /run exists), the target is created. Returns: false with errno.
+inline bool make_directories(std::string_view path) noexcept {
+    if (!path.starts_with('/')) return errno = EINVAL, false;
+    char part[max_directory_bytes + 1] = {};
+    if (path.size() >= sizeof part) return errno = ENAMETOOLONG, false;
+    for (std::size_t end = 1; end <= path.size(); ++end) {
+        if (end != path.size() && path[end] != '/') continue;
+        std::memcpy(part, path.data(), end);
+        part[end] = '\0';
+        struct stat found {};
+        if (::stat(part, &found) == 0) {
+            if (!S_ISDIR(found.st_mode)) return errno = ENOTDIR, false;
+        } else if (errno != ENOENT || !make_directory(part)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Limits of a process: memory, core dumps, descriptors (setrlimit(2)).
+// Folder: os/posix/process. At start-up, before other threads.
+#ifndef WG_OS_POSIX_PROCESS_LIMITS_HPP
+#define WG_OS_POSIX_PROCESS_LIMITS_HPP
+
+
+#include <algorithm>
+#include <sys/resource.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Keeps the kernel from writing core dumps of this process. Returns: whether it succeeded.
+inline bool forbid_core_dumps() noexcept {
+    rlimit const none{0, 0};
+    return ::setrlimit(RLIMIT_CORE, &none) == 0;
+}
+
+/// Limits the memory of this process: heap, buffers, stacks of threads (RLIMIT_DATA). Further allocations fail, which
+/// the whole library handles. Returns: false if the process had a lower limit.
+inline bool limit_memory(std::size_t bytes) noexcept {
+    rlimit const most{converted<rlim_t>(bytes), converted<rlim_t>(bytes)};
+    return ::setrlimit(RLIMIT_DATA, &most) == 0;
+}
+
+/// The result of `make_descriptor_room`.
+struct descriptor_room {
+    std::size_t limit = 0; ///< numbers of descriptors that were examined, from 0 on
+    std::size_t used = 0;  ///< how many of them are in use
+    /// How many of them are free.
+    std::size_t left() const noexcept { return limit - used; }
+};
+/// Finds out whether `wanted` more descriptors can be opened, and raises the soft limit (`ulimit -Sn`) if necessary, as
+/// far as the hard limit allows. Returns: if fewer are free, `limit` is the process's limit.
+inline descriptor_room make_descriptor_room(std::size_t wanted) noexcept {
+    rlimit now{};
+    if (::getrlimit(RLIMIT_NOFILE, &now) != 0) return {wanted, 0};
+    descriptor_room room;
+    auto const look = [&] { // ends when enough are found, because the limit can be a million
+        room = {};
+        std::size_t const most = now.rlim_cur == RLIM_INFINITY ? SIZE_MAX : converted<std::size_t>(now.rlim_cur);
+        for (; room.limit < most && room.left() < wanted; ++room.limit)
+            room.used += ::fcntl(static_cast<int>(room.limit), F_GETFD) >= 0;
+    };
+    look();
+    if (room.left() >= wanted || now.rlim_cur == now.rlim_max) return room;
+    rlimit raised = now;
+    rlim_t const enough = converted<rlim_t>(room.used + wanted);
+    raised.rlim_cur = now.rlim_max == RLIM_INFINITY ? enough : (std::min)(now.rlim_max, enough);
+    if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) now = raised;
+    look();
+    return room;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Writes log lines without ever waiting: a line that cannot be written at once is dropped and counted. Lines go to a
+// descriptor, mostly stderr. Errors that the descriptor does not take go to syslog (write(2), syslog(3), RFC 3164).
+// Folder: os/posix/process. Any thread.
+#ifndef WG_OS_POSIX_PROCESS_LOG_HPP
+#define WG_OS_POSIX_PROCESS_LOG_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
+#ifndef WG_OS_ERROR_TEXT_HPP
+#define WG_OS_ERROR_TEXT_HPP
+
+
+#include <charconv>
+#include <concepts>
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// A text of at most 255 bytes; a longer one is cut. Empty until something fails.
+class error_text {
+public:
+    /// The text, which ends with a zero.
+    char const* c_str() const noexcept { return text_; }
+    /// The text.
+    std::string_view view() const noexcept { return {text_, size_}; }
+    /// Whether there is no text.
+    bool empty() const noexcept { return size_ == 0; }
+
+    /// Replaces the text by the pieces, texts and numbers, one after the other. (printf would take a tenth of a small
+    /// daemon.)
+    template <class... Piece> void set(Piece const&... pieces) noexcept {
+        piece const all[] = {piece(pieces)...};
+        set_all(all, sizeof...(pieces));
+    }
+
+private:
+    static constexpr std::size_t most = 255;
+
+    /// A text or a number. One function puts all sentences together, so each call of `set` takes little code.
+    struct piece {
+        enum class kind : unsigned char { text, c_string, negative, number };
+        kind is;
+        char const* text = nullptr;
+        std::uint64_t number = 0; ///< a number's absolute value; a text's length
+
+        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
+        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
+        explicit piece(std::signed_integral auto n) noexcept
+            : is(n < 0 ? kind::negative : kind::number),
+              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
+        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
+    };
+
+    void set_all(piece const* pieces, std::size_t count) noexcept {
+        size_ = 0;
+        for (piece const* p = pieces; p != pieces + count; ++p) {
+            if (p->is == piece::kind::negative) append("-");
+            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
+            else if (p->is == piece::kind::c_string) append(p->text);
+            else append_number(p->number);
+        }
+        text_[size_] = '\0';
+    }
+
+    void append(std::string_view more) noexcept {
+        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
+        std::memcpy(text_ + size_, more.data(), size);
+        size_ += size;
+    }
+    void append_number(std::uint64_t number) noexcept {
+        char digits[24];
+        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
+    }
+
+    char text_[most + 1] = {};
+    std::size_t size_ = 0;
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <atomic>
+#include <csignal>
+#include <poll.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// The severity of a line, with the numbers of syslog.
+enum class severity : std::uint8_t {
+    error = 3, ///< goes to syslog if the descriptor does not take it
+    info = 6   ///< goes to the descriptor only
+};
+
+/// Writes lines of at most 255 bytes, "NAME: TEXT". No call blocks, raises a signal or changes errno. A regular file is
+/// the exception: no system has a write to a file that cannot wait for the disk. `Calls` is `log_calls` of the system.
+template <class Calls> class basic_log_writer {
+public:
+    static constexpr char const* default_syslog = Calls::syslog_path; ///< the path of syslog's datagram socket
+
+    /// Writes to `fd`, which is neither owned nor changed; -1: none. `name` is the program's. `name` and `syslog`, the
+    /// path of syslog's datagram socket, must outlive this object.
+    explicit basic_log_writer(char const* name, int fd = STDERR_FILENO, char const* syslog = default_syslog) noexcept
+        : name_(name), syslog_path_(syslog), syslog_(open_socket(AF_UNIX, SOCK_DGRAM)) {
+        choose(fd);
+    }
+    basic_log_writer(basic_log_writer const&) = delete;
+    basic_log_writer& operator=(basic_log_writer const&) = delete;
+
+    /// Stops using the descriptor: errors then go to syslog, and other lines are dropped. No other thread may write
+    /// meanwhile.
+    void leave_descriptor() noexcept {
+        own_.reset();
+        kind_ = kind::none;
+    }
+
+    /// Writes the pieces, texts and numbers, as one line of an error.
+    template <class... Piece> void error(Piece const&... pieces) noexcept { write(severity::error, pieces...); }
+    /// Writes the pieces, texts and numbers, as one line of information.
+    template <class... Piece> void info(Piece const&... pieces) noexcept { write(severity::info, pieces...); }
+
+    /// The number of lines that were lost since the last line that reported lost lines.
+    std::uint32_t lost() const noexcept { return lost_.load(std::memory_order_relaxed); }
+
+private:
+    enum class kind : std::uint8_t {
+        none,
+        plain,  ///< never blocks, or is the writer's own non-blocking description
+        polled, ///< can block: polled for room before each write
+        socket, ///< sent to with MSG_DONTWAIT
+    };
+
+    template <class... Piece> void write(severity of, Piece const&... pieces) noexcept {
+        error_text line;
+        line.set(pieces...);
+        write(of, line);
+    }
+
+    void write(severity of, error_text const& line) noexcept {
+        int const kept = errno;
+        // Relaxed, because no other memory depends on the count.
+        if (std::uint32_t const lost = lost_.exchange(0, std::memory_order_relaxed); lost != 0) {
+            error_text told;
+            told.set(lost, lost == 1 ? " log line was lost" : " log lines were lost");
+            if (!put(of, told.view())) lost_.fetch_add(lost, std::memory_order_relaxed);
+        }
+        if (!put(of, line.view())) lost_.fetch_add(1, std::memory_order_relaxed);
+        errno = kept;
+    }
+
+    bool put(severity of, std::string_view text) noexcept {
+        return write_line(text) || (of == severity::error && send_to_syslog(of, text));
+    }
+
+    /// Finds out how to write to `fd` without blocking. O_NONBLOCK belongs to the open description, which other
+    /// programs may share, as a shell shares its terminal. So O_NONBLOCK is not set on it: a new description is opened.
+    void choose(int fd) noexcept {
+        struct stat file {};
+        if (fd < 0 || ::fstat(fd, &file) != 0) return;
+        fd_ = fd;
+        kind_ = kind::plain;
+        if (S_ISSOCK(file.st_mode)) kind_ = kind::socket;
+        int const flags = ::fcntl(fd, F_GETFL);
+        bool const may_block = S_ISFIFO(file.st_mode) || (S_ISCHR(file.st_mode) && ::isatty(fd) != 0);
+        if (!may_block || (flags >= 0 && (flags & O_NONBLOCK) != 0)) return;
+        own_.reset(Calls::open_again(fd));
+        struct stat same {};
+        bool const good =
+            own_ && ::fstat(own_.get(), &same) == 0 && same.st_dev == file.st_dev && same.st_ino == file.st_ino;
+        if (good) {
+            fd_ = own_.get();
+        } else { // the system cannot open it again, or this process may not
+            own_.reset();
+            kind_ = kind::polled;
+        }
+    }
+
+    bool write_line(std::string_view text) noexcept {
+        if (kind_ == kind::none) return false;
+        char line[512];
+        std::size_t size = 0;
+        auto const append = [&](std::string_view more) {
+            std::size_t const part = (std::min)(more.size(), sizeof line - 1 - size); // 1: the end of the line
+            std::memcpy(line + size, more.data(), part);
+            size += part;
+        };
+        if (mid_line_.load(std::memory_order_relaxed)) append("\n");
+        append(name_);
+        append(": ");
+        append(text);
+        line[size++] = '\n';
+        ssize_t const written =
+            kind_ == kind::socket
+                ? without_interruption([&] { return ::send(fd_, line, size, MSG_DONTWAIT | MSG_NOSIGNAL); })
+                : write_without_signals(line, size);
+        if (written > 0) mid_line_.store(written != static_cast<ssize_t>(size), std::memory_order_relaxed);
+        return written == static_cast<ssize_t>(size);
+    }
+
+    /// Writes, and keeps the signals of a failing write from the program. SIGPIPE (no reader) and SIGXFSZ (a file's
+    /// size limit) would end it, SIGTTOU (a background job writes to its terminal) would stop it.
+    ssize_t write_without_signals(char const* line, std::size_t size) noexcept {
+        pollfd room{fd_, POLLOUT, 0};
+        if (kind_ == kind::polled && (::poll(&room, 1, 0) != 1 || (room.revents & POLLOUT) == 0)) return -1;
+        sigset_t of_writes, before;
+        sigemptyset(&of_writes);
+        for (int const number : {SIGPIPE, SIGXFSZ, SIGTTOU}) sigaddset(&of_writes, number);
+        if (::pthread_sigmask(SIG_BLOCK, &of_writes, &before) != 0) return -1;
+        ssize_t const written = without_interruption([&] { return ::write(fd_, line, size); });
+        if (written < 0 && (errno == EPIPE || errno == EFBIG)) {
+            int const raised = errno == EPIPE ? SIGPIPE : SIGXFSZ;
+            if (sigismember(&before, raised) == 0) Calls::take_pending(raised); // else it may be the program's own
+        }
+        ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+        return written;
+    }
+
+    /// Sends a line to syslog. The socket is not connected, so a syslog that was restarted is found again.
+    bool send_to_syslog(severity of, std::string_view text) noexcept {
+        sockaddr_un address{};
+        address.sun_family = AF_UNIX;
+        std::size_t const length = std::strlen(syslog_path_);
+        if (!syslog_ || length >= sizeof address.sun_path) return false;
+        std::memcpy(address.sun_path, syslog_path_, length);
+        constexpr int daemon_facility = 3;
+        error_text head;
+        int const priority = daemon_facility * 8 + static_cast<int>(of);
+        head.set("<", priority, ">", name_, "[", static_cast<long>(::getpid()), "]: ");
+        iovec pieces[2] = {{const_cast<char*>(head.c_str()), head.view().size()},
+                           {const_cast<char*>(text.data()), text.size()}};
+        msghdr message{};
+        message.msg_name = &address;
+        message.msg_namelen = sizeof address;
+        message.msg_iov = pieces;
+        message.msg_iovlen = 2;
+        return without_interruption([&] { return ::sendmsg(syslog_.get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL); }) >=
+               0;
+    }
+
+    char const* name_;
+    char const* syslog_path_;
+    int fd_ = -1;
+    kind kind_ = kind::none;
+    unique_fd own_{}; ///< a non-blocking description of the pipe or terminal
+    unique_fd syslog_;
+    std::atomic<std::uint32_t> lost_{0};
+    std::atomic<bool> mid_line_{false}; ///< the last write took only a part of its line
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// A lock that lets one process at a time serve an interface and its configuration socket (flock(2)).
+// Folder: os/posix/process. One thread at a time.
+//
+// The driver keeps two processes from creating the same interface (IFF_TUN_EXCL), but it lets several processes share
+// an interface with several queues. And a second process would mistake a configuration socket that is bound and does
+// not listen yet for one that was left behind. The lock prevents both. Its file can only be opened by the user of the
+// process, so no other user can hold the lock. The kernel releases the lock when the process ends in any way.
+#ifndef WG_OS_POSIX_PROCESS_NAME_LOCK_HPP
+#define WG_OS_POSIX_PROCESS_NAME_LOCK_HPP
+
+
+#include <sys/file.h>
+#include <sys/stat.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// Holds the lock of a name, until it is destroyed.
+class name_lock {
+public:
+    /// Holds nothing.
+    name_lock() noexcept = default;
+    /// Takes over the lock.
+    name_lock(name_lock&&) noexcept = default;
+    name_lock& operator=(name_lock&&) = delete;
+    /// Removes the file before the lock is released, so that no other process can lock a file that is removed.
+    ~name_lock() {
+        if (file_) ::unlink(path_.c_str());
+    }
+
+    /// Takes the lock `directory`/`name`.lock, and creates that file and the directory if they are missing.
+    /// Returns: `address_in_use` if another process holds the lock. If the file cannot be created, the object holds
+    /// nothing; so a process without the right to create files can still serve a socket that it was given.
+    static result<name_lock> take(std::string_view name, char const* directory, error_text& why) noexcept {
+        if (name.empty() || name.find('/') != name.npos) return name_lock(); // not the name of an interface
+        name_lock made;
+        made.path_.set(directory, "/", name, ".lock");
+        (void)make_directories(directory); // `uapi_listener` reports what is wrong with the directory
+        for (;;) {
+            unique_fd file(::open(made.path_.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+            if (!file) return name_lock();
+            if (without_interruption([&] { return ::flock(file.get(), LOCK_EX | LOCK_NB); }) != 0) {
+                if (errno != EWOULDBLOCK) return name_lock();
+                why.set("`", name, "` is in use: another process serves it and holds ", made.path_.view());
+                return status::address_in_use;
+            }
+            // The process that held the lock before may have removed the file between `open` and `flock`.
+            struct stat ours = {};
+            struct stat there = {};
+            if (::fstat(file.get(), &ours) != 0) return name_lock();
+            if (::lstat(made.path_.c_str(), &there) != 0 || ours.st_dev != there.st_dev || ours.st_ino != there.st_ino)
+                continue;
+            made.file_ = std::move(file);
+            return made;
+        }
+    }
+
+    /// Whether a file is locked.
+    explicit operator bool() const noexcept { return static_cast<bool>(file_); }
+
+private:
+    unique_fd file_{};
+    error_text path_{};
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// What the source of a program for several systems needs from this one: its properties, names and texts.
+// Folder: os/posix/process. Any thread.
+#ifndef WG_OS_POSIX_PROCESS_PROGRAM_HPP
+#define WG_OS_POSIX_PROCESS_PROGRAM_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Includes <net/if.h>, or stands in for it if a program has included <linux/if.h> before. Folder: os/posix.
+//
+// Both headers define the same structures. The kernel's header may come second, the C library's may not.
+#ifndef WG_OS_POSIX_NET_IF_HPP
+#define WG_OS_POSIX_NET_IF_HPP
+
+#ifdef _LINUX_IF_H
+extern "C" unsigned if_nametoindex(char const* name) noexcept; // the one function that the kernel's header lacks
+#else
+#include <net/if.h>
+#endif
+
+#endif
+
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// The properties of this system that the options and messages of a daemon depend on.
+struct system_traits {
+    static constexpr bool has_descriptors = true;       ///< another program can hand over a device or a socket
+    static constexpr bool starts_in_foreground = false; ///< a daemon stays in the foreground by default
+    /// The directory of the configuration sockets in which wg(8) looks; null: configuration sockets are no files.
+    static constexpr char const* socket_directory = "/var/run/wireguard";
+    /// How to mend a lack of descriptors.
+    static constexpr char const* more_descriptors = "raise `ulimit -n`";
+    /// How to mend a lack of memory for keys.
+    static constexpr char const* more_key_memory = "raise `ulimit -v` or --memory";
+    /// The limit that keeps memory from being locked.
+    static constexpr char const* lock_limit = "`ulimit -l`";
+    /// The limit that keeps `limit_memory` from succeeding.
+    static constexpr char const* memory_limit = "`ulimit -d`";
+};
+
+/// Starts daemons as services of the system. This system has no such interface for programs.
+struct service_manager {
+    static constexpr bool exists = false; ///< whether `command` can succeed
+    /// Returns: `not_supported`.
+    static status command(std::string_view /*verb*/, char const* /*interface_name*/, error_text& why) noexcept {
+        why.set("this system has no service manager");
+        return status::not_supported;
+    }
+};
+
+inline constexpr int standard_output = STDOUT_FILENO; ///< for `print`
+inline constexpr int standard_error = STDERR_FILENO;  ///< for `print` and `log_writer`
+
+/// Writes `text` to `standard_output` or `standard_error`. Returns: false with errno if not all of it was written.
+inline bool print(int descriptor, std::string_view text) noexcept {
+    while (!text.empty()) {
+        ssize_t const size = without_interruption([&] { return ::write(descriptor, text.data(), text.size()); });
+        if (size <= 0) return false;
+        text.remove_prefix(static_cast<std::size_t>(size));
+    }
+    return true;
+}
+
+/// Whether this process has an open descriptor of this number.
+inline bool is_open_descriptor(int number) noexcept { return ::fcntl(number, F_GETFD) >= 0; }
+
+/// The longest name of an interface, in bytes.
+inline constexpr std::size_t max_interface_name_bytes = IFNAMSIZ - 1;
+
+/// The number of the interface `name` (if_nametoindex(3)). Returns: 0 if there is none.
+inline unsigned interface_index(char const* name) noexcept { return ::if_nametoindex(name); }
+
+/// The number of the error of the last call that failed in this thread, for `describe_error`.
+inline int last_error() noexcept { return errno; }
+
+/// The text for an error number of the system.
+inline error_text describe_error(int number) noexcept {
+    error_text text;
+    text.set(std::strerror(number));
+    return text;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Receives the signals that stop a daemon, on systems without signalfd(2): a handler writes each signal into a pipe
+// (sigaction(2)). Folder: os/posix/process. At start-up, before other threads; one object at a time.
+//
+// Not by EVFILT_SIGNAL of kqueue(2): a process that goes to the background after this object was made keeps the pipe,
+// but a queue is not inherited.
+#ifndef WG_OS_POSIX_PROCESS_STOP_SIGNALS_HPP
+#define WG_OS_POSIX_PROCESS_STOP_SIGNALS_HPP
+
+
+#include <atomic>
+#include <csignal>
+#include <iterator>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// Receives the signals that stop a daemon through a descriptor, and ignores other signals that would end or stop the
+/// process by default.
+class stop_signals {
+public:
+    /// The effect of SIGHUP.
+    enum class hang_up {
+        stops,     ///< the terminal was closed, so the process stops
+        is_ignored ///< none
+    };
+
+    /// Handles SIGINT, SIGTERM and SIGQUIT, and SIGHUP if it `stops` and is not ignored already (nohup). By default
+    /// they would end the process before it has cleaned up. The destructor restores the earlier state.
+    explicit stop_signals(hang_up means = hang_up::stops) noexcept {
+        if (!open_pipe(ends_) || !make_private(ends_[0].get()) || !make_private(ends_[1].get())) {
+            ends_[0].reset();
+            ends_[1].reset();
+        }
+        written_end().store(ends_[1].get(), std::memory_order_relaxed);
+        for (std::size_t i = 0; i < std::size(handled); ++i) {
+            struct sigaction now {};
+            ::sigaction(handled[i], nullptr, &now);
+            bool const hangs_up = handled[i] == SIGHUP;
+            bool const ignores = is_ignored(handled[i]) || (hangs_up && means == hang_up::is_ignored);
+            if (hangs_up && means == hang_up::stops && now.sa_handler == SIG_IGN) continue;
+            struct sigaction wanted {};
+            sigfillset(&wanted.sa_mask);
+            wanted.sa_flags = SA_RESTART;
+            if (ignores) wanted.sa_handler = SIG_IGN;
+            else wanted.sa_handler = &note;
+            replaced_[i] = ::sigaction(handled[i], &wanted, &saved_[i]) == 0;
+        }
+    }
+    stop_signals(stop_signals const&) = delete;
+    stop_signals& operator=(stop_signals const&) = delete;
+    ~stop_signals() {
+        for (std::size_t i = 0; i < std::size(handled); ++i)
+            if (replaced_[i]) ::sigaction(handled[i], &saved_[i], nullptr);
+        written_end().store(-1, std::memory_order_relaxed);
+    }
+
+    /// A descriptor that polls readable when a signal has come; -1 if no descriptors were left.
+    int fd() const noexcept { return ends_[0].get(); }
+    /// Whether the system had descriptors for the object.
+    explicit operator bool() const noexcept { return static_cast<bool>(ends_[0]); }
+    /// Takes a signal that has come. Returns: its number; 0 if none has come.
+    int take() noexcept {
+        byte number = 0;
+        ssize_t const size = without_interruption([&] { return ::read(ends_[0].get(), &number, 1); });
+        return size == 1 ? number : 0;
+    }
+
+private:
+    // The first ones stop the daemon. SIGPIPE, SIGXFSZ, SIGTTOU: the write fails with an error, which is handled. The
+    // others are of timers and notices that a daemon does not use, or of users who try out signals.
+    static constexpr int handled[] = {SIGINT,  SIGTERM, SIGQUIT, SIGHUP,  SIGPIPE,   SIGXFSZ,
+                                      SIGTTOU, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF};
+    static constexpr bool is_ignored(int number) noexcept {
+        return number != SIGINT && number != SIGTERM && number != SIGQUIT && number != SIGHUP;
+    }
+
+    /// The end of the pipe that the handler writes to; -1: none.
+    static std::atomic<int>& written_end() noexcept {
+        static constinit std::atomic<int> end{-1}; // lock-free, so a handler may read it
+        return end;
+    }
+    static void note(int number) noexcept {
+        int const kept = errno;
+        byte const told = static_cast<byte>(number);
+        int const end = written_end().load(std::memory_order_relaxed);
+        // The write fails only if the pipe is full of earlier signals, and then one of them is enough.
+        [[maybe_unused]] ssize_t const written = end >= 0 ? ::write(end, &told, 1) : 0;
+        errno = kept;
+    }
+
+    unique_fd ends_[2];
+    struct sigaction saved_[std::size(handled)]{};
+    bool replaced_[std::size(handled)] = {};
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Notifies the supervisor that has started this process (sd_notify(3)). Folder: os/posix/process. Any thread.
+#ifndef WG_OS_POSIX_PROCESS_SUPERVISOR_HPP
+#define WG_OS_POSIX_PROCESS_SUPERVISOR_HPP
+
+
+#include <cstdlib>
+#include <cstring>
+#include <sys/un.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Sends `state`, such as "READY=1" or "STOPPING=1", to the supervisor that has started this process. `socket` is a
+/// path, or `@` and a name in the abstract namespace; null: there is no supervisor, and nothing is sent.
+/// Returns: false if it could not be sent.
+inline bool notify_supervisor(char const* state, char const* socket = std::getenv("NOTIFY_SOCKET")) noexcept {
+    if (socket == nullptr || *socket == '\0') return true;
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::size_t const length = std::strlen(socket);
+    if ((socket[0] != '/' && socket[0] != '@') || length >= sizeof address.sun_path) return false;
+    std::memcpy(address.sun_path, socket, length);
+    if (socket[0] == '@') address.sun_path[0] = '\0';
+    unique_fd const fd(open_blocking_socket(AF_UNIX, SOCK_DGRAM));
+    auto const size = converted<socklen_t>(offsetof(sockaddr_un, sun_path) + length);
+    return fd && without_interruption([&] {
+                     return ::sendto(fd.get(), state, std::strlen(state), MSG_NOSIGNAL,
+                                     reinterpret_cast<sockaddr const*>(&address), size);
+                 }) >= 0;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The socket through which wg(8) configures an interface: listening, connections, replies that wait to be sent. A
+// session of the program's reads requests and makes replies. Source: https://www.wireguard.com/xplatform/.
+// Folder: os/posix/process. One thread at a time.
+#ifndef WG_OS_POSIX_PROCESS_UAPI_LISTENER_HPP
+#define WG_OS_POSIX_PROCESS_UAPI_LISTENER_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// One client of a configuration socket or pipe: the bytes that it sent, its session, and the reply that waits to be
+// sent. Folder: os. One thread at a time.
+#ifndef WG_OS_UAPI_CONVERSATION_HPP
+#define WG_OS_UAPI_CONVERSATION_HPP
+
+
+#include <cstring>
+#include <optional>
+#include <span>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Feeds the received bytes to a `Session`, made by its default constructor, one line at a time. So the replies to many
+/// requests are never in memory together. `Reply` is the buffer of the reply: `view() -> bytes_view`, `empty()`, and
+/// `release()`, which wipes. The owner does three things in turn: it sends `unsent`; it feeds a line if `has_input`;
+/// it receives into `input`.
+template <class Session, class Reply> class uapi_conversation {
+public:
+    static constexpr std::size_t input_bytes = 4096; ///< received at once, at most
+
+    /// Makes a session for a new client.
+    void begin() noexcept { session_.emplace(); }
+    /// Ends the session. Wipes the reply and the input.
+    void end() noexcept {
+        session_.reset();
+        reply_.release();
+        wipe(input_, sizeof input_);
+        sent_ = begin_ = end_ = 0;
+        ending_ = false;
+    }
+    /// Whether there is a session.
+    bool is_open() const noexcept { return session_.has_value(); }
+    /// Whether the session wants the connection closed once the reply is sent.
+    bool ending() const noexcept { return ending_; }
+
+    /// The room for the next bytes of the client. To be used only without `has_input`.
+    std::span<byte, input_bytes> input() noexcept { return std::span<byte, input_bytes>(input_); }
+    /// Notes that `input` begins with `size` new bytes.
+    void received(std::size_t size) noexcept {
+        begin_ = 0;
+        end_ = size;
+    }
+    /// Whether there are bytes that were not fed yet.
+    bool has_input() const noexcept { return begin_ < end_; }
+
+    /// Feeds one line, or the last part of one, by `feed(Session&, bytes_view, Reply&) -> status`, and wipes it. With
+    /// another answer than ok the rest of the input is wiped too, and the conversation is `ending`.
+    template <class Feed> void feed_line(Feed& feed) noexcept {
+        WG_ASSERT(session_.has_value() && has_input());
+        byte* const from = input_ + begin_;
+        std::size_t const left = end_ - begin_;
+        auto const* const newline = static_cast<byte const*>(std::memchr(from, '\n', left));
+        std::size_t const size = newline != nullptr ? static_cast<std::size_t>(newline - from) + 1 : left;
+        ending_ = feed(*session_, bytes_view(from, size), reply_) != status::ok;
+        std::size_t const used = ending_ ? left : size;
+        wipe(from, used);
+        begin_ += used;
+    }
+
+    /// The part of the reply that was not sent yet.
+    bytes_view unsent() const noexcept { return reply_.view().subspan(sent_); }
+    /// Notes that `size` bytes of `unsent` were sent. A reply that was sent completely is wiped.
+    void sent(std::size_t size) noexcept {
+        sent_ += size;
+        if (sent_ < reply_.view().size()) return;
+        reply_.release();
+        sent_ = 0;
+    }
+
+private:
+    std::optional<Session> session_{};
+    Reply reply_{};
+    std::size_t sent_ = 0;            ///< of the reply
+    std::size_t begin_ = 0, end_ = 0; ///< the part of the input that was not fed yet
+    bool ending_ = false;
+    byte input_[input_bytes];
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <string_view>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Serves `MaxConnections` connections at most. A session and a reply are those of `uapi_conversation`. Nothing blocks:
+/// while a client does not read its reply, no further request of that client is read. `Poller` is the system's:
+/// `linux_poller` documents it.
+template <class Session, class Reply, std::size_t MaxConnections, class Poller> class basic_uapi_listener {
+public:
+    static constexpr char const* default_directory = "/var/run/wireguard"; ///< the only one in which wg(8) looks
+
+    /// Does not listen yet.
+    basic_uapi_listener() noexcept : spare_(::open("/dev/null", O_RDONLY | O_CLOEXEC)) {}
+    basic_uapi_listener(basic_uapi_listener const&) = delete;
+    basic_uapi_listener& operator=(basic_uapi_listener const&) = delete;
+    /// Closes all connections, and removes the socket's file unless another process has replaced it.
+    ~basic_uapi_listener() {
+        for (connection& c : connections_) end(c);
+        if (listener_ && is_ours()) ::unlink(path_.sun_path);
+    }
+
+    /// Listens at `directory`/`name`.sock, to which only this process's user can connect. The directory and its parents
+    /// are created (mode 0755) if they are missing. The socket of a process that has ended is replaced.
+    /// Returns: `address_in_use` if another process listens there; `invalid` if the path is too long or `name` has a
+    /// slash; else the status of errno. `why` then says how to mend it.
+    status open(std::string_view name, error_text& why, char const* directory = default_directory) noexcept {
+        status const named = set_path(name, directory, why);
+        if (named != status::ok) return named;
+        if (!make_directories(directory)) return failed("create the directory", directory, why);
+        unique_fd fd(open_socket(AF_UNIX, SOCK_STREAM));
+        if (!fd) return failed("open a socket for", path_.sun_path, why);
+        if (!bind_private(fd.get())) {
+            if (errno != EADDRINUSE) return failed("bind", path_.sun_path, why);
+            status const cleared = clear_stale(why);
+            if (cleared != status::ok) return cleared;
+            if (!bind_private(fd.get())) return failed("bind", path_.sun_path, why);
+        }
+        if (::listen(fd.get(), SOMAXCONN) == 0) return begin(std::move(fd), why);
+        status const why_not = failed("listen on", path_.sun_path, why);
+        ::unlink(path_.sun_path);
+        return why_not;
+    }
+
+    /// Takes over the descriptor of a socket that listens at `directory`/`name`.sock already (WG_UAPI_FD).
+    /// Returns: `invalid` if it is not a socket that listens; else as `open`.
+    status adopt(int number, std::string_view name, error_text& why,
+                 char const* directory = default_directory) noexcept {
+        status const named = set_path(name, directory, why);
+        if (named != status::ok) return named;
+        int listens = 0;
+        socklen_t size = sizeof listens;
+        if (::getsockopt(number, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 || listens == 0 ||
+            !make_private(number)) {
+            why.set("descriptor ", number, " is no socket that listens");
+            return status::invalid;
+        }
+        return begin(unique_fd(number), why);
+    }
+
+    /// A descriptor that polls readable when `serve` has something to do. It stays the same for the object's life.
+    int fd() const noexcept { return poller_.fd(); }
+    /// The socket's path.
+    char const* path() const noexcept { return path_.sun_path; }
+    /// The number of open connections.
+    std::size_t connections() const noexcept {
+        std::size_t count = 0;
+        for (connection const& c : connections_) count += static_cast<bool>(c.fd);
+        return count;
+    }
+
+    /// Accepts connections, reads requests and sends replies, as far as possible without waiting. Input goes to
+    /// `feed(Session&, bytes_view, Reply&) -> status`, one line or a part of a line at a time. If `feed` returns
+    /// another status than ok, the connection is closed when its reply is sent.
+    /// Returns: `gone` if the socket's file was removed, which is a request to end the daemon.
+    template <class Feed> status serve(Feed&& feed) noexcept {
+        bool removed = false;
+        poller_.template each<MaxConnections + 2>([&](std::uint64_t number) noexcept {
+            if (number == listener_number) accept_all();
+            else if (number == Poller::removal_number) removed = !is_ours(); // it can also be a change of permissions
+            else serve_connection(connections_[number - first_connection], feed);
+        });
+        return removed ? status::gone : status::ok;
+    }
+
+private:
+    static constexpr std::uint64_t listener_number = 0, first_connection = 2;
+    static_assert(Poller::removal_number == 1);
+    static constexpr int most_reads = 16; ///< from one connection in one `serve`
+
+    struct connection {
+        unique_fd fd{};
+        std::uint64_t last_active = 0; ///< `time_` when it was served last
+        bool waits_for_room = false;   ///< to send the rest of its reply
+        uapi_conversation<Session, Reply> talk{};
+    };
+
+    status set_path(std::string_view name, char const* directory, error_text& why) noexcept {
+        path_ = {};
+        path_.sun_family = AF_UNIX;
+        error_text path;
+        path.set(directory, "/", name, ".sock");
+        if (!name.empty() && name.find('/') == name.npos && path.view().size() < sizeof path_.sun_path) {
+            std::memcpy(path_.sun_path, path.c_str(), path.view().size() + 1);
+            return status::ok;
+        }
+        why.set("`", path.view(), "` cannot be the path of a socket");
+        return status::invalid;
+    }
+
+    static status failed(char const* doing, char const* what, error_text& why) noexcept {
+        status const s = status_of(errno);
+        why.set("cannot ", doing, " ", what, ": ", std::strerror(errno),
+                s == status::no_permission ? " (run as root)" : "");
+        return s;
+    }
+
+    sockaddr const* address() const noexcept { return reinterpret_cast<sockaddr const*>(&path_); }
+
+    bool bind_private(int fd) noexcept {
+        mode_t const before = ::umask(0077);
+        bool const bound = ::bind(fd, address(), sizeof path_) == 0;
+        ::umask(before);
+        return bound;
+    }
+
+    /// Removes the socket's file if it is a socket on which no process listens. Returns: `address_in_use` if it is
+    /// another kind of file or a process listens.
+    status clear_stale(error_text& why) noexcept {
+        struct stat found {};
+        if (::lstat(path_.sun_path, &found) == 0 && !S_ISSOCK(found.st_mode)) {
+            why.set(path_.sun_path, " is in the way and no socket: remove it");
+            return status::address_in_use;
+        }
+        unique_fd const client(open_socket(AF_UNIX, SOCK_STREAM));
+        if (!client) return failed("open a socket for", path_.sun_path, why);
+        if (::connect(client.get(), address(), sizeof path_) == 0 || errno == EAGAIN) { // EAGAIN: its backlog is full
+            why.set("unix socket in use: somebody listens on ", path_.sun_path);
+            return status::address_in_use;
+        }
+        if (::unlink(path_.sun_path) != 0 && errno != ENOENT) return failed("remove the old", path_.sun_path, why);
+        return status::ok;
+    }
+
+    /// Watches the listening socket and its file.
+    status begin(unique_fd fd, error_text& why) noexcept {
+        struct stat file {};
+        bool const watched = poller_.watch_removal(path_.sun_path) && ::lstat(path_.sun_path, &file) == 0 &&
+                             poller_.watch(fd.get(), false, listener_number);
+        if (!watched) return failed("watch", path_.sun_path, why);
+        listener_ = std::move(fd);
+        device_ = file.st_dev;
+        inode_ = file.st_ino;
+        return status::ok;
+    }
+
+    /// Whether the file at the path is still the socket of this object.
+    bool is_ours() const noexcept {
+        struct stat now {};
+        return ::lstat(path_.sun_path, &now) == 0 && now.st_dev == device_ && now.st_ino == inode_;
+    }
+
+    void accept_all() noexcept {
+        for (std::size_t i = 0; i < MaxConnections; ++i) {
+            unique_fd fd(accept_connection(listener_.get()));
+            if (!fd && (errno == EMFILE || errno == ENFILE)) {
+                // A connection that is not accepted would keep the listener readable. The spare descriptor is closed
+                // to accept the connection and close it.
+                spare_.reset();
+                fd.reset(accept_connection(listener_.get()));
+                fd.reset();
+                spare_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+                return;
+            }
+            if (!fd) return;
+            connection& c = free_connection();
+            if (!poller_.watch(fd.get(), false, number_of(c))) continue;
+            c.fd = std::move(fd);
+            c.talk.begin();
+            c.last_active = ++time_;
+        }
+    }
+
+    /// A free place; if there is none, the connection that has been inactive longest is closed.
+    connection& free_connection() noexcept {
+        connection* oldest = &connections_[0];
+        for (connection& c : connections_) {
+            if (!c.fd) return c;
+            if (c.last_active < oldest->last_active) oldest = &c;
+        }
+        end(*oldest);
+        return *oldest;
+    }
+
+    void end(connection& c) noexcept {
+        c.fd.reset();
+        c.talk.end();
+        c.waits_for_room = false;
+    }
+
+    template <class Feed> void serve_connection(connection& c, Feed& feed) noexcept {
+        if (!c.fd) return; // `free_connection` has closed it in this `serve`
+        c.last_active = ++time_;
+        for (int reads = 0;;) {
+            if (!send_reply(c)) return end(c);
+            if (!c.talk.unsent().empty()) return wait_for_room(c, true);
+            if (c.talk.ending()) return end(c);
+            wait_for_room(c, false);
+            if (c.talk.has_input()) {
+                c.talk.feed_line(feed);
+                continue;
+            }
+            if (reads++ == most_reads) return;
+            auto const room = c.talk.input();
+            ssize_t const size = without_interruption([&] { return ::recv(c.fd.get(), room.data(), room.size(), 0); });
+            if (size < 0 && errno == EAGAIN) return;
+            if (size <= 0) return end(c);
+            c.talk.received(static_cast<std::size_t>(size));
+        }
+    }
+
+    /// Sends as much of the reply as the client takes. Returns: false if the connection is broken.
+    bool send_reply(connection& c) noexcept {
+        for (bytes_view rest = c.talk.unsent(); !rest.empty(); rest = c.talk.unsent()) {
+            ssize_t const size =
+                without_interruption([&] { return ::send(c.fd.get(), rest.data(), rest.size(), MSG_NOSIGNAL); });
+            if (size < 0) return errno == EAGAIN;
+            c.talk.sent(static_cast<std::size_t>(size));
+        }
+        return true;
+    }
+
+    /// Waits for room to send if `wait`, else for input.
+    void wait_for_room(connection& c, bool wait) noexcept {
+        if (c.waits_for_room == wait) return;
+        c.waits_for_room = wait;
+        (void)poller_.watch(c.fd.get(), wait, number_of(c));
+    }
+
+    std::uint64_t number_of(connection const& c) const noexcept {
+        return first_connection + static_cast<std::uint64_t>(&c - connections_);
+    }
+
+    Poller poller_{};
+    unique_fd spare_;
+    unique_fd listener_{};
+    sockaddr_un path_{};
+    dev_t device_ = 0;
+    ino_t inode_ = 0;
+    std::uint64_t time_ = 0; ///< counts calls of `serve_connection`
+    connection connections_[MaxConnections];
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The random generator of a system with getentropy(2). Folder: os/posix. Any thread.
+#ifndef WG_OS_POSIX_RANDOM_HPP
+#define WG_OS_POSIX_RANDOM_HPP
+
+
+#include <algorithm>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// Models `random_source`. `Calls::get_entropy(to, size)` is getentropy(2).
+template <class Calls> class basic_random {
+public:
+    static constexpr std::size_t most_bytes = 256; ///< of one call (getentropy(2))
+
+    /// Fills `out` with random bytes. Returns: false if the system fails; then `out` is wiped, so that no key can be
+    /// half random.
+    bool fill(bytes out) const noexcept {
+        for (std::size_t done = 0; done < out.size(); done += most_bytes) {
+            if (Calls::get_entropy(out.data() + done, (std::min)(most_bytes, out.size() - done)) == 0) continue;
+            wipe(out.data(), out.size());
+            return false;
+        }
+        return true;
+    }
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The region of memory that holds all keys of a device. It is locked, kept out of core dumps and forked processes,
+// enclosed by two guard pages, and wiped in the end (mmap(2), mlock(2)). Folder: os/posix. One thread at a time.
+#ifndef WG_OS_POSIX_SECRET_REGION_HPP
+#define WG_OS_POSIX_SECRET_REGION_HPP
+
+
+#include <algorithm>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// The calls that all systems share; `region_calls` of a system derives from this and adds the others.
+struct common_region_calls {
+    /// Reserves addresses that cannot be used, with more flags of mmap(2). Returns: null if there are none.
+    static void* reserve(std::size_t bytes, int more_flags = 0) noexcept {
+        int flags = MAP_PRIVATE | MAP_ANON | more_flags;
+#ifdef MAP_NORESERVE
+        flags |= MAP_NORESERVE;
+#endif
+        void* const start = ::mmap(nullptr, bytes, PROT_NONE, flags, -1, 0);
+        return start == MAP_FAILED ? nullptr : start;
+    }
+    /// Gives back what `reserve` returned.
+    static void release(void* from, std::size_t bytes) noexcept { ::munmap(from, bytes); }
+    /// Makes reserved pages readable and writable, with zeros.
+    static bool commit(void* from, std::size_t bytes) noexcept {
+        return ::mprotect(from, bytes, PROT_READ | PROT_WRITE) == 0;
+    }
+    /// Keeps pages from being swapped out.
+    static bool lock(void* from, std::size_t bytes) noexcept { return ::mlock(from, bytes) == 0; }
+    /// How many bytes of addresses this process may have; SIZE_MAX: no limit.
+    static std::size_t address_limit() noexcept {
+#ifdef RLIMIT_AS
+        rlimit space{};
+        if (::getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY)
+            return converted<std::uint64_t>(space.rlim_cur) < SIZE_MAX ? converted<std::size_t>(space.rlim_cur)
+                                                                       : SIZE_MAX;
+#endif
+        return SIZE_MAX;
+    }
+};
+
+/// Reserves addresses once and makes them usable step by step. So allocated memory never moves, and growth leaves no
+/// copy of a secret behind. `Calls` is `region_calls` of the system.
+template <class Calls> class basic_secret_region {
+public:
+    static constexpr std::size_t alignment = 64; ///< of every allocation, in bytes
+    /// Bytes of addresses that are reserved: enough for two million peers with three sessions each. They take no
+    /// memory.
+    static constexpr std::size_t default_capacity =
+        sizeof(void*) >= 8 ? converted<std::size_t>(std::uint64_t{1} << 33) : std::size_t{1} << 26;
+    static constexpr std::size_t step_bytes = 65536; ///< by which usable memory grows: a multiple of any page size
+
+    /// Reserves addresses for `capacity` bytes, but at most a quarter of the process's limit (RLIMIT_AS). If that
+    /// fails, every allocation fails.
+    explicit basic_secret_region(std::size_t capacity = default_capacity) noexcept {
+        auto const page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+        if (capacity > SIZE_MAX - step_bytes - 2 * page) return;
+        if (std::size_t const limit = Calls::address_limit(); limit != SIZE_MAX)
+            capacity = (std::min)(capacity, limit / 4);
+        capacity = round_up(capacity, step_bytes);
+        void* const start = Calls::reserve(capacity + 2 * page);
+        if (start == nullptr) return;
+        mapping_ = start;
+        mapping_bytes_ = capacity + 2 * page;
+        first_ = static_cast<byte*>(start) + page;
+        capacity_ = capacity;
+        undumped_ = Calls::exclude_from_dumps(start, mapping_bytes_);
+        unforked_ = Calls::exclude_from_forks(start, mapping_bytes_);
+    }
+    /// Takes over the memory of `other`, which has none then.
+    basic_secret_region(basic_secret_region&& other) noexcept : basic_secret_region(nullptr) { swap(other); }
+    /// Wipes and frees its memory, and takes over that of `other`.
+    basic_secret_region& operator=(basic_secret_region&& other) noexcept {
+        basic_secret_region taken(std::move(other));
+        taken.swap(*this);
+        return *this;
+    }
+    basic_secret_region(basic_secret_region const&) = delete;
+    basic_secret_region& operator=(basic_secret_region const&) = delete;
+    ~basic_secret_region() {
+        if (mapping_ == nullptr) return;
+        wipe(first_, committed_);
+        Calls::release(mapping_, mapping_bytes_);
+    }
+
+    /// Allocates zeroed memory, aligned to 64 bytes, for the life of the region. Returns: nullptr if none is left.
+    void* allocate(std::size_t bytes) noexcept {
+        if (bytes > capacity_ - used_) return nullptr;
+        std::size_t const end = used_ + round_up(bytes, alignment); // at most capacity_, itself a multiple of 64
+        if (end > committed_ && !commit(round_up(end, step_bytes))) return nullptr;
+        return first_ + std::exchange(used_, end);
+    }
+
+    /// Whether all allocated memory is locked, so that it cannot reach a swap device. A limit of the
+    /// process (RLIMIT_MEMLOCK) can prevent that. Then keys work, but may be swapped.
+    bool locked() const noexcept { return locked_; }
+    /// Whether the kernel keeps the region out of core dumps.
+    bool undumped() const noexcept { return undumped_; }
+    /// Whether a forked process has zeros, or nothing, in place of the region.
+    bool unforked() const noexcept { return unforked_; }
+    /// The memory that can hold secrets now.
+    bytes_view committed() const noexcept { return {first_, committed_}; }
+
+private:
+    explicit basic_secret_region(std::nullptr_t) noexcept {} ///< reserves nothing
+
+    static constexpr std::size_t round_up(std::size_t n, std::size_t multiple) noexcept {
+        return (n + multiple - 1) / multiple * multiple;
+    }
+
+    bool commit(std::size_t end) noexcept {
+        byte* const from = first_ + committed_;
+        std::size_t const more = end - committed_;
+        if (!Calls::commit(from, more)) return false;
+        if (!Calls::lock(from, more)) locked_ = false;
+        committed_ = end;
+        return true;
+    }
+
+    void swap(basic_secret_region& other) noexcept {
+        std::swap(mapping_, other.mapping_);
+        std::swap(mapping_bytes_, other.mapping_bytes_);
+        std::swap(first_, other.first_);
+        std::swap(capacity_, other.capacity_);
+        std::swap(committed_, other.committed_);
+        std::swap(used_, other.used_);
+        std::swap(locked_, other.locked_);
+        std::swap(undumped_, other.undumped_);
+        std::swap(unforked_, other.unforked_);
+    }
+
+    void* mapping_ = nullptr; ///< a guard page, `capacity_` bytes from `first_` on, a guard page
+    std::size_t mapping_bytes_ = 0;
+    byte* first_ = nullptr;
+    std::size_t capacity_ = 0;
+    std::size_t committed_ = 0; ///< bytes from `first_` on that are readable and writable
+    std::size_t used_ = 0;
+    bool locked_ = true;
+    bool undumped_ = false;
+    bool unforked_ = false;
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The calls of kqueue(2). Folder: os/posix/system, for systems that have it. Any thread.
+#ifndef WG_OS_POSIX_SYSTEM_KQUEUE_CALLS_HPP
+#define WG_OS_POSIX_SYSTEM_KQUEUE_CALLS_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Events of kqueue(2) in the form of each system, whose structures and numbers differ. Folder: os/posix/kqueue. Pure;
+// any thread.
+#ifndef WG_OS_POSIX_KQUEUE_TRANSLATION_HPP
+#define WG_OS_POSIX_KQUEUE_TRANSLATION_HPP
+
+
+#include <time.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// The numbers of a system's kqueue.
+struct kqueue_numbers {
+    std::int64_t read = 0;           ///< EVFILT_READ
+    std::int64_t write = 0;          ///< EVFILT_WRITE
+    std::int64_t vnode = 0;          ///< EVFILT_VNODE
+    std::int64_t timer = 0;          ///< EVFILT_TIMER
+    std::int64_t user = 0;           ///< EVFILT_USER
+    bool has_user = false;           ///< the system has EVFILT_USER
+    std::uint32_t add = 0;           ///< EV_ADD
+    std::uint32_t erase = 0;         ///< EV_DELETE
+    std::uint32_t enable = 0;        ///< EV_ENABLE
+    std::uint32_t dispatch = 0;      ///< EV_DISPATCH
+    std::uint32_t clear = 0;         ///< EV_CLEAR
+    std::uint32_t trigger = 0;       ///< NOTE_TRIGGER
+    std::uint32_t entry_changed = 0; ///< NOTE_WRITE | NOTE_DELETE | NOTE_RENAME: of a directory
+    std::uint32_t timer_ms = 1000;   ///< the period of `event_kind::second` in the unit of EVFILT_TIMER
+};
+
+/// Fills `event`, the system's struct kevent, for a change. Returns: false if the system has no such event.
+template <class Event>
+bool fill_event(kqueue_numbers const& n, Event& event, event_kind kind, std::uintptr_t source, event_action action,
+                std::uint64_t number) noexcept {
+    event = {};
+    std::int64_t filter = n.read;
+    std::uint32_t fflags = 0;
+    std::int64_t data = 0;
+    switch (kind) {
+    case event_kind::readable: break;
+    case event_kind::writable: filter = n.write; break;
+    case event_kind::file:
+        filter = n.vnode;
+        fflags = n.entry_changed;
+        break;
+    case event_kind::second:
+        filter = n.timer;
+        data = n.timer_ms;
+        break;
+    case event_kind::user:
+        if (!n.has_user) return false;
+        filter = n.user;
+        break;
+    case event_kind::other: return false;
+    }
+    std::uint32_t flags = 0;
+    switch (action) {
+    case event_action::add: flags = n.add; break;
+    case event_action::add_once: flags = n.add | n.dispatch; break;
+    case event_action::add_edge: flags = n.add | n.clear; break;
+    case event_action::enable: flags = n.enable; break;
+    case event_action::remove: flags = n.erase; break;
+    case event_action::trigger:
+        if (kind != event_kind::user) return false;
+        fflags = n.trigger;
+        break;
+    }
+    event.ident = source;
+    event.filter = static_cast<decltype(event.filter)>(filter);
+    event.flags = static_cast<decltype(event.flags)>(flags);
+    event.fflags = static_cast<decltype(event.fflags)>(fflags);
+    event.data = static_cast<decltype(event.data)>(data);
+    // Systems pass the number through a pointer, which has 32 bits on some of them.
+    event.udata = reinterpret_cast<decltype(event.udata)>(static_cast<std::uintptr_t>(number));
+    return true;
+}
+
+/// Reads an event that the system reported. An error (EV_ERROR) is reported as its event, because a read then finds it.
+template <class Event> queue_event read_event(kqueue_numbers const& n, Event const& event) noexcept {
+    event_kind kind = event_kind::other;
+    auto const is = [&](std::int64_t filter) { return event.filter == static_cast<decltype(event.filter)>(filter); };
+    if (is(n.read)) kind = event_kind::readable;
+    else if (is(n.write)) kind = event_kind::writable;
+    else if (is(n.vnode)) kind = event_kind::file;
+    else if (is(n.timer)) kind = event_kind::second;
+    else if (n.has_user && is(n.user)) kind = event_kind::user;
+    return {static_cast<std::uintptr_t>(event.ident), kind, reinterpret_cast<std::uintptr_t>(event.udata)};
+}
+
+/// A timeout as the system wants it: not negative, and not longer than a day, which a time_t of 32 bits holds.
+constexpr timespec timeout_of(duration left) noexcept {
+    constexpr duration longest = seconds(86400);
+    if (left < duration{}) left = {};
+    if (left > longest) left = longest;
+    timespec at_most{};
+    at_most.tv_sec = static_cast<time_t>(left.nanoseconds / 1'000'000'000);
+    at_most.tv_nsec = static_cast<long>(left.nanoseconds % 1'000'000'000);
+    return at_most;
+}
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+
+#include <sys/event.h>
+#include <sys/time.h>
+#include <sys/types.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// The calls of `event_queue`. A test replaces them.
+struct kqueue_calls {
+    /// The numbers of this system.
+    static constexpr kqueue_numbers numbers{
+        .read = EVFILT_READ,
+        .write = EVFILT_WRITE,
+        .vnode = EVFILT_VNODE,
+        .timer = EVFILT_TIMER,
+#ifdef EVFILT_USER
+        .user = EVFILT_USER,
+        .has_user = true,
+#endif
+        .add = EV_ADD,
+        .erase = EV_DELETE,
+        .enable = EV_ENABLE,
+        .dispatch = EV_DISPATCH,
+        .clear = EV_CLEAR,
+#ifdef NOTE_TRIGGER
+        .trigger = NOTE_TRIGGER,
+#endif
+        .entry_changed = NOTE_WRITE | NOTE_DELETE | NOTE_RENAME,
+    };
+
+    /// The number of this process: a queue belongs to the process that has made it.
+    static long process() noexcept { return ::getpid(); }
+    /// A new queue; -1 with errno.
+    static int create() noexcept {
+        unique_fd made(::kqueue());
+        return made && ::fcntl(made.get(), F_SETFD, FD_CLOEXEC) == 0 ? made.release() : -1;
+    }
+    /// Changes an event. Returns: 0, or -1 with errno.
+    static int change(int queue, event_kind kind, std::uintptr_t source, event_action action,
+                      std::uint64_t number) noexcept {
+        struct kevent event;
+        if (!fill_event(numbers, event, kind, source, action, number)) return errno = EINVAL, -1;
+        return ::kevent(queue, &event, 1, nullptr, 0, nullptr);
+    }
+    /// Converts a count to the type that a system's kevent takes: int, or size_t on NetBSD.
+    template <class Count, class Event>
+    static constexpr Count count_of(int (*)(int, Event const*, Count, Event*, Count, timespec const*),
+                                    std::size_t count) noexcept {
+        return static_cast<Count>(count);
+    }
+    /// Waits for events, 64 at most. Returns: how many events were stored; -1 with errno.
+    static int wait(int queue, std::span<queue_event> events, duration at_most) noexcept {
+        constexpr std::size_t most = 64;
+        struct kevent found[most];
+        timespec const timeout = timeout_of(at_most);
+        std::size_t const room = events.size() < most ? events.size() : most;
+        int const count = ::kevent(queue, nullptr, 0, found, count_of(::kevent, room), &timeout);
+        for (int i = 0; i < count; ++i) events[static_cast<std::size_t>(i)] = read_event(numbers, found[i]);
+        return count;
+    }
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Calls of macOS and the BSDs that need no header of one of them: the log's, UDP's and those of a routing socket.
+// Folder: os/posix/system. Any thread.
+#ifndef WG_OS_POSIX_SYSTEM_PROCESS_CALLS_HPP
+#define WG_OS_POSIX_SYSTEM_PROCESS_CALLS_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// UDP over IPv4 and IPv6 on one port, for systems with kqueue(2). An answer leaves from the address that its peer has
+// sent to. Where the system can, one call moves several datagrams. Folder: os/posix/udp. One thread at a time.
+//
+// Datagrams may be fragmented: no option forbids that.
+#ifndef WG_OS_POSIX_UDP_UDP_HPP
+#define WG_OS_POSIX_UDP_UDP_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The offloads of the kernel that move several packets in one call. Each is tried when a device or socket is opened,
+// and left out where the kernel, the driver or the user refuses it. Folder: os. Pure; any thread.
+#ifndef WG_OS_OFFLOADS_HPP
+#define WG_OS_OFFLOADS_HPP
+
+
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Which offloads may be used.
+struct offloads {
+    bool frames = true;  ///< TUN: packets have a virtio header and may lack a checksum; `tso` and `uso` need it
+    bool tso = true;     ///< TUN: frames of up to 64 KiB of TCP
+    bool uso = true;     ///< TUN: frames of up to 64 KiB of UDP (Linux 6.2)
+    bool queues = true;  ///< TUN: flows are in several queues (Linux 3.8)
+    bool gso = true;     ///< socket: datagrams of one size leave as one message (UDP_SEGMENT, Linux 4.18)
+    bool gro = true;     ///< socket: datagrams of one flow arrive as one message (UDP_GRO, Linux 5.0)
+    bool batches = true; ///< socket: several messages in one call (sendmmsg, recvmmsg)
+};
+
+/// Switches off the offloads in `names`, names of members with commas between; `all` stands for all of them.
+/// Returns: false if a name is unknown; then nothing has changed.
+constexpr bool switch_off(offloads& which, std::string_view names) noexcept {
+    struct {
+        std::string_view name;
+        bool offloads::*which;
+    } constexpr known[] = {{"frames", &offloads::frames},  {"tso", &offloads::tso}, {"uso", &offloads::uso},
+                           {"queues", &offloads::queues},  {"gso", &offloads::gso}, {"gro", &offloads::gro},
+                           {"batches", &offloads::batches}};
+    offloads wanted = which;
+    while (!names.empty()) {
+        std::string_view const name = names.substr(0, names.find(','));
+        names.remove_prefix(name.size() < names.size() ? name.size() + 1 : name.size());
+        bool found = false;
+        for (auto const& k : known)
+            if (name == k.name || name == "all") wanted.*k.which = false, found = true;
+        if (!found) return false;
+    }
+    which = wanted;
+    return true;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// A datagram's address as a socket address, and its control messages: local address and interface, tos (ip(4), ip6(4),
+// RFC 3542). Folder: os/posix/udp. Pure; any thread.
+#ifndef WG_OS_POSIX_UDP_CONTROL_HPP
+#define WG_OS_POSIX_UDP_CONTROL_HPP
+
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// A socket address of either family.
+union socket_address {
+    sockaddr any;    ///< has the family
+    sockaddr_in v4;  ///< IPv4
+    sockaddr_in6 v6; ///< IPv6
+};
+
+/// Writes `where` as a socket address. Returns: its length in bytes. The kernel stores it in the address itself, on
+/// systems whose addresses have a field for it.
+inline socklen_t spell(endpoint const& where, socket_address& out) noexcept {
+    if (where.address.kind == family::v4) {
+        out.v4 = {};
+        out.v4.sin_family = AF_INET;
+        store_be16(reinterpret_cast<byte*>(&out.v4.sin_port), where.port);
+        std::memcpy(&out.v4.sin_addr, where.address.octets.data(), 4);
+        return sizeof out.v4;
+    }
+    out.v6 = {};
+    out.v6.sin6_family = AF_INET6;
+    store_be16(reinterpret_cast<byte*>(&out.v6.sin6_port), where.port);
+    std::memcpy(&out.v6.sin6_addr, where.address.octets.data(), 16);
+    out.v6.sin6_scope_id = where.scope_id;
+    return sizeof out.v6;
+}
+
+/// Reads a socket address. Returns: an endpoint without a family if the address is neither IPv4 nor IPv6.
+inline endpoint read_address(socket_address const& from) noexcept {
+    if (from.any.sa_family == AF_INET)
+        return {ip_address::of(family::v4, reinterpret_cast<byte const*>(&from.v4.sin_addr)),
+                load_be16(reinterpret_cast<byte const*>(&from.v4.sin_port)), 0};
+    if (from.any.sa_family == AF_INET6)
+        return {ip_address::of(family::v6, reinterpret_cast<byte const*>(&from.v6.sin6_addr)),
+                load_be16(reinterpret_cast<byte const*>(&from.v6.sin6_port)), from.v6.sin6_scope_id};
+    return {};
+}
+
+/// The numbers of options and control messages of a system. 0: the system lacks it.
+struct udp_numbers {
+    bool has_v4_interface = true; ///< IPv4: the local address comes with an interface (IP_PKTINFO), else without
+    int v4_receive_local = 0;     ///< option: report the local address (IP_PKTINFO, IP_RECVDSTADDR)
+    int v4_received_local = 0;    ///< control message: the local address of a received datagram
+    int v4_local = 0;             ///< control message: the source of a sent datagram (IP_PKTINFO, IP_SENDSRCADDR)
+    int v4_receive_tos = 0;       ///< option: report the tos (IP_RECVTOS)
+    int v4_received_tos = 0;      ///< control message: the tos of a received datagram, one byte
+    int v4_tos = 0;               ///< control message: the tos of a sent datagram (IP_TOS)
+    std::size_t v4_tos_bytes = 1; ///< the length of the value of `v4_tos`: 1 or 4
+    int v6_receive_local = 0;     ///< option: IPV6_RECVPKTINFO
+    int v6_local = 0;             ///< control message: IPV6_PKTINFO
+    int v6_receive_tos = 0;       ///< option: IPV6_RECVTCLASS
+    int v6_tos = 0;               ///< control message: IPV6_TCLASS
+};
+
+/// The control messages of one datagram. `Numbers` is a `udp_numbers` of the system.
+template <udp_numbers const& Numbers> class basic_control {
+public:
+    /// Gives `message`, which is to be received, room for control messages.
+    void prepare(msghdr& message) noexcept {
+        message.msg_control = room_;
+        message.msg_controllen = sizeof room_;
+    }
+
+    /// Reads `where.local` and `tos` of `d` from a received message. Control messages that are cut are ignored.
+    static void read(msghdr& message, datagram& d) noexcept {
+        d.where.local = {};
+        d.tos = 0;
+        d.segment_bytes = 0;
+        for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
+            if (c->cmsg_level == IPPROTO_IP && is(c, Numbers.v4_received_local)) {
+                v4_local info;
+                if (Numbers.has_v4_interface && value_of(c, info)) {
+                    // The second address is the destination, which may be a broadcast address.
+                    d.where.local = {ip_address::of(family::v4, info.source), info.interface_index};
+                } else if (!Numbers.has_v4_interface && value_of(c, info.source)) {
+                    d.where.local = {ip_address::of(family::v4, info.source), 0};
+                }
+            } else if (c->cmsg_level == IPPROTO_IPV6 && is(c, Numbers.v6_local)) {
+                v6_local info;
+                if (value_of(c, info) && info.address[0] != 0xff) // a multicast address cannot be a source
+                    d.where.local = {ip_address::of(family::v6, info.address), info.interface_index};
+            } else if (c->cmsg_level == IPPROTO_IP && is(c, Numbers.v4_received_tos)) {
+                (void)value_of(c, d.tos);
+            } else if (c->cmsg_level == IPPROTO_IPV6 && is(c, Numbers.v6_tos)) {
+                int tos = 0;
+                if (value_of(c, tos)) d.tos = static_cast<byte>(tos);
+            }
+        }
+    }
+
+    /// Writes the control messages of `message`, which sends `d`: the tos of `d` unless it is 0, and its source, as far
+    /// as they are given and the system has them.
+    void write(msghdr& message, datagram const& d) noexcept {
+        used_ = 0;
+        bool const is_v4 = d.where.remote.address.kind == family::v4;
+        local_source const& local = d.where.local;
+        if (has_source(d) && is_v4 && Numbers.v4_local != 0) {
+            v4_local info{local.interface_index, {}, {}};
+            std::memcpy(info.source, local.address.octets.data(), 4);
+            if (Numbers.has_v4_interface) append(IPPROTO_IP, Numbers.v4_local, &info, sizeof info);
+            else append(IPPROTO_IP, Numbers.v4_local, info.source, sizeof info.source);
+        } else if (has_source(d) && !is_v4 && Numbers.v6_local != 0) {
+            v6_local info{{}, local.interface_index};
+            std::memcpy(info.address, local.address.octets.data(), 16);
+            append(IPPROTO_IPV6, Numbers.v6_local, &info, sizeof info);
+        }
+        int const tos = d.tos;
+        if (tos != 0 && is_v4 && Numbers.v4_tos != 0) {
+            if (Numbers.v4_tos_bytes == 1) append(IPPROTO_IP, Numbers.v4_tos, &d.tos, 1);
+            else append(IPPROTO_IP, Numbers.v4_tos, &tos, sizeof tos);
+        }
+        if (tos != 0 && !is_v4 && Numbers.v6_tos != 0) append(IPPROTO_IPV6, Numbers.v6_tos, &tos, sizeof tos);
+        message.msg_control = used_ != 0 ? room_ : nullptr;
+        message.msg_controllen = converted<decltype(message.msg_controllen)>(used_);
+    }
+
+    /// Whether `d` has a source of its destination's family.
+    static bool has_source(datagram const& d) noexcept {
+        return d.where.local.address.kind != family::none && d.where.local.address.kind == d.where.remote.address.kind;
+    }
+
+private:
+    struct v4_local { // in_pktinfo
+        std::uint32_t interface_index;
+        byte source[4]; ///< ipi_spec_dst: for a received datagram, the address for the answer
+        byte destination[4];
+    };
+    struct v6_local { // in6_pktinfo
+        byte address[16];
+        std::uint32_t interface_index;
+    };
+
+    static bool is(cmsghdr const* c, int type) noexcept { return type != 0 && c->cmsg_type == type; }
+
+    template <class Value> static bool value_of(cmsghdr const* c, Value& value) noexcept {
+        if (c->cmsg_len < CMSG_LEN(sizeof value)) return false;
+        std::memcpy(&value, CMSG_DATA(const_cast<cmsghdr*>(c)), sizeof value); // a macro that some write for one type
+        return true;
+    }
+
+    void append(int level, int type, void const* value, std::size_t size) noexcept {
+        byte* const at = room_ + used_;
+        std::memset(at, 0, CMSG_SPACE(size)); // the kernel reads the padding too
+        auto* const c = reinterpret_cast<cmsghdr*>(at);
+        c->cmsg_level = level;
+        c->cmsg_type = type;
+        c->cmsg_len = static_cast<decltype(c->cmsg_len)>(CMSG_LEN(size));
+        std::memcpy(CMSG_DATA(c), value, size);
+        used_ += CMSG_SPACE(size);
+    }
+
+    alignas(cmsghdr) byte room_[128]; ///< CMSG_SPACE is no constant on each system; the messages have 88 bytes at most
+    std::size_t used_ = 0;
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+
+#include <algorithm>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// A message of a call that moves several.
+struct udp_message {
+    msghdr header{};        ///< as of sendmsg(2) and recvmsg(2)
+    std::size_t length = 0; ///< received: bytes of the datagram
+};
+
+/// Models `udp_socket`. `Calls` makes the system calls; `udp_calls` of the systems document them.
+template <class Calls> class basic_udp {
+public:
+    /// The room in bytes that a received datagram needs.
+    static constexpr std::size_t receive_bytes = 65535;
+    /// How long one `send` waits in total for room before it drops datagrams.
+    static constexpr duration send_patience = milliseconds(5);
+
+    /// Has no open socket. `wanted` says which offloads may be used; only `batches` concerns these systems.
+    explicit basic_udp(offloads const& wanted = {}) noexcept : many_(wanted.batches) { (void)queue_.renewed(); }
+    basic_udp(basic_udp const&) = delete;
+    basic_udp& operator=(basic_udp const&) = delete;
+
+    /// A descriptor that polls readable while a datagram waits. It stays the same for the object's life.
+    int fd() const noexcept { return queue_.fd(); }
+    /// Whether the system had a descriptor for the object.
+    explicit operator bool() const noexcept { return static_cast<bool>(queue_); }
+    /// The port, or 0 while closed.
+    std::uint16_t port() const noexcept { return port_; }
+    /// The errno of the last `open` that failed.
+    int error() const noexcept { return error_; }
+
+    /// Binds sockets that are opened later to an address of this host; its port is not used. Then only the socket of
+    /// this address's family is opened. An address without a family: all addresses.
+    void set_bind_address(endpoint const& where) noexcept { bind_ = where; }
+    /// Binds sockets that are opened later to this interface, where the system can: datagrams then neither enter nor
+    /// leave through another one, such as the tunnel itself. `name` must outlive this object; null: all interfaces.
+    void set_bind_interface(char const* name) noexcept { bind_name_ = name; }
+    /// Binds open sockets to the new interface, if an interface with another index has the given name now.
+    /// If the system refuses, the next call tries again.
+    void refresh_bind() noexcept {
+        if (bind_name_ == nullptr) return;
+        unsigned const index = Calls::interface_index(bind_name_);
+        if (index == 0 || index == bind_index_) return;
+        for (bool const v6 : {false, true})
+            if (unique_fd const& fd = v6 ? v6_ : v4_; fd && Calls::bind_interface(fd.get(), !v6, index) != 0) return;
+        bind_index_ = index;
+    }
+
+    /// Opens sockets for both families at `port`; 0: a free port. On failure nothing has changed, and a port that was
+    /// open stays open.
+    /// Returns: the port; `address_in_use`; `no_permission`; `not_supported` if the host has neither IPv4 nor IPv6, or
+    /// cannot bind to an interface; `io_error` and others, and `error` then has the errno.
+    result<std::uint16_t> open(std::uint16_t port) noexcept {
+        if (port != 0 && port == port_) return port;
+        if (!queue_) return status::io_error;
+        error_ = 0;
+        unsigned const index = bind_name_ != nullptr ? Calls::interface_index(bind_name_) : 0;
+        if (bind_name_ != nullptr && index == 0) return failed(ENXIO);
+        // A port that is free in IPv4 may be taken in IPv6: then another one is tried.
+        for (int attempt = 1;; ++attempt) {
+            unique_fd v4, v6;
+            std::uint16_t bound = port;
+            int error = open_family(v4, family::v4, bound, index);
+            if (error == 0) error = open_family(v6, family::v6, bound, index);
+            if (error == EADDRINUSE && port == 0 && attempt < 100) continue;
+            if (error != 0) return failed(error);
+            if (!v4 && !v6) return failed(EAFNOSUPPORT);
+            for (unique_fd const* fd : {&v4, &v6})
+                if (*fd &&
+                    !queue_.change(event_kind::readable, source(*fd), event_action::add, fd == &v4 ? v4_bit : v6_bit))
+                    return failed(errno);
+            v4_ = std::move(v4);
+            v6_ = std::move(v6);
+            port_ = bound;
+            bind_index_ = index;
+            is_shared_ = false;
+            return bound;
+        }
+    }
+
+    /// Uses the open sockets of `of` for another thread, until `close`. Only `of` has a descriptor to wait for.
+    /// Returns: false if no descriptors are left; then this object is closed.
+    bool share(basic_udp const& of) noexcept {
+        close();
+        for (auto const& [mine, its] : {std::pair(&v4_, &of.v4_), std::pair(&v6_, &of.v6_)}) {
+            if (!*its) continue;
+            mine->reset(::fcntl(its->get(), F_DUPFD_CLOEXEC, 0));
+            if (*mine) continue;
+            close();
+            return false;
+        }
+        port_ = of.port_;
+        many_ = of.many_;
+        is_shared_ = true;
+        return true;
+    }
+
+    /// Closes all sockets.
+    void close() noexcept {
+        v4_.reset();
+        v6_.reset();
+        port_ = 0;
+    }
+
+    /// Sets the mark by which the system chooses routes or rules for datagrams, of open sockets and of sockets that are
+    /// opened later; 0: none. Returns: `not_supported` where there are no such marks; the status of errno. On failure
+    /// all sockets keep the mark that they had.
+    status set_fwmark(std::uint32_t mark) noexcept {
+        if (mark == fwmark_) return status::ok;
+        for (unique_fd const* fd : {&v4_, &v6_}) {
+            int const error = *fd ? Calls::set_mark(fd->get(), mark) : Calls::can_mark(mark);
+            if (error == 0) continue;
+            if (v4_) (void)Calls::set_mark(v4_.get(), fwmark_);
+            return status_of(error);
+        }
+        fwmark_ = mark;
+        return status::ok;
+    }
+
+    /// Does nothing: this socket remembers nothing of routes.
+    void routes_changed() noexcept {}
+
+    /// Reads the sockets, both families if both have datagrams, and never blocks. A datagram that did not fit its
+    /// buffer has length 0. Returns: the number of datagrams; `io_error` if a socket cannot be used.
+    result<std::size_t> receive(std::span<datagram> datagrams) noexcept {
+        if (datagrams.empty() || port_ == 0) return std::size_t{0};
+        unsigned const readable = find_readable();
+        v6_first_ = !v6_first_;
+        std::size_t filled = 0;
+        bool usable = true;
+        for (bool const v6 : {v6_first_, !v6_first_}) {
+            if ((readable & (v6 ? v6_bit : v4_bit)) == 0) continue;
+            usable = receive_from(v6 ? v6_ : v4_, datagrams, filled) && usable;
+        }
+        if (!usable && filled == 0) return status::io_error;
+        return filled;
+    }
+
+    /// Sends datagrams, and stores each one's status in `why` and errno in `error`. Where the host refuses the source,
+    /// `where.local` is cleared, and the host's routes choose the source. Where the host refuses the tos, the datagram
+    /// leaves without one. An IPv4-mapped IPv6 destination is replaced by the IPv4 one.
+    /// `why`: ok; no_endpoint; not_supported (no socket of that family); would_block (no room within `send_patience`);
+    /// no_permission (a packet filter); io_error and others.
+    /// Returns: how many datagrams left.
+    std::size_t send(std::span<datagram> datagrams) noexcept {
+        give_up_at_ = {};
+        std::size_t sent = 0;
+        for (datagram& d : datagrams) {
+            d.where.remote = d.where.remote.unmapped();
+            d.why = status::ok;
+            d.error = 0;
+            if (!d.where.remote) d.why = status::no_endpoint;
+            else if (!socket_for(d)) refuse(d, EAFNOSUPPORT);
+        }
+        for (std::size_t next = 0; next < datagrams.size();) {
+            if (datagrams[next].why != status::ok) {
+                ++next;
+                continue;
+            }
+            // Datagrams of one family that follow each other leave together.
+            std::size_t count = 1;
+            family const kind = datagrams[next].where.remote.address.kind;
+            while (count < batch && next + count < datagrams.size() && datagrams[next + count].why == status::ok &&
+                   datagrams[next + count].where.remote.address.kind == kind)
+                ++count;
+            sent += send_batch(datagrams.subspan(next, count));
+            next += count;
+        }
+        return sent;
+    }
+
+private:
+    using control = basic_control<Calls::numbers>;
+    static constexpr std::size_t batch = 64; ///< messages in one system call
+    static constexpr unsigned v4_bit = 1, v6_bit = 2;
+    static constexpr int buffer_bytes = 7 << 20, least_buffer_bytes = 64 << 10;
+    static constexpr int max_errors = 64; ///< errors of earlier datagrams that one `receive` skips
+
+    static std::uintptr_t source(unique_fd const& fd) noexcept { return static_cast<std::uintptr_t>(fd.get()); }
+    static void refuse(datagram& d, int error) noexcept {
+        d.why = error == ENOBUFS ? status::would_block : status_of(error);
+        d.error = static_cast<std::uint16_t>(error);
+    }
+    status failed(int error) noexcept {
+        error_ = error;
+        return status_of(error);
+    }
+    unique_fd const& socket_for(datagram const& d) const noexcept {
+        return d.where.remote.address.kind == family::v6 ? v6_ : v4_;
+    }
+
+    /// Opens the socket of one family at `port`; 0 means any free port, which is stored. `fd` stays closed where the
+    /// host lacks the family or `bind_` is of the other one; that is no error. Returns: 0 or the errno.
+    int open_family(unique_fd& fd, family kind, std::uint16_t& port, unsigned index) const noexcept {
+        bool const is_v4 = kind == family::v4;
+        if (bind_ && bind_.address.kind != kind) return 0;
+        unique_fd made(Calls::socket(is_v4 ? AF_INET : AF_INET6));
+        if (!made) return errno == EAFNOSUPPORT || errno == EPROTONOSUPPORT ? 0 : errno;
+        if (int const error = configure(made.get(), is_v4, index); error != 0) return error;
+        socket_address any{};
+        socklen_t size =
+            spell(bind_ ? endpoint{bind_.address, port, bind_.scope_id} : endpoint{{{}, kind}, port, 0}, any);
+        if (Calls::bind(made.get(), &any.any, size) != 0)
+            return !is_v4 && !bind_ && errno == EADDRNOTAVAIL ? 0 : errno; // IPv6 is switched off
+        if (Calls::name(made.get(), &any.any, &size) != 0) return errno;
+        port = read_address(any).port;
+        fd = std::move(made);
+        return 0;
+    }
+
+    int configure(int fd, bool is_v4, unsigned index) const noexcept {
+        constexpr udp_numbers const& n = Calls::numbers;
+        int const level = is_v4 ? IPPROTO_IP : IPPROTO_IPV6;
+        auto const set = [&](int at, int name, int value) { return Calls::set_option(fd, at, name, value) == 0; };
+        if (!is_v4 && !set(IPPROTO_IPV6, IPV6_V6ONLY, 1)) return errno;
+        // Without these, the routes choose the source, and marks of congestion are not seen.
+        for (int const name :
+             {is_v4 ? n.v4_receive_local : n.v6_receive_local, is_v4 ? n.v4_receive_tos : n.v6_receive_tos})
+            if (name != 0) set(level, name, 1);
+        if (fwmark_ != 0)
+            if (int const error = Calls::set_mark(fd, fwmark_); error != 0) return error;
+        if (index != 0)
+            if (int const error = Calls::bind_interface(fd, is_v4, index); error != 0) return error;
+        // A system refuses more than its limit (kern.ipc.maxsockbuf) instead of taking the limit.
+        for (int const name : {SO_RCVBUF, SO_SNDBUF})
+            for (int size = buffer_bytes; size >= least_buffer_bytes && !set(SOL_SOCKET, name, size);) size /= 2;
+        return 0;
+    }
+
+    /// Which sockets have datagrams. An object that shares sockets has no queue that watches them.
+    unsigned find_readable() const noexcept {
+        if (is_shared_) return v4_bit | v6_bit;
+        queue_event events[4];
+        unsigned readable = 0;
+        std::size_t const count = queue_.wait(events, duration{});
+        for (std::size_t i = 0; i < count; ++i) readable |= static_cast<unsigned>(events[i].number);
+        return readable;
+    }
+
+    /// Reads one socket until it is empty or the span is full, and counts in `filled`. An error of a datagram that was
+    /// sent earlier counts as an empty socket. Returns: false if the socket cannot be used.
+    bool receive_from(unique_fd const& fd, std::span<datagram> datagrams, std::size_t& filled) noexcept {
+        udp_message messages[batch];
+        iovec pieces[batch];
+        socket_address addresses[batch];
+        control controls[batch];
+        for (int errors = 0; fd && filled < datagrams.size() && errors < max_errors;) {
+            std::span<datagram> const wanted =
+                datagrams.subspan(filled).first((std::min)(batch, datagrams.size() - filled));
+            for (std::size_t i = 0; i < wanted.size(); ++i) {
+                pieces[i] = {wanted[i].buffer + wanted[i].offset, wanted[i].capacity - wanted[i].offset};
+                messages[i] = {};
+                messages[i].header.msg_name = &addresses[i];
+                messages[i].header.msg_namelen = sizeof addresses[i];
+                messages[i].header.msg_iov = &pieces[i];
+                messages[i].header.msg_iovlen = 1;
+                controls[i].prepare(messages[i].header);
+            }
+            int const count = receive_many(fd.get(), std::span(messages).first(wanted.size()));
+            if (count < 0 && is_of_earlier_datagram(errno)) {
+                ++errors;
+                continue;
+            }
+            if (count < 0) return errno != EBADF && errno != ENOTSOCK && errno != EINVAL && errno != EFAULT;
+            for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
+                datagram& d = wanted[i];
+                bool const whole = (messages[i].header.msg_flags & MSG_TRUNC) == 0;
+                d.length = whole ? static_cast<std::uint32_t>(messages[i].length) : 0;
+                d.where.remote = messages[i].header.msg_namelen != 0 ? read_address(addresses[i]) : endpoint{};
+                control::read(messages[i].header, d);
+                d.why = status::ok;
+            }
+            filled += static_cast<std::size_t>(count);
+            if (static_cast<std::size_t>(count) < wanted.size()) return true;
+        }
+        return true;
+    }
+
+    static bool is_of_earlier_datagram(int error) noexcept {
+        return error == ECONNREFUSED || error == EHOSTUNREACH || error == ENETUNREACH || error == EHOSTDOWN;
+    }
+
+    int receive_many(int fd, std::span<udp_message> messages) noexcept {
+        if (many_) {
+            int const got = without_interruption([&] { return Calls::receive_many(fd, messages); });
+            if (got >= 0 || !is_missing(errno)) return got;
+            many_ = false;
+        }
+        int got = 0;
+        for (udp_message& m : messages) {
+            ssize_t const size = without_interruption([&] { return Calls::receive(fd, m.header); });
+            if (size < 0) return got > 0 ? got : -1;
+            m.length = static_cast<std::size_t>(size);
+            ++got;
+        }
+        return got;
+    }
+
+    /// Sends datagrams of one family. Each round sends some, gives one up, takes away a source or a tos, or waits until
+    /// `give_up_at_` at most. Returns: how many datagrams left.
+    std::size_t send_batch(std::span<datagram> datagrams) noexcept {
+        udp_message messages[batch];
+        iovec pieces[batch];
+        socket_address addresses[batch];
+        control controls[batch];
+        int const fd = socket_for(datagrams[0]).get();
+        for (std::size_t i = 0; i < datagrams.size(); ++i) {
+            datagram const& d = datagrams[i];
+            pieces[i] = {d.buffer + d.offset, d.length};
+            messages[i].header.msg_name = &addresses[i];
+            messages[i].header.msg_namelen = spell(d.where.remote, addresses[i]);
+            messages[i].header.msg_iov = &pieces[i];
+            messages[i].header.msg_iovlen = 1;
+            controls[i].write(messages[i].header, d);
+        }
+        std::size_t sent = 0;
+        for (std::size_t done = 0; done < datagrams.size();) {
+            int const count = send_many(fd, std::span(messages).first(datagrams.size()).subspan(done));
+            if (count > 0) {
+                sent += static_cast<std::size_t>(count);
+                done += static_cast<std::size_t>(count);
+                continue;
+            }
+            int const error = count == 0 ? EIO : errno;
+            datagram& d = datagrams[done];
+            if ((error == EAGAIN || error == ENOBUFS) && wait_for_room(fd, error)) continue;
+            if (give_way(error, d)) {
+                controls[done].write(messages[done].header, d);
+                continue;
+            }
+            refuse(d, error);
+            ++done;
+        }
+        return sent;
+    }
+
+    int send_many(int fd, std::span<udp_message> messages) noexcept {
+        if (many_ && messages.size() > 1) {
+            int const sent = without_interruption([&] { return Calls::send_many(fd, messages); });
+            if (sent >= 0 || !is_missing(errno)) return sent;
+            many_ = false;
+        }
+        return without_interruption([&] { return Calls::send(fd, messages[0].header); }) >= 0 ? 1 : -1;
+    }
+    static bool is_missing(int error) noexcept { return error == ENOSYS || error == EOPNOTSUPP; }
+
+    /// Waits until the socket, or with ENOBUFS the interface, may have room again. Returns: false if this send has
+    /// waited for `send_patience`.
+    bool wait_for_room(int fd, int error) noexcept {
+        instant const asked = Calls::now();
+        if (give_up_at_ == instant{}) give_up_at_ = asked + send_patience;
+        if (asked >= give_up_at_) return false;
+        // No call reports when the queue of an interface has room.
+        return error == ENOBUFS ? Calls::pause() : Calls::wait_writable(fd, give_up_at_ - asked);
+    }
+
+    /// Takes away what the host may have refused the datagram for: its source, else its tos. Returns: false if it has
+    /// neither.
+    static bool give_way(int error, datagram& d) noexcept {
+        bool const concerns_source = error == EINVAL || error == EADDRNOTAVAIL || error == ENETUNREACH ||
+                                     error == EHOSTUNREACH || error == ENXIO || error == ENETDOWN;
+        if (concerns_source && control::has_source(d)) {
+            d.where.local = {};
+            return true;
+        }
+        if ((error != EINVAL && error != ENOPROTOOPT) || d.tos == 0) return false;
+        d.tos = 0;
+        return true;
+    }
+
+    event_queue<Calls> queue_{};
+    unique_fd v4_{};
+    unique_fd v6_{};
+    endpoint bind_{};
+    char const* bind_name_ = nullptr;
+    unsigned bind_index_ = 0; ///< of the interface that open sockets are bound to
+    std::uint32_t fwmark_ = 0;
+    std::uint16_t port_ = 0;
+    bool many_;              ///< several messages in one call are wanted, and the system has that
+    bool v6_first_ = false;  ///< whether this receive begins with the IPv6 socket
+    bool is_shared_ = false; ///< another object opened the sockets
+    int error_ = 0;
+    instant give_up_at_{}; ///< of this send; zero until it has to wait
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+
+#include <csignal>
+#include <poll.h>
+#include <time.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// The calls of `basic_log_writer` that these systems share; the path of syslog's socket differs.
+struct common_log_calls {
+    /// Opens a description of its own of the pipe or terminal of `fd`. These systems cannot: /dev/fd/N gives the same
+    /// description. Returns: -1.
+    static int open_again(int /*fd*/) noexcept { return errno = ENOSYS, -1; }
+    /// Takes the signal `number`, which is blocked, if it is pending.
+    static void take_pending(int number) noexcept {
+        sigset_t pending, wanted;
+        sigemptyset(&wanted);
+        sigaddset(&wanted, number);
+        int taken = 0;
+        if (::sigpending(&pending) == 0 && sigismember(&pending, number) == 1) (void)::sigwait(&wanted, &taken);
+    }
+};
+
+/// The calls of `basic_udp` that these systems share. Each returns what the system call returns, except where it says
+/// otherwise.
+struct common_udp_calls {
+    /// A UDP socket of this family that does not block
+    static int socket(int domain) noexcept { return open_socket(domain, SOCK_DGRAM); }
+    /// bind(2)
+    static int bind(int fd, sockaddr const* address, socklen_t size) noexcept { return ::bind(fd, address, size); }
+    /// getsockname(2)
+    static int name(int fd, sockaddr* address, socklen_t* size) noexcept { return ::getsockname(fd, address, size); }
+    /// setsockopt(2) for an option that is a number
+    static int set_option(int fd, int level, int option, int value) noexcept {
+        return ::setsockopt(fd, level, option, &value, sizeof value);
+    }
+    /// sendmsg(2)
+    static ssize_t send(int fd, msghdr const& message) noexcept { return ::sendmsg(fd, &message, MSG_DONTWAIT); }
+    /// recvmsg(2)
+    static ssize_t receive(int fd, msghdr& message) noexcept { return ::recvmsg(fd, &message, MSG_DONTWAIT); }
+    /// The number of an interface; 0: there is none (if_nametoindex(3)).
+    static unsigned interface_index(char const* interface_name) noexcept { return ::if_nametoindex(interface_name); }
+    /// Waits until the socket has room for a datagram. Returns: whether it has.
+    static bool wait_writable(int fd, duration at_most) noexcept {
+        pollfd watched{fd, POLLOUT, 0};
+        return ::poll(&watched, 1, static_cast<int>((at_most.nanoseconds + 999'999) / 1'000'000)) > 0;
+    }
+    /// Waits for a moment in which an interface can send. Returns: true.
+    static bool pause() noexcept {
+        timespec const moment{0, 200'000};
+        (void)::nanosleep(&moment, nullptr);
+        return true;
+    }
+    /// CLOCK_MONOTONIC
+    static instant now() noexcept {
+        timespec time{};
+        ::clock_gettime(CLOCK_MONOTONIC, &time);
+        return {std::int64_t{1'000'000'000} * time.tv_sec + time.tv_nsec};
+    }
+};
+
+/// The calls of `basic_network_monitor`; its layout differs.
+struct common_route_calls {
+    /// A routing socket that does not block; -1 with errno.
+    static int open() noexcept {
+        unique_fd made(open_socket(PF_ROUTE, SOCK_RAW));
+        return made.release();
+    }
+    /// read(2)
+    static ssize_t read(int fd, void* to, std::size_t size) noexcept { return ::read(fd, to, size); }
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Mutexes, threads and waiting by pthreads(7). Folder: os/posix. Any thread.
+#ifndef WG_OS_POSIX_THREADS_HPP
+#define WG_OS_POSIX_THREADS_HPP
+
+
+#include <algorithm>
+#include <atomic>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <unistd.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// A mutex (pthread_mutex_lock(3)).
+class thread_mutex {
+public:
+    /// Not locked.
+    thread_mutex() noexcept = default;
+    thread_mutex(thread_mutex const&) = delete;
+    thread_mutex& operator=(thread_mutex const&) = delete;
+    ~thread_mutex() { ::pthread_mutex_destroy(&mutex_); }
+    /// Locks the mutex; waits while another thread holds it.
+    void lock() noexcept { ::pthread_mutex_lock(&mutex_); }
+    /// Unlocks the mutex, which this thread holds.
+    void unlock() noexcept { ::pthread_mutex_unlock(&mutex_); }
+    /// The mutex of the system, for pthread_cond_wait(3).
+    pthread_mutex_t* native() noexcept { return &mutex_; }
+
+private:
+    pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;
+};
+
+/// Owns a thread. The destructor waits until the thread ends.
+class joined_thread {
+public:
+    /// Owns none.
+    joined_thread() noexcept = default;
+    joined_thread(joined_thread const&) = delete;
+    joined_thread& operator=(joined_thread const&) = delete;
+    ~joined_thread() {
+        if (runs_) ::pthread_join(thread_, nullptr);
+    }
+    /// Starts a thread that runs `Work(context)` with all signals blocked. Returns: false if the host refuses.
+    template <auto Work, class Context> bool start(Context& context) noexcept {
+        sigset_t all, before;
+        sigfillset(&all);
+        ::pthread_sigmask(SIG_SETMASK, &all, &before);
+        auto const begin = [](void* with) -> void* {
+            Work(*static_cast<Context*>(with));
+            return nullptr;
+        };
+        pthread_attr_t attributes; // a stack may count against limits (RLIMIT_DATA) in full, so it is small
+        ::pthread_attr_init(&attributes);
+        ::pthread_attr_setstacksize(&attributes, stack_bytes);
+        runs_ = ::pthread_create(&thread_, &attributes, begin, &context) == 0;
+        ::pthread_attr_destroy(&attributes);
+        ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+        return runs_;
+    }
+
+private:
+    static constexpr std::size_t stack_bytes = std::size_t{512} << 10;
+    pthread_t thread_{};
+    bool runs_ = false;
+};
+
+/// The parts of a threads policy that all systems share.
+struct common_threads {
+    static constexpr bool parallel = true; ///< a device may be called by several threads
+    using mutex = thread_mutex;            ///< a mutex
+    using thread = joined_thread;          ///< owns a thread
+
+    /// Lets other threads run that wait for this processor. Returns at once if none does.
+    static void give_way() noexcept { ::sched_yield(); }
+};
+
+/// Models `threads`, and has everything that `workers` needs. It does not need the C++ library's compiled part.
+struct threads : common_threads {
+    /// A number on which threads can wait (pthread_cond_wait(3)). All operations are sequentially consistent.
+    class cell {
+    public:
+        /// The number 0.
+        cell() noexcept = default;
+        cell(cell const&) = delete;
+        cell& operator=(cell const&) = delete;
+        ~cell() { ::pthread_cond_destroy(&changed_); }
+        /// The number.
+        std::uint32_t load() const noexcept { return value_.load(); }
+        /// Changes the number and wakes all threads that wait.
+        void store(std::uint32_t value) noexcept {
+            value_.store(value);
+            // A thread that increments `waiting_` after this load finds the new value before it sleeps.
+            if (waiting_.load() == 0) return;
+            mutex_.lock(); // the thread that waits is either asleep or has not compared yet
+            ::pthread_cond_broadcast(&changed_);
+            mutex_.unlock();
+        }
+        /// Waits until the number is no longer `old`. May return earlier.
+        void wait(std::uint32_t old) noexcept {
+            for (int tries = 0; tries < tries_before_sleep; ++tries)
+                if (value_.load() != old) return;
+            ++waiting_;
+            mutex_.lock();
+            if (value_.load() == old) ::pthread_cond_wait(&changed_, mutex_.native());
+            mutex_.unlock();
+            --waiting_;
+        }
+
+    private:
+        static constexpr int tries_before_sleep = 100; ///< take about a quarter of the time to sleep and wake up
+
+        std::atomic<std::uint32_t> value_{0};
+        std::atomic<std::uint32_t> waiting_{0};
+        thread_mutex mutex_;
+        pthread_cond_t changed_ = PTHREAD_COND_INITIALIZER;
+    };
+
+    /// How many processors are online, at least 1.
+    static std::size_t processors() noexcept {
+        return static_cast<std::size_t>((std::max)(::sysconf(_SC_NPROCESSORS_ONLN), 1L));
+    }
+};
+static_assert(wg::threads<threads>);
+static_assert(wg::threads_with_cell<threads> && wg::threads_with_thread<threads>);
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Opens the TUN interface of FreeBSD, OpenBSD and NetBSD, `tunN`: a file /dev/tunN (tun(4)). Folder: os/bsd. One thread
+// at a time.
+#ifndef WG_OS_BSD_TUN_OPENER_HPP
+#define WG_OS_BSD_TUN_OPENER_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// A TUN interface with one queue, whose packets have a head of four bytes: utun of macOS, tun(4) of the BSDs.
+// Folder: os/posix/tun. One thread at a time.
+#ifndef WG_OS_POSIX_TUN_TUN_HPP
+#define WG_OS_POSIX_TUN_TUN_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The four bytes before each packet of a TUN device of macOS and the BSDs: the address family, big-endian (utun of
+// macOS; tun(4) with TUNSIFHEAD; tun(4) of OpenBSD). Folder: os/posix/tun. Pure; any thread.
+#ifndef WG_OS_POSIX_TUN_HEAD_HPP
+#define WG_OS_POSIX_TUN_HEAD_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// The length of the head in bytes.
+inline constexpr std::size_t tun_head_bytes = 4;
+
+/// The numbers of the address families, which differ between the systems.
+struct tun_families {
+    std::uint32_t v4 = 2;  ///< AF_INET
+    std::uint32_t v6 = 10; ///< AF_INET6: 30 on macOS, 28 on FreeBSD, 24 on OpenBSD and NetBSD
+};
+
+/// Writes the head for `packet`. Returns: false if it is neither IPv4 nor IPv6.
+inline bool write_head(bytes_view packet, tun_families const& families, std::span<byte, tun_head_bytes> head) noexcept {
+    unsigned const version = packet.empty() ? 0 : packet[0] >> 4;
+    if (version != 4 && version != 6) return false;
+    store_be32(head.data(), version == 4 ? families.v4 : families.v6);
+    return true;
+}
+
+/// The length in bytes that the header of an IP packet states; 0 if `packet` is too short to say, or no IP packet.
+constexpr std::size_t stated_bytes(bytes_view packet) noexcept {
+    if (packet.size() >= 4 && packet[0] >> 4 == 4) return load_be16(packet.data() + 2);
+    if (packet.size() >= 6 && packet[0] >> 4 == 6) return std::size_t{40} + load_be16(packet.data() + 4);
+    return 0;
+}
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// What a host tells of a network interface: flags, MTU, name and index (netdevice(7), netintro(4)).
+// Folder: os/posix/tun. Any thread.
+#ifndef WG_OS_POSIX_TUN_LINK_CALLS_HPP
+#define WG_OS_POSIX_TUN_LINK_CALLS_HPP
+
+
+#include <string_view>
+#include <sys/ioctl.h>
+#include <sys/uio.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// The name of an interface, which ends with a zero; empty: none.
+using interface_name = std::array<char, IFNAMSIZ>;
+
+/// Copies a name; one that is too long is cut.
+inline interface_name name_of(std::string_view text) noexcept {
+    interface_name name{};
+    std::memcpy(name.data(), text.data(), text.size() < name.size() ? text.size() : name.size() - 1);
+    return name;
+}
+
+/// The calls that concern an interface. A test replaces them. Those that return int return 0 or an errno.
+struct link_calls {
+    /// The interface's flags, such as IFF_UP (SIOCGIFFLAGS).
+    static int flags(interface_name const& name, unsigned& out) noexcept {
+        ifreq request{};
+        int const error = ask(name, SIOCGIFFLAGS, request);
+        out = static_cast<unsigned short>(request.ifr_flags);
+        return error;
+    }
+    /// The interface's MTU in bytes (SIOCGIFMTU).
+    static int mtu(interface_name const& name, std::size_t& out) noexcept {
+        ifreq request{};
+        int const error = ask(name, SIOCGIFMTU, request);
+        if (error == 0) out = static_cast<std::size_t>(request.ifr_mtu);
+        return error;
+    }
+    /// Changes the interface's MTU (SIOCSIFMTU).
+    static int set_mtu(interface_name const& name, std::size_t bytes) noexcept {
+        ifreq request{};
+        request.ifr_mtu = static_cast<int>(bytes);
+        return ask(name, SIOCSIFMTU, request);
+    }
+    /// The interface's index; 0: there is no interface of this name (if_nametoindex(3)).
+    static unsigned index(interface_name const& name) noexcept { return ::if_nametoindex(name.data()); }
+    /// The name of the interface with this index (if_indextoname(3)). Returns: false if there is none.
+    static bool name(unsigned index, interface_name& out) noexcept {
+        return ::if_indextoname(index, out.data()) != nullptr;
+    }
+    /// readv(2): the head and a packet
+    static ssize_t read(int fd, iovec const* pieces, int count) noexcept { return ::readv(fd, pieces, count); }
+    /// writev(2): the head and a packet
+    static ssize_t write(int fd, iovec const* pieces, int count) noexcept { return ::writev(fd, pieces, count); }
+
+    /// Whether an error of a read, of a write or of a request means that the interface was deleted.
+    static constexpr bool is_gone(int error) noexcept {
+        return error == ENXIO || error == ENODEV || error == EBADF || error == ENOTCONN || error == ECONNRESET ||
+               error == EPIPE;
+    }
+
+    /// Makes a request about the interface `name`, with a socket of its own. Returns: 0 or the errno.
+    template <class Request>
+    static int ask(interface_name const& name, unsigned long number, Request& request) noexcept {
+        static_assert(sizeof request.ifr_name == sizeof name);
+        std::memcpy(request.ifr_name, name.data(), sizeof name);
+        unique_fd const fd(open_socket(AF_INET, SOCK_DGRAM));
+        return fd && ::ioctl(fd.get(), number, &request) == 0 ? 0 : errno;
+    }
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+
+#include <atomic>
+#include <memory>
+#include <new>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// An interface that a system's `opener` has opened.
+struct opened_tun {
+    unique_fd fd{};        ///< does not block
+    interface_name name{}; ///< of the interface
+    unsigned index = 0;    ///< of the interface
+    bool is_new = false;   ///< it was created now
+};
+
+/// Models `tun_device`. `Opener` opens the interface: `open(name, opened, why)` and `adopt(fd, opened, why)` return a
+/// status, and `close(opened)` removes what closing the descriptor leaves. `Calls` is a `link_calls` with `families`
+/// and the members of `kqueue_calls`.
+template <class Opener, class Calls> class basic_tun {
+public:
+    /// Bytes that `write` needs before a packet: none, because the head is a piece of its own (writev).
+    static constexpr std::size_t headroom = 0;
+
+    /// Has no interface; `open` and `adopt` return an object that has one.
+    basic_tun() noexcept = default;
+    /// Takes over the interface of `other`.
+    basic_tun(basic_tun&& other) noexcept
+        : owned_(std::move(other.owned_)), link_(std::exchange(other.link_, nullptr)), name_(other.name_),
+          mtu_(other.mtu_), claimed_(std::exchange(other.claimed_, false)) {}
+    /// Gives up its interface and takes over that of `other`.
+    basic_tun& operator=(basic_tun&& other) noexcept {
+        if (this == &other) return *this;
+        settle();
+        owned_ = std::move(other.owned_);
+        link_ = std::exchange(other.link_, nullptr);
+        name_ = other.name_;
+        mtu_ = other.mtu_;
+        claimed_ = std::exchange(other.claimed_, false);
+        return *this;
+    }
+    ~basic_tun() { settle(); }
+
+    /// Creates the interface `name` with this MTU, as `Opener` documents it. The system removes it when the object is
+    /// destroyed. The offloads do not concern these interfaces.
+    /// Returns: `invalid` if `name` cannot name such an interface; `address_in_use`; `no_permission`; `not_supported`;
+    /// `no_memory`. `why` then says how to mend it, and nothing is left behind.
+    static result<basic_tun> open(std::string_view name, error_text& why, std::size_t mtu_bytes = default_mtu_bytes,
+                                  offloads const& = {}) noexcept {
+        std::unique_ptr<shared_interface> made(new (std::nothrow) shared_interface);
+        if (!made) return no_memory(why);
+        if (status const s = Opener::open(name, made->opened, why); s != status::ok) return s;
+        basic_tun self(std::move(made));
+        if (self.index() == 0) {
+            why.set("the interface `", self.name(), "` was deleted while it was opened");
+            return status::gone;
+        }
+        if (int const error = Calls::set_mtu(self.name_, mtu_bytes); error != 0) {
+            why.set("cannot set the MTU of `", self.name(), "` to ", mtu_bytes, ": ", std::strerror(error));
+            return status_of(error);
+        }
+        self.mtu_ = mtu_bytes;
+        return self;
+    }
+
+    /// Takes over the open descriptor of an interface, which a process with more rights has opened (WG_TUN_FD). On
+    /// failure the descriptor stays the caller's.
+    /// Returns: `invalid` if it is no such interface; `no_memory`; `io_error`.
+    static result<basic_tun> adopt(int number, error_text& why, offloads const& = {}) noexcept {
+        std::unique_ptr<shared_interface> made(new (std::nothrow) shared_interface);
+        if (!made) return no_memory(why);
+        if (status const s = Opener::adopt(number, made->opened, why); s != status::ok) return s;
+        basic_tun self(std::move(made));
+        if (self.index() == 0 || !make_private(number)) {
+            why.set("descriptor ", number, " (`", self.name(), "`): ", std::strerror(errno));
+            (void)self.owned_->opened.fd.release(); // not taken over
+            return status::io_error;
+        }
+        self.refresh_mtu();
+        return self;
+    }
+
+    /// A descriptor that polls readable when a packet waits or the interface is gone, unless an object that shares the
+    /// interface is reading it; -1 without an interface. To be called in the process that reads: a child of fork(2)
+    /// gets a descriptor of its own. It then stays the same for the object's life.
+    int fd() const noexcept { return link_ != nullptr ? link_->pollable() : -1; }
+    /// The interface's name, as `refresh_mtu` last found it.
+    char const* name() const noexcept { return name_.data(); }
+    /// The interface's number; 0: there is none.
+    unsigned index() const noexcept { return link_ != nullptr ? link_->opened.index : 0; }
+
+    /// Reads packets until the span is full or no packet waits. A call that filled its span must be followed by another
+    /// one. A packet that is longer than its room is cut; it is then shorter than its header says.
+    /// Returns: the number of packets; `gone` if the interface was deleted; `io_error`.
+    result<std::size_t> read(std::span<packet> packets) noexcept {
+        if (link_ == nullptr) return status::gone;
+        claimed_ = claimed_ || link_->claim();
+        std::size_t count = 0;
+        for (; claimed_ && count < packets.size(); ++count) {
+            packet& p = packets[count];
+            byte head[tun_head_bytes];
+            iovec const pieces[] = {{head, sizeof head}, {p.buffer + p.offset, p.capacity - p.offset}};
+            ssize_t const size = without_interruption([&] { return Calls::read(descriptor(), pieces, 2); });
+            if (size < 0 && errno == EAGAIN) break;
+            if (size <= 0) {           // 0: the kernel has closed the other end
+                if (count != 0) break; // the next call finds the same error
+                return size == 0 || Calls::is_gone(errno) ? status::gone : status::io_error;
+            }
+            std::size_t const bytes = static_cast<std::size_t>(size);
+            p.length = bytes > sizeof head ? static_cast<std::uint32_t>(bytes - sizeof head) : 0;
+            note_length(p);
+        }
+        return count;
+    }
+
+    /// Whether the last `read` left packets that another object can read: no, there is one queue.
+    bool has_more_for_others() const noexcept { return false; }
+
+    /// Lets other objects that share the interface read it. Called when all packets of the last `read` are sent.
+    void settle() noexcept {
+        if (std::exchange(claimed_, false) && link_ != nullptr) link_->give_back();
+    }
+
+    /// Makes an object for another thread that reads and writes the same interface. It must be destroyed before this
+    /// object. Only this object may refresh or change the interface. `fd` must have been called before.
+    result<basic_tun> share() const noexcept {
+        if (link_ == nullptr) return status::gone;
+        basic_tun other;
+        other.link_ = link_;
+        other.name_ = name_;
+        other.mtu_ = mtu_;
+        return other;
+    }
+
+    /// Hands packets to the host. A packet that the host refuses is dropped, also for lack of room; if the interface is
+    /// down or gone, all packets are. Returns: how many packets the host took.
+    std::size_t write(std::span<packet> packets) noexcept {
+        std::size_t taken = 0;
+        for (packet const& p : packets) {
+            byte head[tun_head_bytes];
+            if (link_ == nullptr || !write_head(p.view(), Calls::families, head)) continue;
+            iovec const pieces[] = {{head, sizeof head}, {p.buffer + p.offset, p.length}};
+            ssize_t const size = without_interruption([&] { return Calls::write(descriptor(), pieces, 2); });
+            if (size < 0 && takes_nothing(errno)) break;
+            taken += size == static_cast<ssize_t>(sizeof head + p.length);
+        }
+        return taken;
+    }
+
+    /// The MTU in bytes as `refresh_mtu` last found it, or the length of a longer packet that was read since then; 0 if
+    /// it is not known.
+    std::size_t mtu() const noexcept { return (std::max)(mtu_, longest_cut()); }
+
+    /// The length in bytes of the longest packet since the last `refresh_mtu` that did not fit its room; 0 if there was
+    /// none. All objects that share the interface return the same.
+    std::size_t longest_cut() const noexcept {
+        return link_ != nullptr ? link_->longest_cut.load(std::memory_order_relaxed) : 0; // a number of its own
+    }
+
+    /// Asks the host for the interface's name and MTU, because both can change. If the host does not answer, the known
+    /// values stay.
+    void refresh_mtu() noexcept {
+        if (link_ == nullptr) return;
+        interface_name now{};
+        if (Calls::name(link_->opened.index, now)) name_ = now;
+        if (Calls::mtu(name_, mtu_) == 0) link_->longest_cut.store(0, std::memory_order_relaxed);
+    }
+
+    /// Sets the interface's MTU. Returns: the status of errno.
+    status set_mtu(std::size_t bytes) noexcept {
+        int const error = Calls::set_mtu(name_, bytes);
+        if (error == 0) mtu_ = bytes;
+        return status_of(error);
+    }
+
+    /// Finds out whether the interface is up. Returns: `ok` if it is, `device_down`, or `gone`.
+    status link_state() const noexcept {
+        interface_name now{};
+        unsigned flags = 0;
+        if (link_ == nullptr || !Calls::name(link_->opened.index, now)) return status::gone;
+        int const error = Calls::flags(now, flags);
+        if (error != 0) return Calls::is_gone(error) ? status::gone : status::device_down;
+        return (flags & IFF_UP) != 0 ? status::ok : status::device_down;
+    }
+
+private:
+    /// What the objects of all threads share.
+    struct shared_interface {
+        shared_interface() noexcept = default;
+        shared_interface(shared_interface const&) = delete;
+        shared_interface& operator=(shared_interface const&) = delete;
+        ~shared_interface() {
+            if (opened.fd) Opener::close(opened);
+        }
+
+        /// The queue, made anew in a child of fork(2).
+        int pollable() noexcept {
+            if (queue.renewed() && !queue.change(event_kind::readable, source(), event_action::add_once)) return -1;
+            return queue.fd();
+        }
+        /// Claims the packets for one object: the queue reports the event once. Without a queue nothing is shared.
+        bool claim() const noexcept {
+            queue_event event[1];
+            return !queue || queue.wait(event, duration{}) == 1;
+        }
+        void give_back() const noexcept {
+            if (queue) (void)queue.change(event_kind::readable, source(), event_action::enable);
+        }
+        std::uintptr_t source() const noexcept { return static_cast<std::uintptr_t>(opened.fd.get()); }
+
+        opened_tun opened{};
+        event_queue<Calls> queue{};
+        std::atomic<std::size_t> longest_cut{0};
+    };
+
+    explicit basic_tun(std::unique_ptr<shared_interface> made) noexcept
+        : owned_(std::move(made)), link_(owned_.get()), name_(link_->opened.name) {
+        link_->opened.index = Calls::index(name_);
+    }
+
+    static status no_memory(error_text& why) noexcept {
+        why.set("there is no memory for the interface");
+        return status::no_memory;
+    }
+
+    int descriptor() const noexcept { return link_->opened.fd.get(); }
+
+    /// Whether the error means that the interface is down or gone, and takes no other packet either.
+    static bool takes_nothing(int error) noexcept {
+        return error == EIO || error == ENETDOWN || error == EHOSTDOWN || Calls::is_gone(error);
+    }
+
+    /// Notes a packet that was cut: it fills its room and is shorter than its header says.
+    void note_length(packet const& p) noexcept {
+        std::size_t const bytes = p.length == p.capacity - p.offset ? stated_bytes(p.view()) : 0;
+        if (bytes <= p.length) return;
+        // Relaxed, because no other memory depends on the number.
+        std::size_t longest = link_->longest_cut.load(std::memory_order_relaxed);
+        while (longest < bytes &&
+               !link_->longest_cut.compare_exchange_weak(longest, bytes, std::memory_order_relaxed)) {}
+    }
+
+    std::unique_ptr<shared_interface> owned_{}; ///< none if this object shares the interface of another one
+    shared_interface* link_ = nullptr;
+    interface_name name_{};
+    std::size_t mtu_ = 0;
+    bool claimed_ = false; ///< only this object may read now
+};
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace bsd {
+
+inline constexpr long any_tun = -1;       ///< of `tun_number`: the first free number
+inline constexpr long no_tun_number = -2; ///< of `tun_number`: no name of the driver
+
+/// The number in a name `tunN`: 0 to 32766. Returns: `any_tun` for `tun`; `no_tun_number` for all other texts.
+constexpr long tun_number(std::string_view name) noexcept {
+    if (!name.starts_with("tun")) return no_tun_number;
+    name.remove_prefix(3);
+    if (name.empty()) return any_tun;
+    if (name.size() > 5 || (name.size() > 1 && name[0] == '0')) return no_tun_number;
+    long number = 0;
+    for (char const c : name) {
+        if (c < '0' || c > '9') return no_tun_number;
+        number = number * 10 + (c - '0');
+    }
+    return number <= 0x7ffe ? number : no_tun_number;
+}
+
+/// Whether an interface can be renamed to `name`, and a file can have the name: 1 to 15 characters, without white
+/// space, control characters and slash, and neither "." nor "..".
+constexpr bool can_be_renamed_to(std::string_view name) noexcept {
+    if (name.empty() || name.size() >= IFNAMSIZ || name == "." || name == "..") return false;
+    for (char const c : name)
+        if (c <= ' ' || c == '/' || c == '\x7f') return false;
+    return true;
+}
+
+/// Opens interfaces. `Calls` makes the system calls; `tun_calls` documents them.
+template <class Calls> struct tun_opener {
+    static constexpr long most_tried = 256; ///< numbers that are tried for the name `tun`
+
+    /// Creates the interface `name`: `tunN`, or `tun` for the first free number. Where an interface can be renamed, as
+    /// on FreeBSD, also any other name.
+    static status open(std::string_view name, posix::opened_tun& out, error_text& why) noexcept {
+        long const number = tun_number(name);
+        if (number == no_tun_number && !(Calls::can_rename && can_be_renamed_to(name))) {
+            why.set("`", name.substr(0, 40), "` cannot name an interface: use `tun`, or `tun` and a number",
+                    Calls::can_rename ? ", or another name of 1 to 15 characters without spaces and `/`" : "");
+            return status::invalid;
+        }
+        if (number != any_tun && Calls::index(posix::name_of(name)) != 0) {
+            why.set("an interface `", name, "` exists already: choose another name, or delete it with `ifconfig ", name,
+                    " destroy`");
+            return status::address_in_use;
+        }
+        if (status const s = open_device(number, out, why); s != status::ok) return s;
+        out.is_new = true;
+        int error = make_private(out.fd.get()) ? Calls::device_name(out.fd.get(), out.name) : errno;
+        if (error == 0) error = Calls::prepare(out.fd.get(), out.name);
+        if (error == 0 && number == no_tun_number) {
+            posix::interface_name const wanted = posix::name_of(name);
+            error = Calls::rename(out.name, wanted);
+            if (error == 0) out.name = wanted;
+        }
+        out.index = Calls::index(out.name);
+        if (error == 0) return status::ok;
+        why.set("cannot set up the interface `", out.name.data(), "`: ", std::strerror(error));
+        close(out);
+        return error == EEXIST ? status::address_in_use : status_of(error);
+    }
+
+    /// Takes over a descriptor of an interface. Returns: `invalid` if it is none; then it stays the caller's.
+    static status adopt(int number, posix::opened_tun& out, error_text& why) noexcept {
+        int error = Calls::device_name(number, out.name);
+        if (error == 0) error = Calls::prepare(number, out.name);
+        if (error != 0) {
+            why.set("descriptor ", number, " is no TUN interface: ", std::strerror(error));
+            return status::invalid;
+        }
+        out.fd.reset(number);
+        return status::ok;
+    }
+
+    /// Closes the descriptor, and deletes an interface that `open` has created, whatever its name is now.
+    static void close(posix::opened_tun& opened) noexcept {
+        opened.fd.reset();
+        posix::interface_name now = opened.name;
+        if (!opened.is_new || (opened.index != 0 && !Calls::name(opened.index, now))) return;
+        Calls::destroy(now);
+    }
+
+private:
+    /// Opens the device of a number, or the first free one.
+    static status open_device(long number, posix::opened_tun& out, error_text& why) noexcept {
+        error_text path;
+        int error = 0;
+        long const first = number >= 0 ? number : 0, end = number >= 0 ? number + 1 : most_tried;
+        if (number < 0 && Calls::has_clone_device) { // its first user gets a free number
+            path.set("/dev/tun");
+            out.fd.reset(Calls::open_device(path.c_str()));
+            if (!out.fd) error = errno;
+        } else {
+            for (long n = first; n < end && !out.fd; ++n) {
+                path.set("/dev/tun", n);
+                out.fd.reset(Calls::open_device(path.c_str()));
+                if (out.fd) break;
+                error = errno;
+                if (error != EBUSY) break;
+            }
+        }
+        if (out.fd) return status::ok;
+        switch (error) {
+        case EACCES:
+        case EPERM: why.set("no permission to open ", path.view(), ": run as root"); return status::no_permission;
+        case EBUSY:
+            why.set(path.view(), " is in use: choose another interface, or `tun` for a free one");
+            return status::address_in_use;
+        case ENOENT:
+        case ENXIO:
+        case ENODEV: why.set("there is no ", path.view(), ": ", Calls::missing_device); return status::not_supported;
+        default: why.set("cannot open ", path.view(), ": ", std::strerror(error)); return status_of(error);
+        }
+    }
+};
+
+}}}} // namespace wg::WG_ABI::os::bsd
+
+#endif
+
+#include <algorithm>
+#include <cstddef>
+#include <net/if_tun.h>
+#include <net/route.h>
+#include <sys/sockio.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace bsd {
+
+/// The calls of `random`.
+struct random_calls {
+    /// getentropy(2)
+    static int get_entropy(void* to, std::size_t size) noexcept { return ::getentropy(to, size); }
+};
+
+/// The calls of `tun_opener` and `tun` that the systems share.
+struct common_tun_calls : posix::link_calls, posix::kqueue_calls {
+    static constexpr posix::tun_families families{AF_INET, AF_INET6}; ///< in the heads of packets
+
+    /// Opens a device that does not block; -1 with errno.
+    static int open_device(char const* path) noexcept { return ::open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC); }
+    /// ioctl(2) of a device with a number. Returns: 0 or the errno.
+    static int set_number(int fd, unsigned long request, int value) noexcept {
+        return ::ioctl(fd, request, &value) == 0 ? 0 : errno;
+    }
+    /// Deletes an interface (SIOCIFDESTROY).
+    static void destroy(posix::interface_name const& name) noexcept {
+        ifreq request{};
+        (void)ask(name, SIOCIFDESTROY, request);
+    }
+    /// The name `tunN` for an open device of the number N, by the minor number of its file. Returns: 0 or the errno.
+    static int name_by_number(int fd, posix::interface_name& out) noexcept {
+        struct stat file {};
+        if (::fstat(fd, &file) != 0) return errno;
+        if (!S_ISCHR(file.st_mode)) return ENOTTY;
+        error_text text;
+        text.set("tun", static_cast<unsigned>(minor(file.st_rdev)));
+        out = posix::name_of(text.view());
+        return 0;
+    }
+};
+
+/// The calls of `udp` that the systems share.
+struct common_udp_calls : posix::common_udp_calls, posix::kqueue_calls {
+    /// These systems cannot bind a socket to an interface. Returns: EOPNOTSUPP.
+    static constexpr int bind_interface(int, bool, unsigned) noexcept { return EOPNOTSUPP; }
+    /// sendmmsg(2). Returns: how many messages left; -1 with errno.
+    static int send_many(int fd, std::span<posix::udp_message> messages) noexcept {
+        mmsghdr many[most_messages];
+        std::size_t const count = (std::min)(messages.size(), most_messages);
+        for (std::size_t i = 0; i < count; ++i) {
+            many[i] = {};
+            many[i].msg_hdr = messages[i].header;
+        }
+        return static_cast<int>(::sendmmsg(fd, many, static_cast<unsigned>(count), MSG_DONTWAIT | MSG_NOSIGNAL));
+    }
+    /// recvmmsg(2). Returns: how many messages came; -1 with errno.
+    static int receive_many(int fd, std::span<posix::udp_message> messages) noexcept {
+        mmsghdr many[most_messages];
+        std::size_t const count = (std::min)(messages.size(), most_messages);
+        for (std::size_t i = 0; i < count; ++i) {
+            many[i] = {};
+            many[i].msg_hdr = messages[i].header;
+        }
+        auto const got = static_cast<int>(::recvmmsg(fd, many, static_cast<unsigned>(count), MSG_DONTWAIT, nullptr));
+        for (std::size_t i = 0; got > 0 && i < static_cast<std::size_t>(got); ++i) {
+            messages[i].header = many[i].msg_hdr;
+            messages[i].length = converted<std::size_t>(many[i].msg_len);
+        }
+        return got;
+    }
+
+private:
+    static constexpr std::size_t most_messages = 64;
+};
+
+/// The fields of messages of a routing socket that have the same names on each of the systems.
+constexpr posix::route_layout common_route_layout() noexcept {
+    posix::route_layout layout;
+    layout.version = RTM_VERSION;
+    layout.add = RTM_ADD;
+    layout.remove = RTM_DELETE;
+    layout.change = RTM_CHANGE;
+    layout.new_address = RTM_NEWADDR;
+    layout.removed_address = RTM_DELADDR;
+    layout.link = RTM_IFINFO;
+    layout.announcement = RTM_IFANNOUNCE;
+    layout.route_flags = offsetof(rt_msghdr, rtm_flags);
+    layout.link_index = offsetof(if_msghdr, ifm_index);
+    layout.link_flags = offsetof(if_msghdr, ifm_flags);
+    layout.link_mtu = offsetof(if_msghdr, ifm_data) + offsetof(if_data, ifi_mtu);
+    layout.link_mtu_bytes = sizeof(if_data::ifi_mtu);
+    layout.up = IFF_UP;
+    layout.announcement_index = offsetof(if_announcemsghdr, ifan_index);
+    layout.announcement_what = offsetof(if_announcemsghdr, ifan_what);
+    layout.departure = IFAN_DEPARTURE;
+    return layout;
+}
+
+/// Takes the lock of an interface's name. `tun` names no interface yet: the system gives each process another one.
+struct name_lock {
+    /// As `posix::name_lock::take`; nothing is locked for `tun`.
+    static result<posix::name_lock> take(std::string_view name, char const* directory, error_text& why) noexcept {
+        if (tun_number(name) == any_tun) return posix::name_lock();
+        return posix::name_lock::take(name, directory, why);
+    }
+};
+
+using random = posix::basic_random<random_calls>;           ///< the random source
+using line_limit = basic_line_limit<posix::threads::mutex>; ///< the limit of log lines
+
+/// The configuration socket.
+template <class Session, class Reply, std::size_t MaxConnections = 16>
+using uapi_listener = basic_uapi_listener<Session, Reply, MaxConnections, posix::basic_poller<posix::kqueue_calls>>;
+
+static_assert(random_source<random>);
+
+}}}} // namespace wg::WG_ABI::os::bsd
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace bsd {
+
+/// The calls of `clock`. No clock of NetBSD counts suspend.
+using clock_calls = posix::clock_calls<CLOCK_MONOTONIC>;
+
+/// The calls of `secret_region`.
+struct region_calls : common_region_calls {
+    /// NetBSD has no such call; `keep_memory_private` forbids core dumps.
+    static constexpr bool exclude_from_dumps(void*, std::size_t) noexcept { return false; }
+    /// A forked process has zeros there (MAP_INHERIT_ZERO).
+    static bool exclude_from_forks(void* from, std::size_t bytes) noexcept {
+        return ::minherit(from, bytes, MAP_INHERIT_ZERO) == 0;
+    }
+};
+
+/// The calls of `tun_opener` and `tun`. Those that return int return 0 or the errno.
+struct tun_calls : common_tun_calls {
+    static constexpr bool can_rename = false;       ///< an interface keeps its name
+    static constexpr bool has_clone_device = false; ///< each interface has a file of its own
+    /// How to mend a lack of the device.
+    static constexpr char const* missing_device = "make it with `cd /dev && sh MAKEDEV`, the word `tun` and the number";
+
+    /// The name of the interface of a descriptor. TUNGIFHEAD fails for other files.
+    static int device_name(int fd, posix::interface_name& out) noexcept {
+        int head = 0;
+        return ::ioctl(fd, TUNGIFHEAD, &head) == 0 ? name_by_number(fd, out) : errno;
+    }
+    /// Has packets begin with a head.
+    static int prepare(int fd, posix::interface_name const&) noexcept { return set_number(fd, TUNSIFHEAD, 1); }
+    /// Returns: EOPNOTSUPP.
+    static constexpr int rename(posix::interface_name const&, posix::interface_name const&) noexcept {
+        return EOPNOTSUPP;
+    }
+};
+
+/// The calls of `udp`.
+struct udp_calls : common_udp_calls {
+    // NetBSD does not report the tos of IPv4, and takes none with a datagram.
+    static constexpr posix::udp_numbers numbers{
+        .has_v4_interface = false,
+        .v4_receive_local = IP_RECVDSTADDR,
+        .v4_received_local = IP_RECVDSTADDR,
+        .v4_local = IP_SENDSRCADDR,
+        .v6_receive_local = IPV6_RECVPKTINFO,
+        .v6_local = IPV6_PKTINFO,
+        .v6_receive_tos = IPV6_RECVTCLASS,
+        .v6_tos = IPV6_TCLASS,
+    }; ///< of this system
+
+    /// NetBSD has no marks. Returns: 0 for no mark; else EOPNOTSUPP.
+    static int set_mark(int, std::uint32_t mark) noexcept { return can_mark(mark); }
+    /// As `set_mark`, without a socket.
+    static constexpr int can_mark(std::uint32_t mark) noexcept { return mark == 0 ? 0 : EOPNOTSUPP; }
+};
+
+/// The calls of `waiter`.
+struct waiter_calls : posix::kqueue_calls {
+    using clock = posix::basic_clock<clock_calls>; ///< of the deadlines
+};
+
+/// The calls of `network_monitor`.
+struct route_calls : posix::common_route_calls {
+    static constexpr posix::route_layout layout = [] {
+        posix::route_layout made = common_route_layout();
+        made.flags_of_neighbours = RTF_LLDATA | RTF_LOCAL | RTF_BROADCAST;
+        return made;
+    }(); ///< of this system
+};
+
+/// The calls of `log_writer`.
+struct log_calls : posix::common_log_calls {
+    static constexpr char const* syslog_path = "/var/run/log"; ///< syslog's datagram socket
+};
+
+/// Keeps the kernel from writing core dumps. Returns: whether it succeeded.
+inline bool keep_memory_private() noexcept { return forbid_core_dumps(); }
+
+using clock = posix::basic_clock<clock_calls>;                     ///< the clock
+using secret_region = basic_secret_region<region_calls>;           ///< the memory of keys
+using tun = posix::basic_tun<tun_opener<tun_calls>, tun_calls>;    ///< the TUN device
+using udp = posix::basic_udp<udp_calls>;                           ///< the UDP socket
+using waiter = posix::basic_waiter<waiter_calls>;                  ///< the waiter
+using network_monitor = posix::basic_network_monitor<route_calls>; ///< follows the network
+using log_writer = basic_log_writer<log_calls>;                    ///< the log
+
+static_assert(clock_source<clock>);
+static_assert(tun_device<tun> && tun_device_with_share<tun> && tun_device_with_settle<tun>);
+static_assert(udp_socket<udp> && udp_socket_with_share<udp> && udp_socket_with_set_fwmark<udp>);
+static_assert(wg::waiter<waiter> && waiter_with_busy_poll<waiter>);
+
+}}}} // namespace wg::WG_ABI::os::bsd
+
+#endif
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+using bsd::clock;
+using bsd::keep_memory_private;
+using bsd::line_limit;
+using bsd::log_writer;
+using bsd::name_lock;
+using bsd::network_monitor;
+using bsd::random;
+using bsd::secret_region;
+using bsd::tun;
+using bsd::uapi_listener;
+using bsd::udp;
+using bsd::waiter;
+using posix::stop_signals;
+using posix::threads;
 
 }}} // namespace wg::WG_ABI::os
 
@@ -47951,6 +63276,19 @@ using windows::uapi_listener;
 using windows::udp;
 using windows::waiter;
 
+}}} // namespace wg::WG_ABI::os
+
+#else
+#define WG_NO_HOST // no policies for this platform
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+#ifdef WG_NO_HOST
+/// The policies of this platform: none.
+struct host {};
+#undef WG_NO_HOST
+#else
 /// The policies of this platform.
 struct host {
     using clock_source = os::clock;          ///< models `clock_source`
@@ -47960,19 +63298,10 @@ struct host {
     using udp_socket = os::udp;              ///< models `udp_socket`
     using waiter = os::waiter;               ///< models `waiter`
 };
-
-}}} // namespace wg::WG_ABI::os
-
-#else
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// The policies of this platform: none.
-struct host {};
-
-}}} // namespace wg::WG_ABI::os
-
 #endif
+
+}}} // namespace wg::WG_ABI::os
+
 #endif
 // SPDX-License-Identifier: BSL-1.0
 // Bundles whose policies are named by types, so that a misspelt policy does not compile. Folder: policy.

@@ -8,7 +8,7 @@
 
 BOOST_AUTO_TEST_SUITE(os_linux_name_lock)
 
-using wg::os::name_lock;
+using wg::os::posix::name_lock;
 
 namespace {
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 // Includes the folder of the platform that is compiled for. No other header tests for the platform. Folder: os.
 //
-// `wg::os::host` names the types that `wg::default_policies` takes from the platform: all on Linux and on 64-bit
-// Windows, none on other platforms. The folder bare/, for boards without an operating system, compiles everywhere.
+// `wg::os::host` names the types that `wg::default_policies` takes from the platform: all on Linux, macOS, FreeBSD,
+// OpenBSD, NetBSD and 64-bit Windows, none on other platforms. The folder bare/, for boards without an operating
+// system, compiles everywhere.
 #ifndef WG_OS_OS_HPP
 #define WG_OS_OS_HPP
 
@@ -42,15 +43,59 @@
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// The policies of this platform.
-struct host {
-    using clock_source = os::clock;          ///< models `clock_source`
-    using random_source = os::random;        ///< models `random_source`
-    using secret_region = os::secret_region; ///< holds a device's keys
-    using tun_device = os::tun;              ///< models `tun_device`
-    using udp_socket = os::udp;              ///< models `udp_socket`
-    using waiter = os::waiter;               ///< models `waiter`
-};
+using posix::name_lock;
+
+}}} // namespace wg::WG_ABI::os
+
+#elif defined(__APPLE__) && __STDC_HOSTED__
+
+#include "darwin/system.hpp"
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+using darwin::clock;
+using darwin::keep_memory_private;
+using darwin::line_limit;
+using darwin::log_writer;
+using darwin::name_lock;
+using darwin::network_monitor;
+using darwin::random;
+using darwin::secret_region;
+using darwin::tun;
+using darwin::uapi_listener;
+using darwin::udp;
+using darwin::waiter;
+using posix::stop_signals;
+using posix::threads;
+
+}}} // namespace wg::WG_ABI::os
+
+#elif (defined(__FreeBSD__) || defined(__OpenBSD__) || defined(__NetBSD__)) && __STDC_HOSTED__
+
+#if defined(__FreeBSD__)
+#include "bsd/freebsd.hpp"
+#elif defined(__OpenBSD__)
+#include "bsd/openbsd.hpp"
+#else
+#include "bsd/netbsd.hpp"
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+using bsd::clock;
+using bsd::keep_memory_private;
+using bsd::line_limit;
+using bsd::log_writer;
+using bsd::name_lock;
+using bsd::network_monitor;
+using bsd::random;
+using bsd::secret_region;
+using bsd::tun;
+using bsd::uapi_listener;
+using bsd::udp;
+using bsd::waiter;
+using posix::stop_signals;
+using posix::threads;
 
 }}} // namespace wg::WG_ABI::os
 
@@ -114,6 +159,19 @@ using windows::uapi_listener;
 using windows::udp;
 using windows::waiter;
 
+}}} // namespace wg::WG_ABI::os
+
+#else
+#define WG_NO_HOST // no policies for this platform
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+#ifdef WG_NO_HOST
+/// The policies of this platform: none.
+struct host {};
+#undef WG_NO_HOST
+#else
 /// The policies of this platform.
 struct host {
     using clock_source = os::clock;          ///< models `clock_source`
@@ -123,17 +181,8 @@ struct host {
     using udp_socket = os::udp;              ///< models `udp_socket`
     using waiter = os::waiter;               ///< models `waiter`
 };
-
-}}} // namespace wg::WG_ABI::os
-
-#else
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// The policies of this platform: none.
-struct host {};
-
-}}} // namespace wg::WG_ABI::os
-
 #endif
+
+}}} // namespace wg::WG_ABI::os
+
 #endif

@@ -18,7 +18,10 @@ namespace wg { inline namespace WG_ABI { namespace os {
 struct common_region_calls {
     /// Reserves addresses that cannot be used, with more flags of mmap(2). Returns: null if there are none.
     static void* reserve(std::size_t bytes, int more_flags = 0) noexcept {
-        int const flags = MAP_PRIVATE | MAP_ANON | MAP_NORESERVE | more_flags;
+        int flags = MAP_PRIVATE | MAP_ANON | more_flags;
+#ifdef MAP_NORESERVE
+        flags |= MAP_NORESERVE;
+#endif
         void* const start = ::mmap(nullptr, bytes, PROT_NONE, flags, -1, 0);
         return start == MAP_FAILED ? nullptr : start;
     }
@@ -35,7 +38,8 @@ struct common_region_calls {
 #ifdef RLIMIT_AS
         rlimit space{};
         if (::getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY)
-            return static_cast<std::size_t>(std::min<rlim_t>(SIZE_MAX, space.rlim_cur));
+            return converted<std::uint64_t>(space.rlim_cur) < SIZE_MAX ? converted<std::size_t>(space.rlim_cur)
+                                                                       : SIZE_MAX;
 #endif
         return SIZE_MAX;
     }

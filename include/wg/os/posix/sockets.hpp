@@ -19,7 +19,9 @@ inline int open_socket(int domain, int type, int protocol = 0) noexcept {
     return ::socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
 }
 /// A socket whose calls wait; -1 with errno.
-inline int open_blocking_socket(int domain, int type) noexcept { return ::socket(domain, type | SOCK_CLOEXEC, 0); }
+inline int open_blocking_socket(int domain, int type, int protocol = 0) noexcept {
+    return ::socket(domain, type | SOCK_CLOEXEC, protocol);
+}
 /// Accepts a connection of `listener` as a socket that does not block; -1 with errno.
 inline int accept_connection(int listener) noexcept {
     return ::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -50,8 +52,8 @@ inline int open_socket(int domain, int type, int protocol = 0) noexcept {
     return sockets_detail::kept_private(unique_fd(::socket(domain, type, protocol)));
 }
 /// A socket whose calls wait; -1 with errno.
-inline int open_blocking_socket(int domain, int type) noexcept {
-    return sockets_detail::kept_from_programs(unique_fd(::socket(domain, type, 0)));
+inline int open_blocking_socket(int domain, int type, int protocol = 0) noexcept {
+    return sockets_detail::kept_from_programs(unique_fd(::socket(domain, type, protocol)));
 }
 /// Accepts a connection of `listener` as a socket that does not block; -1 with errno.
 inline int accept_connection(int listener) noexcept {

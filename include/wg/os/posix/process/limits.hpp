@@ -21,7 +21,7 @@ inline bool forbid_core_dumps() noexcept {
 /// Limits the memory of this process: heap, buffers, stacks of threads (RLIMIT_DATA). Further allocations fail, which
 /// the whole library handles. Returns: false if the process had a lower limit.
 inline bool limit_memory(std::size_t bytes) noexcept {
-    rlimit const most{bytes, bytes};
+    rlimit const most{converted<rlim_t>(bytes), converted<rlim_t>(bytes)};
     return ::setrlimit(RLIMIT_DATA, &most) == 0;
 }
 
@@ -47,8 +47,8 @@ inline descriptor_room make_descriptor_room(std::size_t wanted) noexcept {
     look();
     if (room.left() >= wanted || now.rlim_cur == now.rlim_max) return room;
     rlimit raised = now;
-    raised.rlim_cur =
-        now.rlim_max == RLIM_INFINITY ? room.used + wanted : std::min<rlim_t>(now.rlim_max, room.used + wanted);
+    rlim_t const enough = converted<rlim_t>(room.used + wanted);
+    raised.rlim_cur = now.rlim_max == RLIM_INFINITY ? enough : (std::min)(now.rlim_max, enough);
     if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) now = raised;
     look();
     return room;

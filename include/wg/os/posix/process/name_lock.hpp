@@ -16,7 +16,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
-namespace wg { inline namespace WG_ABI { namespace os {
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
 
 /// Holds the lock of a name, until it is destroyed.
 class name_lock {
@@ -66,6 +66,6 @@ private:
     error_text path_{};
 };
 
-}}} // namespace wg::WG_ABI::os
+}}}} // namespace wg::WG_ABI::os::posix
 
 #endif
