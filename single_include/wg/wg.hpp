@@ -30993,6 +30993,8 @@ inline bool has_terminal() noexcept {
     return static_cast<bool>(unique_fd(::open("/dev/tty", O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC)));
 }
 
+namespace posix {
+
 /// Moves a process to the background. The process that the shell has started waits until the start has succeeded or
 /// failed, and returns that as its exit status.
 class background {
@@ -31043,6 +31045,8 @@ public:
 private:
     unique_fd parent_{};
 };
+
+} // namespace posix
 
 }}} // namespace wg::WG_ABI::os
 
@@ -32047,6 +32051,7 @@ inline bool notify_supervisor(char const* state, char const* socket = std::geten
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
+using posix::background;
 using posix::name_lock;
 
 }}} // namespace wg::WG_ABI::os
@@ -32909,6 +32914,8 @@ inline bool has_terminal() noexcept {
     return static_cast<bool>(unique_fd(::open("/dev/tty", O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC)));
 }
 
+namespace posix {
+
 /// Moves a process to the background. The process that the shell has started waits until the start has succeeded or
 /// failed, and returns that as its exit status.
 class background {
@@ -32959,6 +32966,8 @@ public:
 private:
     unique_fd parent_{};
 };
+
+} // namespace posix
 
 }}} // namespace wg::WG_ABI::os
 
@@ -35842,6 +35851,7 @@ using darwin::tun;
 using darwin::uapi_listener;
 using darwin::udp;
 using darwin::waiter;
+using posix::background;
 using posix::stop_signals;
 using posix::threads;
 
@@ -36714,6 +36724,8 @@ inline bool has_terminal() noexcept {
     return static_cast<bool>(unique_fd(::open("/dev/tty", O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC)));
 }
 
+namespace posix {
+
 /// Moves a process to the background. The process that the shell has started waits until the start has succeeded or
 /// failed, and returns that as its exit status.
 class background {
@@ -36764,6 +36776,8 @@ public:
 private:
     unique_fd parent_{};
 };
+
+} // namespace posix
 
 }}} // namespace wg::WG_ABI::os
 
@@ -39680,6 +39694,7 @@ inline bool keep_memory_private() noexcept {
     return ::procctl(P_PID, ::getpid(), PROC_TRACE_CTL, &disable) == 0 && no_core;
 }
 
+using posix::background;
 using clock = posix::basic_clock<clock_calls>;                     ///< the clock
 using secret_region = basic_secret_region<region_calls>;           ///< the memory of keys
 using tun = posix::basic_tun<tun_opener<tun_calls>, tun_calls>;    ///< the TUN device
@@ -40559,6 +40574,8 @@ inline bool has_terminal() noexcept {
     return static_cast<bool>(unique_fd(::open("/dev/tty", O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC)));
 }
 
+namespace posix {
+
 /// Moves a process to the background. The process that the shell has started waits until the start has succeeded or
 /// failed, and returns that as its exit status.
 class background {
@@ -40609,6 +40626,8 @@ public:
 private:
     unique_fd parent_{};
 };
+
+} // namespace posix
 
 }}} // namespace wg::WG_ABI::os
 
@@ -43493,26 +43512,26 @@ struct log_calls : posix::common_log_calls {
 /// Keeps the kernel from writing core dumps. Returns: whether it succeeded. Only root can trace a process of root.
 inline bool keep_memory_private() noexcept { return forbid_core_dumps(); }
 
-/// Moves a process to the background, as `os::background`, and then gives up rights.
-class background : public os::background {
+/// Moves a process to the background, as `posix::background`, and then gives up rights.
+class background : public posix::background {
 public:
     /// Stays in the foreground.
     background() noexcept = default;
-    /// As `os::background::enter`.
+    /// As `posix::background::enter`.
     static result<background> enter() noexcept {
-        auto entered = os::background::enter();
+        auto entered = posix::background::enter();
         if (!entered) return entered.why();
         background self;
-        static_cast<os::background&>(self) = std::move(*entered);
+        static_cast<posix::background&>(self) = std::move(*entered);
         return self;
     }
 
-    /// As `os::background::ready`. If the environment variable WG_UNVEIL is 1, this process sees only the directory
+    /// As `posix::background::ready`. If the environment variable WG_UNVEIL is 1, this process sees only the directory
     /// /var/run, /dev/null and /dev/log from now on (unveil(2)); the configuration socket must be there. If WG_PLEDGE
     /// is 1, the process gives up the calls that it does not need (pledge(2)); the kernel ends it if it makes another.
     /// Both are off by default: docs/decisions/systems/no-capability-mode.md.
     void ready(bool keep_stderr) noexcept {
-        os::background::ready(keep_stderr);
+        posix::background::ready(keep_stderr);
         if (is_wanted("WG_UNVEIL")) {
             (void)::unveil("/var/run", "rwc");
             (void)::unveil("/dev/null", "rw");
@@ -44408,6 +44427,8 @@ inline bool has_terminal() noexcept {
     return static_cast<bool>(unique_fd(::open("/dev/tty", O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC)));
 }
 
+namespace posix {
+
 /// Moves a process to the background. The process that the shell has started waits until the start has succeeded or
 /// failed, and returns that as its exit status.
 class background {
@@ -44458,6 +44479,8 @@ public:
 private:
     unique_fd parent_{};
 };
+
+} // namespace posix
 
 }}} // namespace wg::WG_ABI::os
 
@@ -47334,6 +47357,7 @@ struct log_calls : posix::common_log_calls {
 /// Keeps the kernel from writing core dumps. Returns: whether it succeeded.
 inline bool keep_memory_private() noexcept { return forbid_core_dumps(); }
 
+using posix::background;
 using clock = posix::basic_clock<clock_calls>;                     ///< the clock
 using secret_region = basic_secret_region<region_calls>;           ///< the memory of keys
 using tun = posix::basic_tun<tun_opener<tun_calls>, tun_calls>;    ///< the TUN device
@@ -47354,6 +47378,7 @@ static_assert(wg::waiter<waiter> && waiter_with_busy_poll<waiter>);
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
+using bsd::background;
 using bsd::clock;
 using bsd::keep_memory_private;
 using bsd::line_limit;

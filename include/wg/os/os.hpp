@@ -43,6 +43,7 @@
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
+using posix::background;
 using posix::name_lock;
 
 }}} // namespace wg::WG_ABI::os
@@ -65,6 +66,7 @@ using darwin::tun;
 using darwin::uapi_listener;
 using darwin::udp;
 using darwin::waiter;
+using posix::background;
 using posix::stop_signals;
 using posix::threads;
 
@@ -82,6 +84,7 @@ using posix::threads;
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
+using bsd::background;
 using bsd::clock;
 using bsd::keep_memory_private;
 using bsd::line_limit;

@@ -125,6 +125,7 @@ inline bool keep_memory_private() noexcept {
     return ::procctl(P_PID, ::getpid(), PROC_TRACE_CTL, &disable) == 0 && no_core;
 }
 
+using posix::background;
 using clock = posix::basic_clock<clock_calls>;                     ///< the clock
 using secret_region = basic_secret_region<region_calls>;           ///< the memory of keys
 using tun = posix::basic_tun<tun_opener<tun_calls>, tun_calls>;    ///< the TUN device

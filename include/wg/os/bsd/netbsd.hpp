@@ -83,6 +83,7 @@ struct log_calls : posix::common_log_calls {
 /// Keeps the kernel from writing core dumps. Returns: whether it succeeded.
 inline bool keep_memory_private() noexcept { return forbid_core_dumps(); }
 
+using posix::background;
 using clock = posix::basic_clock<clock_calls>;                     ///< the clock
 using secret_region = basic_secret_region<region_calls>;           ///< the memory of keys
 using tun = posix::basic_tun<tun_opener<tun_calls>, tun_calls>;    ///< the TUN device

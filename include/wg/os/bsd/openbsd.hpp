@@ -91,26 +91,26 @@ struct log_calls : posix::common_log_calls {
 /// Keeps the kernel from writing core dumps. Returns: whether it succeeded. Only root can trace a process of root.
 inline bool keep_memory_private() noexcept { return forbid_core_dumps(); }
 
-/// Moves a process to the background, as `os::background`, and then gives up rights.
-class background : public os::background {
+/// Moves a process to the background, as `posix::background`, and then gives up rights.
+class background : public posix::background {
 public:
     /// Stays in the foreground.
     background() noexcept = default;
-    /// As `os::background::enter`.
+    /// As `posix::background::enter`.
     static result<background> enter() noexcept {
-        auto entered = os::background::enter();
+        auto entered = posix::background::enter();
         if (!entered) return entered.why();
         background self;
-        static_cast<os::background&>(self) = std::move(*entered);
+        static_cast<posix::background&>(self) = std::move(*entered);
         return self;
     }
 
-    /// As `os::background::ready`. If the environment variable WG_UNVEIL is 1, this process sees only the directory
+    /// As `posix::background::ready`. If the environment variable WG_UNVEIL is 1, this process sees only the directory
     /// /var/run, /dev/null and /dev/log from now on (unveil(2)); the configuration socket must be there. If WG_PLEDGE
     /// is 1, the process gives up the calls that it does not need (pledge(2)); the kernel ends it if it makes another.
     /// Both are off by default: docs/decisions/systems/no-capability-mode.md.
     void ready(bool keep_stderr) noexcept {
-        os::background::ready(keep_stderr);
+        posix::background::ready(keep_stderr);
         if (is_wanted("WG_UNVEIL")) {
             (void)::unveil("/var/run", "rwc");
             (void)::unveil("/dev/null", "rw");

@@ -33,6 +33,8 @@ inline bool has_terminal() noexcept {
     return static_cast<bool>(unique_fd(::open("/dev/tty", O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC)));
 }
 
+namespace posix {
+
 /// Moves a process to the background. The process that the shell has started waits until the start has succeeded or
 /// failed, and returns that as its exit status.
 class background {
@@ -83,6 +85,8 @@ public:
 private:
     unique_fd parent_{};
 };
+
+} // namespace posix
 
 }}} // namespace wg::WG_ABI::os
 
