@@ -32,9 +32,9 @@ enum class event_action : std::uint8_t {
 
 /// An event that a queue reports.
 struct queue_event {
-    std::uintptr_t source = 0; ///< a descriptor, or the number of a timer or of an event of the user
-    event_kind kind = event_kind::other;
-    std::uint64_t number = 0; ///< the number that the event was added with
+    std::uintptr_t source = 0;           ///< a descriptor, or the number of a timer or of an event of the user
+    event_kind kind = event_kind::other; ///< of the source
+    std::uint64_t number = 0;            ///< the number that the event was added with
 };
 
 /// A queue of events. `Calls` makes the system calls; `kqueue_calls` documents them.
