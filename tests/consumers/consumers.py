@@ -91,6 +91,8 @@ def cmake_subdirectory():
         cmake(HERE / "cmake_subdirectory", build, f"-DWG_SOURCE={ROOT}")
         run(build / "consumer")
         run_without_kernels(build / "kernels_consumer", build)
+        command("cmake", "--install", build, "--prefix", build / "prefix")
+        expect([p.name for p in (build / "prefix").rglob("*") if p.is_file()], ["consumer"], "installed files")
 
 
 def cmake_package():
@@ -103,11 +105,23 @@ def cmake_package():
         cmake(HERE / "cmake_package", there / "consumer", f"-DCMAKE_PREFIX_PATH={there / 'prefix'}")
         run(there / "consumer" / "consumer")
         run_without_kernels(there / "consumer" / "kernels_consumer", there / "consumer")
+        (there / "prefix").rename(there / "moved")
+        pkg_config_program(there, there / "moved")
+
+
+def pkg_config_program(there, prefix):
+    """Compiles and runs a program in `there` by the file of pkg-config below `prefix`."""
+    need("pkg-config")
+    env = {"PKG_CONFIG_PATH": str(prefix / "share" / "pkgconfig")}
+    expect(command("pkg-config", "--modversion", "wg", env=env).strip(), version(), "version")
+    flags = command("pkg-config", "--cflags", "--libs", "wg", env=env).split()
+    command("c++", "-std=c++20", HERE / "consumer.cpp", *flags, "-o", there / "consumer.pc")
+    run(there / "consumer.pc")
+    return flags, pathlib.Path(command("pkg-config", "--variable=includedir", "wg", env=env).strip())
 
 
 def pkg_config():
     need("meson")
-    need("pkg-config")
     with temporary() as there:
         there = pathlib.Path(there)
         command("meson", "setup", there / "wg", ROOT, "--prefix", there / "prefix", "-Dtests=disabled",
@@ -115,12 +129,7 @@ def pkg_config():
         command("meson", "install", "-C", there / "wg")
         expect(list((there / "wg").rglob("*.a")), [], "libraries that no target uses")
         whole(there / "prefix" / "include" / "wg")
-        env = {"PKG_CONFIG_PATH": str(there / "prefix" / "share" / "pkgconfig")}
-        expect(command("pkg-config", "--modversion", "wg", env=env).strip(), version(), "version")
-        flags = command("pkg-config", "--cflags", "--libs", "wg", env=env).split()
-        command("c++", "-std=c++20", HERE / "consumer.cpp", *flags, "-o", there / "consumer")
-        run(there / "consumer")
-        headers = pathlib.Path(command("pkg-config", "--variable=includedir", "wg", env=env).strip())
+        flags, headers = pkg_config_program(there, there / "prefix")
         compile_kernels(there, headers / "wg" / "kernels.cpp", flags)
 
 
@@ -243,10 +252,12 @@ def conan_recipe():
         recipe.source_folder, recipe.package_folder = str(ROOT), there
         recipe.cpp_info = types.SimpleNamespace(set_property=properties.__setitem__)
         recipe.info = types.SimpleNamespace(clear=lambda: None)
+        recipe.settings = types.SimpleNamespace(os="Windows")
         for step in "layout", "validate", "package", "package_info", "package_id":
             getattr(recipe, step)()
         whole(pathlib.Path(there) / "include" / "wg")
         expect((pathlib.Path(there) / "licenses" / "LICENSE").read_text(), (ROOT / "LICENSE").read_text(), "licence")
+    expect("ws2_32" in recipe.cpp_info.system_libs, True, "libraries of Windows")
     expect(checked, [20], "the least C++ standard")
     expect((properties["cmake_file_name"], properties["cmake_target_name"]), ("wg", "wg::wg"), "names for CMake")
     expect((recipe.name, recipe.version, recipe.package_type), ("wg", version(), "header-library"), "the recipe")

@@ -38,6 +38,13 @@ function(vcpkg_cmake_config_fixup)
     file(WRITE "${to}/wg-targets.cmake" "${contents}")
 endfunction()
 
+# Like vcpkg, checks that a file for pkg-config is there; ours names its folders relative to itself already.
+function(vcpkg_fixup_pkgconfig)
+    if(NOT EXISTS "${CURRENT_PACKAGES_DIR}/share/pkgconfig/wg.pc")
+        message(FATAL_ERROR "vcpkg_fixup_pkgconfig(${ARGN}): there is no wg.pc")
+    endif()
+endfunction()
+
 function(vcpkg_install_copyright)
     cmake_parse_arguments(PARSE_ARGV 0 arg "" "" "FILE_LIST")
     file(COPY_FILE "${arg_FILE_LIST}" "${CURRENT_PACKAGES_DIR}/share/${PORT_NAME}/copyright")
