@@ -266,9 +266,10 @@ int main(int count, char** arguments) {
                              : wg::os::tun::open(o.interface_name, why, wg::default_mtu_bytes, o.offloads);
     if (!tun) return fail(why.c_str());
     static listener configuration; // its buffers are too large for a stack
+    // The interface's name may be another one than was asked for: `utun` on macOS lets the system choose a number.
     wg::status const listening = o.uapi_fd >= 0
                                      ? configuration.adopt(o.uapi_fd, o.interface_name, why, o.socket_directory)
-                                     : configuration.open(o.interface_name, why, o.socket_directory);
+                                     : configuration.open(tun->name(), why, o.socket_directory);
     if (listening != wg::status::ok) return fail(why.c_str());
     auto background = o.foreground ? wg::os::background() : wg::os::background::enter();
     if (!background) return fail("cannot go to the background");
