@@ -3,19 +3,22 @@
 """The daemon and README's example compile and link for macOS, FreeBSD, OpenBSD and NetBSD, and so does each header that
 belongs to one of these systems. Nothing is run.
 
-    systems.py [TARGET...]
+    systems.py [--meson] [TARGET...]
 
 The compiler is the clang inside zig (tests/zig.py), which has the headers of these systems and the names of the symbols
 of their C libraries: a symbol that a system lacks makes the link fail. Warnings are errors. The numbers that the unit
 tests take from the headers of the systems are compared with these headers. TARGET tests only these targets of TARGETS.
+--meson builds the daemon by meson with the cross files instead, and with zig's C++ library, whose first build takes
+minutes.
 """
+import os
 import pathlib
 import re
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import zig  # noqa: E402
-from cases import FREESTANDING, ROOT, SYSTEM_ONLY, Failed, Skipped, command, run_cases, temporary  # noqa: E402
+from cases import FREESTANDING, ROOT, SYSTEM_ONLY, Failed, Skipped, command, need, run_cases, temporary  # noqa: E402
 
 # Targets, macOS with the oldest version that is supported, and the header of the system.
 TARGETS = {
@@ -83,6 +86,21 @@ def link(target, folder, source):
         raise Failed("the linker has made no program")
 
 
+def by_meson(cross, folder):
+    """Builds the daemon by meson, with a cross file."""
+    need("meson")
+    (folder / "bin").mkdir(exist_ok=True)
+    if not (folder / "bin" / "zig").exists():
+        (folder / "bin" / "zig").symlink_to(compiler())
+    env = {"PATH": f"{folder / 'bin'}:{ROOT / 'cross'}:{os.environ['PATH']}"}
+    build = folder / cross.stem
+    command("meson", "setup", "--cross-file", cross, "-Dtests=disabled", "--buildtype=plain", build, ROOT,
+            cwd=folder, env=env)
+    command("ninja", "-C", build, "samples/wgd", env=env)
+    if not (build / "samples" / "wgd").is_file():
+        raise Failed("there is no program")
+
+
 def example(folder):
     """README's example as a file."""
     text = (ROOT / "README.md").read_text()
@@ -120,9 +138,12 @@ def finds_missing(target, folder):
 
 
 def main():
-    targets = sys.argv[1:] or TARGETS
+    targets = [name for name in sys.argv[1:] if name != "--meson"] or list(TARGETS)
     with temporary() as name:
         folder = pathlib.Path(name)
+        if "--meson" in sys.argv[1:]:
+            crosses = sorted({ROOT / "cross" / f"{target.partition('.')[0]}.ini" for target in targets})
+            run_cases([(f"meson, {c.name}", lambda c=c: by_meson(c, folder)) for c in crosses], workers=1)
         cases = []
         for target in targets:
             header = TARGETS[target]
@@ -133,7 +154,7 @@ def main():
             ]
             if header not in SYSTEM_ONLY:
                 cases.append((f"{header} is in SYSTEM_ONLY", lambda h=header: fail(h)))
-        cases.append(("finds a function that a system lacks", lambda: finds_missing(next(iter(targets)), folder)))
+        cases.append(("finds a function that a system lacks", lambda: finds_missing(targets[0], folder)))
         run_cases(cases, workers=1)
 
 
