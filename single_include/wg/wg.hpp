@@ -29576,11 +29576,12 @@ private:
         static_assert(sizeof value <= sizeof(in6_pktinfo));
         byte* const at = room_ + used_;
         std::memset(at, 0, CMSG_SPACE(sizeof value)); // the kernel and valgrind also read the padding
-        auto* const c = reinterpret_cast<cmsghdr*>(at);
-        c->cmsg_level = level;
-        c->cmsg_type = type;
-        c->cmsg_len = static_cast<decltype(c->cmsg_len)>(CMSG_LEN(sizeof value));
-        std::memcpy(CMSG_DATA(c), &value, sizeof value);
+        cmsghdr header{};
+        header.cmsg_level = level;
+        header.cmsg_type = type;
+        header.cmsg_len = static_cast<decltype(header.cmsg_len)>(CMSG_LEN(sizeof value));
+        std::memcpy(at, &header, sizeof header);
+        std::memcpy(at + CMSG_LEN(0), &value, sizeof value); // as CMSG_DATA
         used_ += CMSG_SPACE(sizeof value);
     }
 
@@ -30475,11 +30476,12 @@ private:
         static_assert(sizeof value <= sizeof(in6_pktinfo));
         byte* const at = room_ + used_;
         std::memset(at, 0, CMSG_SPACE(sizeof value)); // the kernel and valgrind also read the padding
-        auto* const c = reinterpret_cast<cmsghdr*>(at);
-        c->cmsg_level = level;
-        c->cmsg_type = type;
-        c->cmsg_len = static_cast<decltype(c->cmsg_len)>(CMSG_LEN(sizeof value));
-        std::memcpy(CMSG_DATA(c), &value, sizeof value);
+        cmsghdr header{};
+        header.cmsg_level = level;
+        header.cmsg_type = type;
+        header.cmsg_len = static_cast<decltype(header.cmsg_len)>(CMSG_LEN(sizeof value));
+        std::memcpy(at, &header, sizeof header);
+        std::memcpy(at + CMSG_LEN(0), &value, sizeof value); // as CMSG_DATA
         used_ += CMSG_SPACE(sizeof value);
     }
 
