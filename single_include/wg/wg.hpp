@@ -21993,7 +21993,9 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 #define WG_OS_POSIX_NET_IF_HPP
 
 #ifdef _LINUX_IF_H
-extern "C" unsigned if_nametoindex(char const* name) noexcept; // the one function that the kernel's header lacks
+// The functions that the kernel's header lacks.
+extern "C" unsigned if_nametoindex(char const* name) noexcept;
+extern "C" char* if_indextoname(unsigned index, char* name) noexcept;
 #else
 #include <net/if.h>
 #endif
@@ -22417,7 +22419,9 @@ struct network_changes {
 #define WG_OS_POSIX_NET_IF_HPP
 
 #ifdef _LINUX_IF_H
-extern "C" unsigned if_nametoindex(char const* name) noexcept; // the one function that the kernel's header lacks
+// The functions that the kernel's header lacks.
+extern "C" unsigned if_nametoindex(char const* name) noexcept;
+extern "C" char* if_indextoname(unsigned index, char* name) noexcept;
 #else
 #include <net/if.h>
 #endif
@@ -23203,7 +23207,9 @@ struct network_changes {
 #define WG_OS_POSIX_NET_IF_HPP
 
 #ifdef _LINUX_IF_H
-extern "C" unsigned if_nametoindex(char const* name) noexcept; // the one function that the kernel's header lacks
+// The functions that the kernel's header lacks.
+extern "C" unsigned if_nametoindex(char const* name) noexcept;
+extern "C" char* if_indextoname(unsigned index, char* name) noexcept;
 #else
 #include <net/if.h>
 #endif
@@ -26839,7 +26845,9 @@ private:
 #define WG_OS_POSIX_NET_IF_HPP
 
 #ifdef _LINUX_IF_H
-extern "C" unsigned if_nametoindex(char const* name) noexcept; // the one function that the kernel's header lacks
+// The functions that the kernel's header lacks.
+extern "C" unsigned if_nametoindex(char const* name) noexcept;
+extern "C" char* if_indextoname(unsigned index, char* name) noexcept;
 #else
 #include <net/if.h>
 #endif
@@ -29366,7 +29374,9 @@ private:
 #define WG_OS_POSIX_NET_IF_HPP
 
 #ifdef _LINUX_IF_H
-extern "C" unsigned if_nametoindex(char const* name) noexcept; // the one function that the kernel's header lacks
+// The functions that the kernel's header lacks.
+extern "C" unsigned if_nametoindex(char const* name) noexcept;
+extern "C" char* if_indextoname(unsigned index, char* name) noexcept;
 #else
 #include <net/if.h>
 #endif
@@ -31768,7 +31778,9 @@ inline bool make_private(int fd) noexcept {
 #define WG_OS_POSIX_NET_IF_HPP
 
 #ifdef _LINUX_IF_H
-extern "C" unsigned if_nametoindex(char const* name) noexcept; // the one function that the kernel's header lacks
+// The functions that the kernel's header lacks.
+extern "C" unsigned if_nametoindex(char const* name) noexcept;
+extern "C" char* if_indextoname(unsigned index, char* name) noexcept;
 #else
 #include <net/if.h>
 #endif
@@ -33428,7 +33440,9 @@ private:
 #define WG_OS_POSIX_NET_IF_HPP
 
 #ifdef _LINUX_IF_H
-extern "C" unsigned if_nametoindex(char const* name) noexcept; // the one function that the kernel's header lacks
+// The functions that the kernel's header lacks.
+extern "C" unsigned if_nametoindex(char const* name) noexcept;
+extern "C" char* if_indextoname(unsigned index, char* name) noexcept;
 #else
 #include <net/if.h>
 #endif
@@ -37238,7 +37252,9 @@ private:
 #define WG_OS_POSIX_NET_IF_HPP
 
 #ifdef _LINUX_IF_H
-extern "C" unsigned if_nametoindex(char const* name) noexcept; // the one function that the kernel's header lacks
+// The functions that the kernel's header lacks.
+extern "C" unsigned if_nametoindex(char const* name) noexcept;
+extern "C" char* if_indextoname(unsigned index, char* name) noexcept;
 #else
 #include <net/if.h>
 #endif
@@ -41088,7 +41104,9 @@ private:
 #define WG_OS_POSIX_NET_IF_HPP
 
 #ifdef _LINUX_IF_H
-extern "C" unsigned if_nametoindex(char const* name) noexcept; // the one function that the kernel's header lacks
+// The functions that the kernel's header lacks.
+extern "C" unsigned if_nametoindex(char const* name) noexcept;
+extern "C" char* if_indextoname(unsigned index, char* name) noexcept;
 #else
 #include <net/if.h>
 #endif
@@ -44941,7 +44959,9 @@ private:
 #define WG_OS_POSIX_NET_IF_HPP
 
 #ifdef _LINUX_IF_H
-extern "C" unsigned if_nametoindex(char const* name) noexcept; // the one function that the kernel's header lacks
+// The functions that the kernel's header lacks.
+extern "C" unsigned if_nametoindex(char const* name) noexcept;
+extern "C" char* if_indextoname(unsigned index, char* name) noexcept;
 #else
 #include <net/if.h>
 #endif

@@ -6,7 +6,9 @@
 #define WG_OS_POSIX_NET_IF_HPP
 
 #ifdef _LINUX_IF_H
-extern "C" unsigned if_nametoindex(char const* name) noexcept; // the one function that the kernel's header lacks
+// The functions that the kernel's header lacks.
+extern "C" unsigned if_nametoindex(char const* name) noexcept;
+extern "C" char* if_indextoname(unsigned index, char* name) noexcept;
 #else
 #include <net/if.h>
 #endif
