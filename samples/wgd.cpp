@@ -272,7 +272,7 @@ int main(int count, char** arguments) {
                                      : configuration.open(tun->name(), why, o.socket_directory);
     if (listening != wg::status::ok) return fail(why.c_str());
     auto background = o.foreground ? wg::os::background() : wg::os::background::enter();
-    if (!background) return fail("cannot go to the background");
+    if (!background) return fail(wg::os::system_traits::no_background);
     (void)wg::os::keep_memory_private(); // on failure the region of secrets still is kept out of dumps
 
     interface_log of_interface(log, o);

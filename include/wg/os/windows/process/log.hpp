@@ -9,9 +9,9 @@
 #include "../threads.hpp"
 #include "program.hpp"
 
+#include <cstdlib>
 #include <cstring>
 #include <memory>
-#include <new>
 
 namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
 
@@ -62,21 +62,25 @@ public:
     /// Writes to standard error if `descriptor` is its number; -1: nowhere. `name` is the program's, and must outlive
     /// the process.
     explicit basic_log_writer(char const* name, int descriptor = standard_error) noexcept
-        : lines_(new(std::nothrow) waiting_lines), name_(name), descriptor_(descriptor) {
-        if (!lines_) return;
+        : name_(name), descriptor_(descriptor) {
+        void* const room = std::malloc(sizeof(waiting_lines)); // `new` would need the C++ library's compiled part
+        if (room == nullptr) return;
+        lines_ = std::construct_at(static_cast<waiting_lines*>(room));
         lines_->name = name;
         lines_->wake.reset(Calls::create_event());
     }
     basic_log_writer(basic_log_writer const&) = delete;
     basic_log_writer& operator=(basic_log_writer const&) = delete;
     ~basic_log_writer() {
-        if (!thread_) return;
+        if (lines_ == nullptr) return;
         lines_->mutex.lock();
         lines_->ends = true;
         lines_->mutex.unlock();
         Calls::set_event(lines_->wake.get());
         // A thread that is stuck in a write still uses the lines. The end of the process ends it.
-        if (!Calls::wait(thread_.get(), patience_ms)) (void)lines_.release();
+        if (thread_ && !Calls::wait(thread_.get(), patience_ms)) return;
+        std::destroy_at(lines_);
+        std::free(lines_);
     }
 
     /// Stops using standard error: errors then go to the event log, and other lines are dropped. No other thread may
@@ -115,9 +119,9 @@ private:
     };
 
     void write(bool is_error, error_text const& text) noexcept {
-        if (!lines_) return put(name_, {descriptor_, is_error, text});
+        if (lines_ == nullptr) return put(name_, {descriptor_, is_error, text});
         lines_->mutex.lock();
-        if (!thread_ && lines_->wake) thread_.reset(Calls::start_thread(&write_lines, lines_.get()));
+        if (!thread_ && lines_->wake) thread_.reset(Calls::start_thread(&write_lines, lines_));
         bool const has_thread = static_cast<bool>(thread_);
         if (has_thread) add(is_error, text);
         lines_->mutex.unlock();
@@ -178,7 +182,7 @@ private:
         }
     }
 
-    std::unique_ptr<waiting_lines> lines_;
+    waiting_lines* lines_ = nullptr; ///< null: no memory was left, so each line is written at once
     char const* name_;
     int descriptor_;
     basic_handle<Calls> thread_{};
