@@ -86,8 +86,9 @@ class Windows:
     def daemon(self, *arguments):
         """Starts wgd.exe, and waits until its pipe answers."""
         with open(self.log, 'w') as log:
-            self.process = self.host.popen([WINE, f'{self.folder}/wgd.exe', *arguments, 'wg0'], stdin=subprocess.DEVNULL,
-                                           stdout=log, stderr=log, env=environment(self.folder, LOG_LEVEL='verbose'))
+            self.process = self.host.popen([WINE, f'{self.folder}/wgd.exe', *arguments, 'wg0'],
+                                           stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                           env=environment(self.folder, LOG_LEVEL='verbose'))
         wait_until(self.answers, 30, 'the pipe of wg0 answers', every=0.2)
         return self.process
 
