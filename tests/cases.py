@@ -90,6 +90,15 @@ def portable_headers():
     return [header for header in all_headers() if is_portable(header)]
 
 
+def clang_for_windows():
+    """Arguments by which clang++ compiles for Windows, with mingw-w64's C++ library."""
+    library = sorted(pathlib.Path("/usr/lib/gcc/x86_64-w64-mingw32").glob("*-posix/include/c++"))
+    if not library:
+        raise Skipped("the C++ library of x86_64-w64-mingw32-g++-posix is not installed")
+    return ["--target=x86_64-w64-windows-gnu", "-stdlib++-isystem", library[-1],
+            "-isystem", library[-1] / "x86_64-w64-mingw32"]
+
+
 def need(program):
     if not shutil.which(program):
         raise Skipped(f"{program} is not installed")

@@ -2,23 +2,25 @@
 # SPDX-License-Identifier: BSL-1.0
 """clang-tidy finds nothing in the samples and the headers. The test takes minutes, so it is part of --full.
 
-A sample for the host includes all headers except those that need a library; each of these is analysed as a source file.
-The firmware uses the parts that are for boards. The files runtime.cpp are left out: they stand in for the C++ library,
-so their names are reserved ones. Other versions of clang-tidy have other checks, so the test takes version 16 and no
-other.
+A sample for the host includes all headers except those that need a library or are for other systems. The daemon for
+Windows includes those of Windows. The others are analysed as source files, except the few that need the headers of
+macOS or of a BSD. The firmware uses the parts that are for boards. The files runtime.cpp are left out: they stand in
+for the C++ library, so their names are reserved ones. Other versions of clang-tidy have other checks, so the test takes
+version 16 and no other.
 """
 import os
 import pathlib
 import re
 import shlex
 
-from cases import (FREESTANDING, HEADERS, OPTIONAL, ROOT, Failed, all_headers, command, compilers, library_flags, need,
-                   run_cases, temporary)
+from cases import (FREESTANDING, HEADERS, OPTIONAL, ROOT, SYSTEM_ONLY, Failed, all_headers, clang_for_windows, command,
+                   compilers, library_flags, need, run_cases, temporary)
 
 PROGRAM = "clang-tidy-16"
 SAMPLES = sorted((ROOT / "samples").glob("*.cpp"))
 FLAGS = ["-std=c++20", "-I", ROOT / "include", *FREESTANDING]
 FIRMWARE = ROOT / "samples" / "firmware"
+OTHER_SYSTEMS = re.compile("os/(posix|darwin|bsd|windows)/")
 BOARDS = {  # case: target of clang, flags for its processor, variables of the firmware's Makefile
     "a Cortex-M3": ("thumbv7m-none-eabi", [], ["BOARD=mps2-an385"]),
     "a Cortex-M3 with little flash": ("thumbv7m-none-eabi", [], ["BOARD=mps2-an385", "SMALL=1"]),
@@ -44,6 +46,30 @@ def clean_with_library(header):
     clean(HEADERS / header, "-x", "c++", *library_flags(compilers()[0], header))
 
 
+def clean_for_windows():
+    """The daemon for Windows, which includes the headers of os/windows."""
+    clean(ROOT / "samples" / "wgd.cpp", *clang_for_windows())
+
+
+def included_by(compiler, path, *flags):
+    """The headers of the library that a source includes."""
+    named = command(compiler, *FLAGS, *flags, "-MM", path).replace("\\\n", " ").split()
+    real = {os.path.realpath(name) for name in named}
+    return {header for header in all_headers() if os.path.realpath(HEADERS / header) in real}
+
+
+def included_by_samples():
+    need(compilers()[0])
+    return set().union(*(included_by(compilers()[0], path) for path in SAMPLES))
+
+
+def clean_for_other_systems():
+    """The headers that Linux can compile and no sample for it includes."""
+    rest = [h for h in all_headers() if re.match("os/(posix|darwin|bsd)/", h) and h not in SYSTEM_ONLY]
+    for header in sorted(set(rest) - included_by_samples()):
+        clean(HEADERS / header, "-x", "c++")
+
+
 def clean_firmware(target, processor, variables):
     """The firmware with the macros of its Makefile and the headers of its compiler."""
     need(PROGRAM)
@@ -56,13 +82,9 @@ def clean_firmware(target, processor, variables):
 
 
 def reaches_all_headers():
-    """A sample includes each header that needs no library."""
-    need(compilers()[0])
-    included = set()
-    for path in SAMPLES:
-        named = command(compilers()[0], *FLAGS, "-MM", path).replace("\\\n", " ").split()
-        included |= {os.path.realpath(name) for name in named}
-    missing = [h for h in all_headers() if h not in OPTIONAL and os.path.realpath(HEADERS / h) not in included]
+    """A sample includes each header that needs no library and is not for other systems."""
+    included = included_by_samples()
+    missing = [h for h in all_headers() if h not in OPTIONAL and h not in included and not OTHER_SYSTEMS.match(h)]
     if missing:
         raise Failed(f"no sample includes {' '.join(missing)}")
 
@@ -84,6 +106,8 @@ cases = [(path.name, lambda p=path: clean(p)) for path in reversed(SAMPLES)] + [
     ("wgd.cpp with WG_SMALL", lambda: clean(ROOT / "samples" / "wgd.cpp", "-DWG_SMALL")),
     *((f"firmware for {name}", lambda b=board: clean_firmware(*b)) for name, board in BOARDS.items()),
     *((header, lambda h=header: clean_with_library(h)) for header in OPTIONAL),
+    ("wgd.cpp for Windows", clean_for_windows),
+    ("headers of macOS and the BSDs", clean_for_other_systems),
     ("samples include all headers", reaches_all_headers),
     ("finds a planted name", finds_planted),
 ]

@@ -16,7 +16,8 @@ import shutil
 import subprocess
 import sys
 
-from cases import FREESTANDING, ROOT, STRICT, Failed, Skipped, command, compilers, need, run_cases, temporary
+from cases import (FREESTANDING, ROOT, STRICT, Failed, Skipped, clang_for_windows, command, compilers, need, run_cases,
+                   temporary)
 
 MINGW = "x86_64-w64-mingw32-g++-posix"
 HERE = ROOT / "tests" / "windows"
@@ -34,15 +35,11 @@ WINE_BEGINS_S = 120  # the first start makes the files of a Windows
 
 
 def clang():
-    """The oldest clang++ as a compiler for Windows, with mingw's C++ library."""
+    """The oldest clang++ as a compiler for Windows."""
     name = next((name for name in compilers() if "clang" in name), None)
     if name is None:
         raise Skipped("no clang++ is installed")
-    library = sorted(pathlib.Path("/usr/lib/gcc/x86_64-w64-mingw32").glob("*-posix/include/c++"))
-    if not library:
-        raise Skipped(f"the C++ library of {MINGW} is not installed")
-    return [name, "--target=x86_64-w64-windows-gnu", "-stdlib++-isystem", library[-1],
-            "-isystem", library[-1] / "x86_64-w64-mingw32"]
+    return [name, *clang_for_windows()]
 
 
 def compiler_of(name):

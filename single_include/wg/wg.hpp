@@ -153,7 +153,7 @@ inline constexpr bool keeps_checks = false;
 /// Writes what `WG_ASSERT` found to standard error, and ends the program by a trap.
 [[noreturn, gnu::cold, gnu::noinline]] inline void fail_assertion(char const* condition, char const* file,
                                                                   int line) noexcept {
-    std::fprintf(stderr, "%s:%d: WG_ASSERT(%s) failed\n", file, line, condition);
+    (void)std::fprintf(stderr, "%s:%d: WG_ASSERT(%s) failed\n", file, line, condition);
     __builtin_trap();
 }
 #endif
@@ -48004,7 +48004,7 @@ int configure_service(service_handle service, std::uint32_t what, void const* va
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
 template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
-    handle const found = loaded_module(module);
+    void* const found = loaded_module(module);
     return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
 }
 
@@ -48538,7 +48538,7 @@ int configure_service(service_handle service, std::uint32_t what, void const* va
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
 template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
-    handle const found = loaded_module(module);
+    void* const found = loaded_module(module);
     return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
 }
 
@@ -49085,7 +49085,7 @@ int configure_service(service_handle service, std::uint32_t what, void const* va
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
 template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
-    handle const found = loaded_module(module);
+    void* const found = loaded_module(module);
     return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
 }
 
@@ -49616,7 +49616,7 @@ int configure_service(service_handle service, std::uint32_t what, void const* va
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
 template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
-    handle const found = loaded_module(module);
+    void* const found = loaded_module(module);
     return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
 }
 
@@ -50154,7 +50154,7 @@ int configure_service(service_handle service, std::uint32_t what, void const* va
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
 template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
-    handle const found = loaded_module(module);
+    void* const found = loaded_module(module);
     return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
 }
 
@@ -50648,7 +50648,7 @@ int configure_service(service_handle service, std::uint32_t what, void const* va
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
 template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
-    handle const found = loaded_module(module);
+    void* const found = loaded_module(module);
     return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
 }
 
@@ -51167,7 +51167,7 @@ int configure_service(service_handle service, std::uint32_t what, void const* va
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
 template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
-    handle const found = loaded_module(module);
+    void* const found = loaded_module(module);
     return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
 }
 
@@ -51842,7 +51842,7 @@ int configure_service(service_handle service, std::uint32_t what, void const* va
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
 template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
-    handle const found = loaded_module(module);
+    void* const found = loaded_module(module);
     return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
 }
 
@@ -52686,7 +52686,7 @@ int configure_service(service_handle service, std::uint32_t what, void const* va
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
 template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
-    handle const found = loaded_module(module);
+    void* const found = loaded_module(module);
     return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
 }
 
@@ -53322,7 +53322,7 @@ int configure_service(service_handle service, std::uint32_t what, void const* va
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
 template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
-    handle const found = loaded_module(module);
+    void* const found = loaded_module(module);
     return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
 }
 
@@ -54026,8 +54026,8 @@ constexpr bool is_adapter_name(std::string_view name) noexcept {
     if (name.empty() || name.size() > max_adapter_name_bytes) return false;
     for (char const c : name) {
         bool const letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-        if (!letter && !(c >= '0' && c <= '9') && std::string_view("_=+.-").find(c) == std::string_view::npos)
-            return false;
+        bool const digit = c >= '0' && c <= '9';
+        if (!letter && !digit && std::string_view("_=+.-").find(c) == std::string_view::npos) return false;
     }
     return true;
 }
@@ -54505,7 +54505,7 @@ int configure_service(service_handle service, std::uint32_t what, void const* va
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
 template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
-    handle const found = loaded_module(module);
+    void* const found = loaded_module(module);
     return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
 }
 
@@ -55324,7 +55324,7 @@ int configure_service(service_handle service, std::uint32_t what, void const* va
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
 template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
-    handle const found = loaded_module(module);
+    void* const found = loaded_module(module);
     return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
 }
 
@@ -55600,8 +55600,8 @@ constexpr bool is_adapter_name(std::string_view name) noexcept {
     if (name.empty() || name.size() > max_adapter_name_bytes) return false;
     for (char const c : name) {
         bool const letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-        if (!letter && !(c >= '0' && c <= '9') && std::string_view("_=+.-").find(c) == std::string_view::npos)
-            return false;
+        bool const digit = c >= '0' && c <= '9';
+        if (!letter && !digit && std::string_view("_=+.-").find(c) == std::string_view::npos) return false;
     }
     return true;
 }
@@ -56073,7 +56073,7 @@ int configure_service(service_handle service, std::uint32_t what, void const* va
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
 template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
-    handle const found = loaded_module(module);
+    void* const found = loaded_module(module);
     return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
 }
 
@@ -56840,7 +56840,7 @@ int configure_service(service_handle service, std::uint32_t what, void const* va
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
 template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
-    handle const found = loaded_module(module);
+    void* const found = loaded_module(module);
     return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
 }
 
@@ -57176,8 +57176,8 @@ constexpr bool is_adapter_name(std::string_view name) noexcept {
     if (name.empty() || name.size() > max_adapter_name_bytes) return false;
     for (char const c : name) {
         bool const letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-        if (!letter && !(c >= '0' && c <= '9') && std::string_view("_=+.-").find(c) == std::string_view::npos)
-            return false;
+        bool const digit = c >= '0' && c <= '9';
+        if (!letter && !digit && std::string_view("_=+.-").find(c) == std::string_view::npos) return false;
     }
     return true;
 }
@@ -57655,7 +57655,7 @@ int configure_service(service_handle service, std::uint32_t what, void const* va
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
 template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
-    handle const found = loaded_module(module);
+    void* const found = loaded_module(module);
     return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
 }
 
@@ -58583,7 +58583,7 @@ int configure_service(service_handle service, std::uint32_t what, void const* va
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
 template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
-    handle const found = loaded_module(module);
+    void* const found = loaded_module(module);
     return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
 }
 
@@ -59101,7 +59101,7 @@ int configure_service(service_handle service, std::uint32_t what, void const* va
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
 template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
-    handle const found = loaded_module(module);
+    void* const found = loaded_module(module);
     return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
 }
 
@@ -59214,7 +59214,7 @@ struct region_calls {
     /// Lets this process lock `more` bytes more: raises its least and its greatest working set.
     static bool raise_working_set(std::size_t more) noexcept {
         std::size_t least = 0, most = 0;
-        api_detail::handle const self = api_detail::current_process();
+        void* const self = api_detail::current_process();
         return api_detail::get_working_set(self, &least, &most) != 0 &&
                api_detail::set_working_set(self, least + more, most + more) != 0;
     }
@@ -59811,7 +59811,7 @@ int configure_service(service_handle service, std::uint32_t what, void const* va
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
 template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
-    handle const found = loaded_module(module);
+    void* const found = loaded_module(module);
     return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
 }
 
@@ -60037,8 +60037,8 @@ constexpr bool is_adapter_name(std::string_view name) noexcept {
     if (name.empty() || name.size() > max_adapter_name_bytes) return false;
     for (char const c : name) {
         bool const letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-        if (!letter && !(c >= '0' && c <= '9') && std::string_view("_=+.-").find(c) == std::string_view::npos)
-            return false;
+        bool const digit = c >= '0' && c <= '9';
+        if (!letter && !digit && std::string_view("_=+.-").find(c) == std::string_view::npos) return false;
     }
     return true;
 }
@@ -60593,7 +60593,7 @@ int configure_service(service_handle service, std::uint32_t what, void const* va
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
 template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
-    handle const found = loaded_module(module);
+    void* const found = loaded_module(module);
     return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
 }
 
@@ -61590,7 +61590,7 @@ int configure_service(service_handle service, std::uint32_t what, void const* va
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
 template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
-    handle const found = loaded_module(module);
+    void* const found = loaded_module(module);
     return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
 }
 
@@ -62425,6 +62425,7 @@ private:
 
     /// Sends datagrams as one message; if Windows refuses that, singly. Each round sends, waits once in a `send`, or
     /// takes away the source or the tos. Returns: how many datagrams left.
+    // NOLINTBEGIN(misc-no-recursion): one level deep, because a single datagram is not sent in parts
     std::size_t send_message(socket& s, std::span<datagram> parts) noexcept {
         udp_detail::socket_address address;
         udp_detail::control_messages control;
@@ -62460,6 +62461,7 @@ private:
             refused_bytes_ = (std::min)(refused_bytes_, std::size_t{parts[0].length});
         return sent;
     }
+    // NOLINTEND(misc-no-recursion)
 
     bool wait_writable(socket const& s) noexcept {
         return std::exchange(patience_left_, false) && Calls::wait_writable(s.get(), send_patience_ms) > 0;
@@ -63034,7 +63036,7 @@ int configure_service(service_handle service, std::uint32_t what, void const* va
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
 template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
-    handle const found = loaded_module(module);
+    void* const found = loaded_module(module);
     return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
 }
 

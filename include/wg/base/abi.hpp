@@ -141,7 +141,7 @@ inline constexpr bool keeps_checks = false;
 /// Writes what `WG_ASSERT` found to standard error, and ends the program by a trap.
 [[noreturn, gnu::cold, gnu::noinline]] inline void fail_assertion(char const* condition, char const* file,
                                                                   int line) noexcept {
-    std::fprintf(stderr, "%s:%d: WG_ASSERT(%s) failed\n", file, line, condition);
+    (void)std::fprintf(stderr, "%s:%d: WG_ASSERT(%s) failed\n", file, line, condition);
     __builtin_trap();
 }
 #endif

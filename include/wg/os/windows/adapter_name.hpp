@@ -18,8 +18,8 @@ constexpr bool is_adapter_name(std::string_view name) noexcept {
     if (name.empty() || name.size() > max_adapter_name_bytes) return false;
     for (char const c : name) {
         bool const letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-        if (!letter && !(c >= '0' && c <= '9') && std::string_view("_=+.-").find(c) == std::string_view::npos)
-            return false;
+        bool const digit = c >= '0' && c <= '9';
+        if (!letter && !digit && std::string_view("_=+.-").find(c) == std::string_view::npos) return false;
     }
     return true;
 }

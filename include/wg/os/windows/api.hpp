@@ -458,7 +458,7 @@ int configure_service(service_handle service, std::uint32_t what, void const* va
 
 /// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
 template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
-    handle const found = loaded_module(module);
+    void* const found = loaded_module(module);
     return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
 }
 

@@ -37,7 +37,7 @@ struct region_calls {
     /// Lets this process lock `more` bytes more: raises its least and its greatest working set.
     static bool raise_working_set(std::size_t more) noexcept {
         std::size_t least = 0, most = 0;
-        api_detail::handle const self = api_detail::current_process();
+        void* const self = api_detail::current_process();
         return api_detail::get_working_set(self, &least, &most) != 0 &&
                api_detail::set_working_set(self, least + more, most + more) != 0;
     }

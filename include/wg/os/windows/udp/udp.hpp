@@ -220,6 +220,7 @@ private:
 
     /// Sends datagrams as one message; if Windows refuses that, singly. Each round sends, waits once in a `send`, or
     /// takes away the source or the tos. Returns: how many datagrams left.
+    // NOLINTBEGIN(misc-no-recursion): one level deep, because a single datagram is not sent in parts
     std::size_t send_message(socket& s, std::span<datagram> parts) noexcept {
         udp_detail::socket_address address;
         udp_detail::control_messages control;
@@ -255,6 +256,7 @@ private:
             refused_bytes_ = (std::min)(refused_bytes_, std::size_t{parts[0].length});
         return sent;
     }
+    // NOLINTEND(misc-no-recursion)
 
     bool wait_writable(socket const& s) noexcept {
         return std::exchange(patience_left_, false) && Calls::wait_writable(s.get(), send_patience_ms) > 0;
