@@ -9,6 +9,7 @@
 #include "wg/os/posix/kqueue/queue.hpp"
 
 #include <map>
+#include <mutex>
 #include <set>
 #include <string>
 #include <sys/epoll.h>
@@ -49,6 +50,7 @@ struct twin_state {
     std::map<int, std::map<int, watched>> queues; ///< by descriptor of the queue, and by watched descriptor
 };
 inline twin_state state;
+inline std::mutex guard; ///< of `state`, in the calls, because the threads of a program share a queue
 
 /// A state as at the start.
 struct fresh {
@@ -68,6 +70,7 @@ struct calls {
     }
     static int change(int queue, event_kind kind, std::uintptr_t source, event_action action,
                       std::uint64_t number) noexcept {
+        std::lock_guard const lock(guard);
         state.changes.push_back({kind, source, action, number});
         if (state.refused.contains(kind)) return errno = EINVAL, -1;
         auto& all = state.queues[queue];
@@ -107,11 +110,15 @@ struct calls {
         return 0;
     }
     static int wait(int queue, std::span<queue_event> events, wg::duration at_most) noexcept {
-        state.timeouts.push_back(at_most);
+        {
+            std::lock_guard const lock(guard);
+            state.timeouts.push_back(at_most);
+        }
         epoll_event found[64];
         int const room = static_cast<int>(std::min<std::size_t>(events.size(), 64));
         int const count =
             ::epoll_wait(queue, found, room, static_cast<int>((at_most.nanoseconds + 999'999) / 1'000'000));
+        std::lock_guard const lock(guard);
         for (int i = 0; i < count; ++i) {
             auto const& w = state.queues[queue][found[i].data.fd];
             char sink[4096];

@@ -46,7 +46,7 @@ struct common_udp_calls {
     /// recvmsg(2)
     static ssize_t receive(int fd, msghdr& message) noexcept { return ::recvmsg(fd, &message, MSG_DONTWAIT); }
     /// The number of an interface; 0: there is none (if_nametoindex(3)).
-    static unsigned interface_index(char const* interface_name) noexcept { return ::if_nametoindex(interface_name); }
+    static unsigned interface_index(char const* device) noexcept { return ::if_nametoindex(device); }
     /// Waits until the socket has room for a datagram. Returns: whether it has.
     static bool wait_writable(int fd, duration at_most) noexcept {
         pollfd watched{fd, POLLOUT, 0};
