@@ -56241,7 +56241,7 @@ public:
             return status::invalid;
         }
         owned const manager{Calls::open_manager(installs)};
-        if (manager.object == nullptr) return failed(Calls::error(), "reach the service manager", name, why);
+        if (manager.object == nullptr) return failed(Calls::error(), "reach the service manager for", name, why);
         text path;
         path.append(u"wgd$");
         path.append(name);
