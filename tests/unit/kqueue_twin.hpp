@@ -36,6 +36,7 @@ struct twin_state {
     long process = 1;             ///< another number stands for the child of a fork
     int create_errno = 0;         ///< of the next `create`; 0: it succeeds
     std::set<event_kind> refused; ///< kinds that the system lacks
+    bool records = true;          ///< `changes` and `timeouts`
     std::vector<change> changes;
     std::vector<wg::duration> timeouts; ///< of each wait
     int created = 0;
@@ -71,7 +72,7 @@ struct calls {
     static int change(int queue, event_kind kind, std::uintptr_t source, event_action action,
                       std::uint64_t number) noexcept {
         std::lock_guard const lock(guard);
-        state.changes.push_back({kind, source, action, number});
+        if (state.records) state.changes.push_back({kind, source, action, number});
         if (state.refused.contains(kind)) return errno = EINVAL, -1;
         auto& all = state.queues[queue];
         if (action == event_action::trigger) {
@@ -112,7 +113,7 @@ struct calls {
     static int wait(int queue, std::span<queue_event> events, wg::duration at_most) noexcept {
         {
             std::lock_guard const lock(guard);
-            state.timeouts.push_back(at_most);
+            if (state.records) state.timeouts.push_back(at_most);
         }
         epoll_event found[64];
         int const room = static_cast<int>(std::min<std::size_t>(events.size(), 64));

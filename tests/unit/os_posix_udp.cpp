@@ -234,13 +234,20 @@ BOOST_AUTO_TEST_CASE(writes_the_source_in_the_form_of_each_system) {
     auto const mac = written_for<macos>(d4);
     BOOST_REQUIRE(mac.size() == 1u);
     BOOST_TEST((mac[0].level == 0 && mac[0].type == 26 && mac[0].value.size() == 12));
-    BOOST_TEST((mac[0].value == std::vector<wg::byte>{6, 0, 0, 0, 10, 1, 2, 3, 0, 0, 0, 0}));
+    BOOST_TEST((mac[0].value == std::vector<wg::byte>{0, 0, 0, 0, 10, 1, 2, 3, 0, 0, 0, 0}));
     BOOST_TEST((written_for<freebsd>(d4) == std::vector<control_message>{{0, 7, {10, 1, 2, 3}}}));
     auto const d6 = to(six, six, 5, 0);
     std::vector<wg::byte> info(six.octets.begin(), six.octets.end());
-    info.insert(info.end(), {5, 0, 0, 0});
+    info.insert(info.end(), {0, 0, 0, 0}); // the routes choose the interface
     BOOST_TEST((written_for<macos>(d6) == std::vector<control_message>{{41, 46, info}}));
     BOOST_TEST((written_for<freebsd>(d6) == std::vector<control_message>{{41, 46, info}}));
+    ip_address link_local = six;
+    link_local.octets[0] = 0xfe;
+    link_local.octets[1] = 0x80;
+    info[0] = 0xfe;
+    info[1] = 0x80;
+    info[16] = 5;
+    BOOST_TEST((written_for<macos>(to(six, link_local, 5, 0)) == std::vector<control_message>{{41, 46, info}}));
 }
 
 BOOST_AUTO_TEST_CASE(writes_the_tos_in_the_form_of_each_system) {

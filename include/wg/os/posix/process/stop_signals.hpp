@@ -69,8 +69,8 @@ public:
 private:
     // The first ones stop the daemon. SIGPIPE, SIGXFSZ, SIGTTOU: the write fails with an error, which is handled. The
     // others are of timers and notices that a daemon does not use, or of users who try out signals.
-    static constexpr int handled[] = {SIGINT,  SIGTERM, SIGQUIT, SIGHUP,  SIGPIPE,   SIGXFSZ,
-                                      SIGTTOU, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF};
+    static constexpr int handled[] = {SIGINT,  SIGTERM, SIGQUIT, SIGHUP,    SIGPIPE, SIGXFSZ, SIGTTOU,
+                                      SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO};
     static constexpr bool is_ignored(int number) noexcept {
         return number != SIGINT && number != SIGTERM && number != SIGQUIT && number != SIGHUP;
     }

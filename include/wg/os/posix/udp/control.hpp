@@ -99,19 +99,20 @@ public:
         }
     }
 
-    /// Writes the control messages of `message`, which sends `d`: the tos of `d` unless it is 0, and its source, as far
-    /// as they are given and the system has them.
+    /// Writes the control messages of `message`, which sends `d`: the tos of `d` unless it is 0, and its source
+    /// address, as far as they are given and the system has them. The routes choose the interface, so a datagram takes
+    /// a new route at once; only a link-local address names its interface.
     void write(msghdr& message, datagram const& d) noexcept {
         used_ = 0;
         bool const is_v4 = d.where.remote.address.kind == family::v4;
         local_source const& local = d.where.local;
         if (has_source(d) && is_v4 && Numbers.v4_local != 0) {
-            v4_local info{local.interface_index, {}, {}};
+            v4_local info{0, {}, {}};
             std::memcpy(info.source, local.address.octets.data(), 4);
             if (Numbers.has_v4_interface) append(IPPROTO_IP, Numbers.v4_local, &info, sizeof info);
             else append(IPPROTO_IP, Numbers.v4_local, info.source, sizeof info.source);
         } else if (has_source(d) && !is_v4 && Numbers.v6_local != 0) {
-            v6_local info{{}, local.interface_index};
+            v6_local info{{}, is_link_local(local.address) ? local.interface_index : 0};
             std::memcpy(info.address, local.address.octets.data(), 16);
             append(IPPROTO_IPV6, Numbers.v6_local, &info, sizeof info);
         }
@@ -141,6 +142,9 @@ private:
         std::uint32_t interface_index;
     };
 
+    static bool is_link_local(ip_address const& v6) noexcept {
+        return v6.octets[0] == 0xfe && (v6.octets[1] & 0xc0) == 0x80; // RFC 4291, 2.4
+    }
     static bool is(cmsghdr const* c, int type) noexcept { return type != 0 && c->cmsg_type == type; }
 
     template <class Value> static bool value_of(cmsghdr const* c, Value& value) noexcept {
