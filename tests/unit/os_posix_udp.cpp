@@ -92,7 +92,9 @@ struct net_state {
     std::map<std::string, unsigned> interfaces{{"eth0", 2}};
     std::vector<std::pair<bool, unsigned>> bound; ///< (IPv4, index)
     std::int64_t time = 0;
-    std::vector<std::vector<control_message>> controls; ///< of each message sent
+    int probes = 0, connect_error = 0;
+    std::vector<std::pair<ip_address, unsigned>> addresses; ///< of interfaces
+    std::vector<std::vector<control_message>> controls;     ///< of each message sent
 };
 net_state net;
 
@@ -160,6 +162,15 @@ struct udp_twin : calls {
             ++got;
         }
         return got;
+    }
+    static int connect(int fd, sockaddr const* address, socklen_t size) noexcept {
+        ++net.probes;
+        return net.connect_error != 0 ? (errno = net.connect_error, -1) : ::connect(fd, address, size);
+    }
+    static unsigned interface_of(ip_address const& address) noexcept {
+        for (auto const& [has, index] : net.addresses)
+            if (has == address) return index;
+        return 0;
     }
     static unsigned interface_index(char const* interface_name) noexcept { return net.interfaces[interface_name]; }
     static int bind_interface(int, bool is_v4, unsigned index) noexcept {
@@ -491,6 +502,35 @@ BOOST_FIXTURE_TEST_CASE(takes_away_a_source_or_a_tos_that_the_host_refuses, fixt
     net.send_errors = {EHOSTUNREACH};
     BOOST_TEST(a.send(out.all) == 0u); // nothing is left to take away
     BOOST_TEST((out.all[0].why == status::io_error && out.all[0].error == EHOSTUNREACH));
+}
+
+BOOST_FIXTURE_TEST_CASE(keeps_a_source_only_if_the_routes_lead_through_its_interface, fixture) {
+    udp a, b;
+    BOOST_REQUIRE((a.open(0) && b.open(0)));
+    ip_address const lo = ip_address::v4(127, 0, 0, 1), other = ip_address::v4(127, 0, 0, 9);
+    auto const kept = [&](ip_address const& source, std::uint32_t arrived = 0) {
+        datagrams out;
+        out.add(loopback4(b.port()), "x");
+        out.all[0].where.local = {source, arrived};
+        BOOST_TEST(a.send(out.all) == 1u);
+        return out.all[0].where.local.address == source;
+    };
+    BOOST_TEST((kept(lo) && net.probes == 1)); // the routes choose the same address
+    BOOST_TEST((kept(lo) && net.probes == 1)); // remembered
+    net.addresses = {{lo, 1}, {other, 2}};
+    BOOST_TEST(kept(other, 1)); // arrives where the routes lead to, whatever interface has the address
+    BOOST_TEST(!kept(other, 2));
+    net.addresses = {{lo, 2}, {other, 2}};
+    BOOST_TEST(!kept(other, 2)); // remembered
+    a.routes_changed();
+    BOOST_TEST(kept(other, 2));
+    BOOST_TEST(kept(other)); // a system that does not tell the interface
+    net.addresses = {{lo, 1}};
+    a.routes_changed();
+    BOOST_TEST(!kept(other)); // the address is gone
+    net.connect_error = ENETUNREACH;
+    a.routes_changed();
+    BOOST_TEST(kept(other)); // the routes cannot be asked
 }
 
 BOOST_FIXTURE_TEST_CASE(goes_on_behind_a_datagram_that_is_refused, fixture) {

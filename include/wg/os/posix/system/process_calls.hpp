@@ -8,6 +8,7 @@
 #include "../udp/udp.hpp"
 
 #include <csignal>
+#include <ifaddrs.h>
 #include <poll.h>
 #include <time.h>
 
@@ -37,6 +38,26 @@ struct common_udp_calls {
     static int bind(int fd, sockaddr const* address, socklen_t size) noexcept { return ::bind(fd, address, size); }
     /// getsockname(2)
     static int name(int fd, sockaddr* address, socklen_t* size) noexcept { return ::getsockname(fd, address, size); }
+    /// connect(2)
+    static int connect(int fd, sockaddr const* address, socklen_t size) noexcept {
+        return ::connect(fd, address, size);
+    }
+    /// The number of the interface that has this address; 0: none (getifaddrs(3)).
+    static unsigned interface_of(ip_address const& address) noexcept {
+        ifaddrs* all = nullptr;
+        if (::getifaddrs(&all) != 0) return 0;
+        unsigned index = 0;
+        for (ifaddrs const* one = all; one != nullptr && index == 0; one = one->ifa_next) {
+            if (one->ifa_addr == nullptr) continue;
+            socket_address its{};
+            bool const is_v4 = one->ifa_addr->sa_family == AF_INET;
+            if (!is_v4 && one->ifa_addr->sa_family != AF_INET6) continue;
+            std::memcpy(&its, one->ifa_addr, is_v4 ? sizeof its.v4 : sizeof its.v6);
+            if (read_address(its).address == address) index = ::if_nametoindex(one->ifa_name);
+        }
+        ::freeifaddrs(all);
+        return index;
+    }
     /// setsockopt(2) for an option that is a number
     static int set_option(int fd, int level, int option, int value) noexcept {
         return ::setsockopt(fd, level, option, &value, sizeof value);

@@ -89,6 +89,7 @@ public:
             port_ = bound;
             bind_index_ = index;
             is_shared_ = false;
+            routes_changed();
             return bound;
         }
     }
@@ -106,7 +107,10 @@ public:
         }
         port_ = of.port_;
         many_ = of.many_;
+        fwmark_ = of.fwmark_;
+        bind_index_ = of.bind_index_;
         is_shared_ = true;
+        if (std::exchange(changes_, of.changes_) != of.changes_) forget_paths();
         return true;
     }
 
@@ -129,11 +133,15 @@ public:
             return status_of(error);
         }
         fwmark_ = mark;
+        routes_changed();
         return status::ok;
     }
 
-    /// Does nothing: this socket remembers nothing of routes.
-    void routes_changed() noexcept {}
+    /// Forgets what was learned of paths. To be called when routes or addresses of the host have changed.
+    void routes_changed() noexcept {
+        ++changes_;
+        forget_paths();
+    }
 
     /// Reads the sockets, both families if both have datagrams, and never blocks. A datagram that did not fit its
     /// buffer has length 0. Returns: the number of datagrams; `io_error` if a socket cannot be used.
@@ -152,8 +160,9 @@ public:
     }
 
     /// Sends datagrams, and stores each one's status in `why` and errno in `error`. Where the host refuses the source,
-    /// `where.local` is cleared, and the host's routes choose the source. Where the host refuses the tos, the datagram
-    /// leaves without one. An IPv4-mapped IPv6 destination is replaced by the IPv4 one.
+    /// or its routes lead through another interface than that of the source, `where.local` is cleared, and the routes
+    /// choose the source. Where the host refuses the tos, the datagram leaves without one. An IPv4-mapped IPv6
+    /// destination is replaced by the IPv4 one.
     /// `why`: ok; no_endpoint; not_supported (no socket of that family); would_block (no room within `send_patience`);
     /// no_permission (a packet filter); io_error and others.
     /// Returns: how many datagrams left.
@@ -166,6 +175,7 @@ public:
             d.error = 0;
             if (!d.where.remote) d.why = status::no_endpoint;
             else if (!socket_for(d)) refuse(d, EAFNOSUPPORT);
+            else if (control::has_source(d) && !keeps_source(d)) d.where.local = {};
         }
         for (std::size_t next = 0; next < datagrams.size();) {
             if (datagrams[next].why != status::ok) {
@@ -189,7 +199,8 @@ private:
     static constexpr std::size_t batch = 64; ///< messages in one system call
     static constexpr unsigned v4_bit = 1, v6_bit = 2;
     static constexpr int buffer_bytes = 7 << 20, least_buffer_bytes = 64 << 10;
-    static constexpr int max_errors = 64; ///< errors of earlier datagrams that one `receive` skips
+    static constexpr std::size_t most_known = 64; ///< destinations that are remembered; others share their places
+    static constexpr int max_errors = 64;         ///< errors of earlier datagrams that one `receive` skips
 
     static std::uintptr_t source(unique_fd const& fd) noexcept { return static_cast<std::uintptr_t>(fd.get()); }
     static void refuse(datagram& d, int error) noexcept {
@@ -289,6 +300,49 @@ private:
             if (static_cast<std::size_t>(count) < wanted.size()) return true;
         }
         return true;
+    }
+
+    /// A destination, and whether a source is kept on the way to it.
+    struct known_path {
+        ip_address remote{}; ///< without a family: none
+        local_source local{};
+        bool keeps = false;
+    };
+
+    void forget_paths() noexcept {
+        for (known_path& p : known_) p = {};
+    }
+
+    /// Whether the routes lead to the destination through the interface at which its datagrams arrive, as Linux's own
+    /// WireGuard asks.
+    bool keeps_source(datagram const& d) noexcept {
+        ip_address const& remote = d.where.remote.address;
+        std::uint32_t hash = 2166136261u;
+        for (byte const octet : remote.octets) hash = (hash ^ octet) * 16777619u; // FNV-1a
+        known_path& p = known_[hash % most_known];
+        if (p.remote != remote || p.local != d.where.local) p = {remote, d.where.local, asks_routes(d.where)};
+        return p.keeps;
+    }
+
+    /// Asks the host's routes, by a socket that is connected and sends nothing. If they cannot be asked, the source is
+    /// kept, and the send tells what is wrong.
+    bool asks_routes(path const& where) const noexcept {
+        bool const is_v4 = where.remote.address.kind == family::v4;
+        if (where.remote.scope_id != 0) return true; // the destination names the interface
+        unique_fd const probe(Calls::socket(is_v4 ? AF_INET : AF_INET6));
+        if (!probe) return true;
+        if (fwmark_ != 0) (void)Calls::set_mark(probe.get(), fwmark_);
+        if (bind_index_ != 0) (void)Calls::bind_interface(probe.get(), is_v4, bind_index_);
+        socket_address address{};
+        socklen_t size = spell(where.remote, address);
+        if (Calls::connect(probe.get(), &address.any, size) != 0) return true;
+        size = sizeof address;
+        if (Calls::name(probe.get(), &address.any, &size) != 0) return true;
+        ip_address const chosen = read_address(address).address;
+        // Where the system does not tell the interface of a received datagram, the source is kept while it is ours.
+        std::uint32_t const arrived = where.local.interface_index;
+        if (chosen == where.local.address) return true;
+        return arrived != 0 ? Calls::interface_of(chosen) == arrived : Calls::interface_of(where.local.address) != 0;
     }
 
     static bool is_of_earlier_datagram(int error) noexcept {
@@ -395,6 +449,8 @@ private:
     bool v6_first_ = false;  ///< whether this receive begins with the IPv6 socket
     bool is_shared_ = false; ///< another object opened the sockets
     int error_ = 0;
+    std::uint32_t changes_ = 0; ///< calls of `routes_changed`, counted by the object that opened the sockets
+    known_path known_[most_known];
     instant give_up_at_{}; ///< of this send; zero until it has to wait
 };
 
