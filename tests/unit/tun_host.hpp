@@ -129,11 +129,11 @@ private:
     unique_fd home_, fd_;
 };
 /// Moves an interface to another namespace, as `ip link set NAME netns` does.
-inline void move_link(char const* name, int network) {
+inline void move_link(char const* name, int namespace_fd) {
     ifinfomsg about{};
     about.ifi_index = static_cast<int>(::if_nametoindex(name));
     wg::os::netlink_detail::request request(RTM_NEWLINK, NLM_F_ACK, about);
-    request.attribute(IFLA_NET_NS_FD, network);
+    request.attribute(IFLA_NET_NS_FD, namespace_fd);
     unique_fd const netlink = wg::os::netlink_detail::open_socket();
     alignas(nlmsghdr) wg::byte room[1024];
     auto const answer = wg::os::netlink_detail::ask(netlink.get(), request, room);
