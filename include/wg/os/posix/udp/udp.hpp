@@ -314,9 +314,10 @@ private:
     }
 
     /// Whether the routes lead to the destination through the interface at which its datagrams arrive, as Linux's own
-    /// WireGuard asks.
+    /// WireGuard asks. For IPv6 it does not ask: a source is kept as long as the host has the address.
     bool keeps_source(datagram const& d) noexcept {
         ip_address const& remote = d.where.remote.address;
+        if (remote.kind != family::v4) return true;
         std::uint32_t hash = 2166136261u;
         for (byte const octet : remote.octets) hash = (hash ^ octet) * 16777619u; // FNV-1a
         known_path& p = known_[hash % most_known];
@@ -327,12 +328,10 @@ private:
     /// Asks the host's routes, by a socket that is connected and sends nothing. If they cannot be asked, the source is
     /// kept, and the send tells what is wrong.
     bool asks_routes(path const& where) const noexcept {
-        bool const is_v4 = where.remote.address.kind == family::v4;
-        if (where.remote.scope_id != 0) return true; // the destination names the interface
-        unique_fd const probe(Calls::socket(is_v4 ? AF_INET : AF_INET6));
+        unique_fd const probe(Calls::socket(AF_INET));
         if (!probe) return true;
         if (fwmark_ != 0) (void)Calls::set_mark(probe.get(), fwmark_);
-        if (bind_index_ != 0) (void)Calls::bind_interface(probe.get(), is_v4, bind_index_);
+        if (bind_index_ != 0) (void)Calls::bind_interface(probe.get(), true, bind_index_);
         socket_address address{};
         socklen_t size = spell(where.remote, address);
         if (Calls::connect(probe.get(), &address.any, size) != 0) return true;
