@@ -137,6 +137,7 @@ struct fixture {
 BOOST_AUTO_TEST_CASE(signals_that_stop_a_daemon_arrive_through_the_descriptor) {
     for (int const number : {SIGTERM, SIGINT, SIGQUIT, SIGHUP}) {
         int const code = exit_code_of([&] {
+            ::signal(number, SIG_DFL); // nohup ignores SIGHUP, which stays ignored
             signals s(signals::hang_up::stops);
             if (!s || s.take() != 0 || is_readable(s.fd(), 0)) return 1;
             ::raise(number);
