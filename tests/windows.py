@@ -6,8 +6,8 @@
 
 Compiles with mingw-w64's g++ and, where it finds mingw's C++ library, the oldest clang++; warnings are errors. The unit
 tests of os/windows, with the calls of the test and with those of Windows, and some of the core become one program. Wine
-runs each suite of os/windows, and then the rest. SUITE runs only these suites. Wine keeps its files in a temporary
-directory.
+runs each suite of os/windows, and then the rest. SUITE runs only these suites. The daemon is compiled and linked for
+arm64. Wine keeps its files in a temporary directory.
 """
 import os
 import pathlib
@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 
+import zig
 from cases import (FREESTANDING, ROOT, STRICT, Failed, Skipped, clang_for_windows, command, compilers, need, run_cases,
                    temporary)
 
@@ -65,6 +66,28 @@ def surroundings(compiler, before, flags):
 
 def layout(compiler):
     syntax(compiler, (HERE / "layout.cpp").read_text(), "-Wno-unused-function")
+
+
+def arm64(folder):
+    """The daemon compiles and links for arm64, by the clang in zig (tests/zig.py), which has WaitOnAddress in another
+    library. The first link builds zig's C++ library, which takes minutes."""
+    path, why = zig.compiler()
+    if path is None:
+        raise Skipped(why)
+    target = ["-target", "aarch64-windows-gnu"]
+    libraries = ["-lapi-ms-win-core-synch-l1-2-0", *(name for name in LIBRARIES if name != "-lsynchronization")]
+    output, program = folder / "wgd-arm64.o", folder / "wgd-arm64.exe"
+    said = command(path, "c++", *target, "-std=c++20", "-O0", "-g0", "-fno-sanitize=all", "-Wall", "-Wextra",
+                   "-Wconversion", "-Wshadow", *FREESTANDING, "-I", ROOT / "include", "-c",
+                   ROOT / "samples" / "wgd.cpp", "-o", output)
+    # The library in zig has warnings of its own, and zig puts its options behind ours.
+    ours = [line for line in said.splitlines() if " warning: " in line and "/lib/libcxx/" not in line]
+    ours = [line for line in ours if not line.startswith("zig: ")]
+    if ours:
+        raise Failed("\n".join(["", *ours]))
+    command(path, "c++", *target, output, *libraries, "-o", program)
+    if not program.is_file():
+        raise Failed("the linker has made no program")
 
 
 def build(folder):
@@ -157,6 +180,8 @@ def main():
                     cases.append((f"{order} the headers of Windows, {name}",
                                   lambda c=compiler, b=before, f=flags: surroundings(c, b, f)))
             cases.append((f"declarations agree with those of Windows, {compiler}", lambda c=compiler: layout(c)))
+        if not wanted:
+            cases.append(("wgd compiles and links for arm64", lambda: arm64(program.folder)))
         cases.append(("unit tests compile", program.compile))
         cases += [(f"{suite} under Wine", lambda s=suite: program.run(s)) for suite in wanted or SUITES]
         if not wanted:
