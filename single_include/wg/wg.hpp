@@ -142,6 +142,13 @@ inline constexpr bool hostless = true;
 inline constexpr bool hostless = false;
 #endif
 
+/// Whether the program is for Windows, for `if constexpr`.
+#ifdef _WIN32
+inline constexpr bool for_windows = true;
+#else
+inline constexpr bool for_windows = false;
+#endif
+
 /// Whether objects keep state for checks: WG_CHECKED as a constant, and false on small machines.
 #if defined(WG_CHECKED) && !defined(WG_COMPACT) && !defined(WG_BARE)
 inline constexpr bool keeps_checks = true;
@@ -21224,6 +21231,7 @@ constexpr short_text<58> print(endpoint const& where) noexcept {
 
 #endif
 
+#include <cerrno>
 #include <concepts>
 
 namespace wg { inline namespace WG_ABI { namespace uapi {
@@ -21234,22 +21242,23 @@ inline constexpr std::size_t most_changes = std::size_t{1} << 24;
 /// The most characters of replies that the host has not taken yet. A million peers take 400 MB.
 inline constexpr std::size_t most_reply_chars = std::size_t{1} << 30;
 
-/// The error number that `errno=` reports. These are the numbers of Linux on every system, because the protocol has no
-/// others: wireguard-go writes them on Windows too, whose C library has other ones.
+/// The error number that `errno=` reports: that of this system, by which wg(8) finds the text. Numbers differ between
+/// systems, and between the processors of Linux. On Windows it is the number of Linux, as wireguard-go writes it,
+/// because the C libraries of Windows do not agree.
 constexpr int errno_of(status s) noexcept {
     switch (s) {
     case status::ok: return 0;
     case status::invalid:
-    case status::too_many_peers: return 22; // EINVAL, as wireguard-go answers
-    case status::protocol_error: return 71; // EPROTO
-    case status::address_in_use: return 98; // EADDRINUSE
-    case status::no_permission: return 1;   // EPERM
-    case status::no_memory: return 12;      // ENOMEM
-    case status::not_supported: return 95;  // EOPNOTSUPP
-    case status::would_block: return 11;    // EAGAIN
-    case status::gone: return 19;           // ENODEV
-    case status::device_down: return 100;   // ENETDOWN
-    default: return 5;                      // EIO
+    case status::too_many_peers: return EINVAL; // as wireguard-go answers
+    case status::protocol_error: return for_windows ? 71 : EPROTO;
+    case status::address_in_use: return for_windows ? 98 : EADDRINUSE;
+    case status::no_permission: return EPERM;
+    case status::no_memory: return ENOMEM;
+    case status::not_supported: return for_windows ? 95 : EOPNOTSUPP;
+    case status::would_block: return EAGAIN;
+    case status::gone: return ENODEV;
+    case status::device_down: return for_windows ? 100 : ENETDOWN;
+    default: return EIO;
     }
 }
 

@@ -61,7 +61,7 @@ BOOST_AUTO_TEST_CASE(without_memory_a_set_changes_nothing_and_a_get_reports_it) 
             if (said == "earlier" + answer(0)) {
                 BOOST_TEST(target.configured == 1u);
             } else {
-                BOOST_TEST(said == "earlier" + answer(-12));
+                BOOST_TEST(said == "earlier" + answer(-ENOMEM));
                 BOOST_TEST(target.configured == 0u);
                 ++failures;
             }
@@ -69,7 +69,7 @@ BOOST_AUTO_TEST_CASE(without_memory_a_set_changes_nothing_and_a_get_reports_it) 
             BOOST_TEST((session.feed(bytes_of("get=1\n\n"), device, reply) == status::ok));
             bool const complete = reply.text().ends_with("\n" + answer(0)) && target.configured == 1;
             if (complete && reply.size() > 600) break;
-            BOOST_TEST(reply.text() == before + answer(12));
+            BOOST_TEST(reply.text() == before + answer(ENOMEM));
         }
         BOOST_TEST(watched_memory::unwiped == 0u);
         BOOST_REQUIRE(acquisitions < 100);

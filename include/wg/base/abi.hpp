@@ -130,6 +130,13 @@ inline constexpr bool hostless = true;
 inline constexpr bool hostless = false;
 #endif
 
+/// Whether the program is for Windows, for `if constexpr`.
+#ifdef _WIN32
+inline constexpr bool for_windows = true;
+#else
+inline constexpr bool for_windows = false;
+#endif
+
 /// Whether objects keep state for checks: WG_CHECKED as a constant, and false on small machines.
 #if defined(WG_CHECKED) && !defined(WG_COMPACT) && !defined(WG_BARE)
 inline constexpr bool keeps_checks = true;
