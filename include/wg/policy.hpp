@@ -31,6 +31,9 @@
 /// | @ref tun_device_promises "tun_device"       | packets of the host | tun_device_with_settle and others            |
 /// | @ref udp_socket_promises "udp_socket"       | the network         | udp_socket_with_share and others             |
 /// | @ref waiter_promises "waiter"               | sleep               | waiter_with_busy_poll                        |
+///
+/// A bundle may also name a @ref snapshot_detector_promises "snapshot_detector", which notices that the host was
+/// suspended or restored.
 
 #include "base/config.hpp"
 #include "base/event.hpp"
@@ -258,6 +261,16 @@ concept waiter_with_busy_poll = waiter<Waiter> && requires(Waiter& waiter, insta
     { waiter.wait(deadline, busy_poll) } noexcept -> std::same_as<readiness>;
 };
 
+// --- snapshot_detector
+
+/// Notices that the host was suspended, or that its virtual machine was restored from a snapshot or cloned. Promises:
+/// @ref snapshot_detector_promises "archetypes::snapshot_detector".
+template <class Detector>
+concept snapshot_detector = std::default_initializable<Detector> && requires(Detector& detector, instant now) {
+    { detector.look(now) } noexcept -> std::same_as<void>;
+    { detector.generation() } noexcept -> std::same_as<std::uint64_t>;
+};
+
 // --- threads
 
 /// Mutexes, and optionally threads. Promises: @ref threads_promises "archetypes::threads".
@@ -366,6 +379,11 @@ template <class Policies>
 concept engine_policies =
     policies<Policies> && tun_device<typename Policies::tun_device> && udp_socket<typename Policies::udp_socket> &&
     waiter<typename Policies::waiter> && engine_storage<typename Policies::storage>;
+
+/// An engine's bundle that names a `snapshot_detector`.
+template <class Policies>
+concept policies_with_snapshot_detector =
+    engine_policies<Policies> && requires { typename Policies::snapshot_detector; };
 
 }} // namespace wg::WG_ABI
 

@@ -232,6 +232,9 @@ inline constexpr bool keeps_checks = false;
 /// | @ref tun_device_promises "tun_device"       | packets of the host | tun_device_with_settle and others            |
 /// | @ref udp_socket_promises "udp_socket"       | the network         | udp_socket_with_share and others             |
 /// | @ref waiter_promises "waiter"               | sleep               | waiter_with_busy_poll                        |
+///
+/// A bundle may also name a @ref snapshot_detector_promises "snapshot_detector", which notices that the host was
+/// suspended or restored.
 
 // SPDX-License-Identifier: BSL-1.0
 // The configuration of an interface as values: a list of changes goes in, a list of facts comes out. Folder: base.
@@ -885,6 +888,7 @@ namespace wg { inline namespace WG_ABI {
     X(staging_full, "dropped while it waited for a session")                                                           \
     X(routing_loop, "the tunnel's own datagram, routed into the tunnel")                                               \
     X(device_down, "the interface is down")                                                                            \
+    X(session_dropped, "sealed before the host was suspended or restored from a snapshot, so not sent")                \
     /* inbound, any message */                                                                                         \
     X(malformed, "a type or a length that no message has")                                                             \
     X(queued, "a handshake message that waits in the queue")                                                           \
@@ -1017,6 +1021,7 @@ enum class event_id : std::uint8_t {
     under_load,            ///< value: 1: load begins, 0: load ends
     congestion_marked,     ///< the first packet that `congestion_lost` describes; value: 1: dropped, 0: passed
     send_failed,           ///< value: the status, plus 256 times the host's own error number (errno; 0: none)
+    sessions_dropped,      ///< the host was suspended or restored from a snapshot; value: the sessions that ended
 };
 
 /// A phrase for people.
@@ -1039,7 +1044,8 @@ constexpr char const* describe(event_id id) noexcept {
         "was removed",
         "load changed",
         "sent a packet that takes no congestion marks in a datagram that was marked on the way (RFC 6040)",
-        "could not send"};
+        "could not send",
+        "dropped all sessions: the host was suspended or restored from a snapshot"};
     return texts[static_cast<std::size_t>(id)];
 }
 
@@ -1324,6 +1330,16 @@ concept waiter_with_busy_poll = waiter<Waiter> && requires(Waiter& waiter, insta
     { waiter.wait(deadline, busy_poll) } noexcept -> std::same_as<readiness>;
 };
 
+// --- snapshot_detector
+
+/// Notices that the host was suspended, or that its virtual machine was restored from a snapshot or cloned. Promises:
+/// @ref snapshot_detector_promises "archetypes::snapshot_detector".
+template <class Detector>
+concept snapshot_detector = std::default_initializable<Detector> && requires(Detector& detector, instant now) {
+    { detector.look(now) } noexcept -> std::same_as<void>;
+    { detector.generation() } noexcept -> std::same_as<std::uint64_t>;
+};
+
 // --- threads
 
 /// Mutexes, and optionally threads. Promises: @ref threads_promises "archetypes::threads".
@@ -1432,6 +1448,11 @@ template <class Policies>
 concept engine_policies =
     policies<Policies> && tun_device<typename Policies::tun_device> && udp_socket<typename Policies::udp_socket> &&
     waiter<typename Policies::waiter> && engine_storage<typename Policies::storage>;
+
+/// An engine's bundle that names a `snapshot_detector`.
+template <class Policies>
+concept policies_with_snapshot_detector =
+    engine_policies<Policies> && requires { typename Policies::snapshot_detector; };
 
 }} // namespace wg::WG_ABI
 
@@ -13659,11 +13680,20 @@ struct check_policies : check_hash_backend<typename Policies::hash>,
                         check_threads<typename Policies::threads>,
                         check_observer<typename Policies::observer> {};
 
+/// Checks the optional policy `snapshot_detector` of a bundle.
+template <class Policies> struct check_snapshot_detector {};
+template <policies_with_snapshot_detector Policies> struct check_snapshot_detector<Policies> {
+    static_assert(snapshot_detector<typename Policies::snapshot_detector>,
+                  "snapshot_detector: not both of `void look(instant now) noexcept` and "
+                  "`std::uint64_t generation() noexcept`");
+};
+
 /// Checks the optional members of the further policies of an engine's bundle.
 template <engine_policies Policies>
 struct check_engine_policies : check_tun_device<typename Policies::tun_device>,
                                check_udp_socket<typename Policies::udp_socket>,
-                               check_waiter<typename Policies::waiter> {
+                               check_waiter<typename Policies::waiter>,
+                               check_snapshot_detector<Policies> {
     static_assert(!policy_detail::names_keep_out_of<typename Policies::udp_socket> ||
                       udp_socket_with_tunnel<typename Policies::udp_socket, typename Policies::tun_device>,
                   "udp_socket: not `void keep_out_of(tun_device const& device) noexcept`");
@@ -18788,6 +18818,37 @@ public:
         }
     }
 
+    /// Ends all sessions and handshakes, and wipes their keys, because the host was suspended, or restored from a
+    /// snapshot: a restored session would use its nonces twice and accept replayed packets. Staged packets stay, and
+    /// begin new handshakes; so do peers with a persistent keepalive. Messages that were sealed before the call must
+    /// not be sent after it, see `withhold`. An engine with a `snapshot_detector` calls both.
+    //= wp 5.4.6: a nonce is used once
+    //= linux: a host that resumes from a suspend has no sessions; nor has a restored virtual machine
+    void drop_sessions() noexcept {
+        locked<Policies> const lock(state_);
+        std::uint64_t ended = 0;
+        for (peer_type* p = state_.peers.first(); p != nullptr; p = p->next) {
+            for (auto const* keys : {p->keypairs.current, p->keypairs.previous, p->keypairs.next})
+                ended += keys != nullptr;
+            state_.peers.forget(p->exchange());
+            state_.peers.retire_all(*p);
+            p->timers.stop();
+            p->wants_initiation = p->wants_keepalive = false;
+            p->may_initiate_at = p->may_be_initiated_at = {}; // the restored clock may be behind them
+            if (state_.up && !p->staged.empty()) state_.enqueue_for_transmit(*p);
+            if (state_.up && p->timers.persistent_keepalive_s() != 0) state_.want_keepalive(*p);
+            state_.reschedule(*p);
+        }
+        state_.report(event_id::sessions_dropped, nullptr, ended);
+    }
+
+    /// Marks all jobs that are to be sent as dropped (`session_dropped`). They must still be completed.
+    void withhold(job_list<job_type> jobs) noexcept {
+        locked<Policies> const lock(state_);
+        for (job_type& j : jobs)
+            if (j.next == disposition::send) state_.drop(j, status::session_dropped);
+    }
+
     /// Whether the interface is up.
     bool is_up() noexcept {
         locked<Policies> const lock(state_);
@@ -19288,6 +19349,55 @@ private:
 
 namespace wg { inline namespace WG_ABI {
 
+/// Drops the sessions of a device when its host was suspended or restored from a snapshot. Without a
+/// `snapshot_detector` in the bundle: empty, does nothing. Any thread.
+template <class Policies> class session_guard {
+public:
+    /// What a lane remembers between two calls: nothing.
+    using seen = empty_member<21>;
+
+    /// Returns: what a new lane remembers.
+    seen begin() noexcept { return {}; }
+    /// Does nothing.
+    void look(instant_argument) noexcept {}
+    /// Does nothing. Returns: false.
+    bool drop_sessions(device<Policies>&, seen&) noexcept { return false; }
+};
+template <policies_with_snapshot_detector Policies> class session_guard<Policies> {
+public:
+    /// What a lane remembers between two calls: the generation for which sessions were dropped.
+    using seen = std::uint64_t;
+
+    session_guard() noexcept : dropped_for_(detector_.generation()) {}
+
+    /// Returns: what a new lane remembers. If the host was restored since the last drop, the lane notices it.
+    seen begin() noexcept {
+        mutex_.lock();
+        seen const now = dropped_for_;
+        mutex_.unlock();
+        return now;
+    }
+    /// Lets the detector look for a suspend.
+    void look(instant_argument now) noexcept { detector_.look(now); }
+    /// Drops all sessions if the generation is not that of `lane`. If several lanes notice a change, one drops, and the
+    /// others wait for it. Returns: true after a change; then the lane must not send what it has sealed before.
+    bool drop_sessions(device<Policies>& core, seen& lane) noexcept {
+        if (detector_.generation() == lane) return false;
+        mutex_.lock();
+        lane = detector_.generation();
+        if (std::exchange(dropped_for_, lane) != lane) core.drop_sessions();
+        mutex_.unlock();
+        return true;
+    }
+    /// The detector, for programs that have to set it up.
+    typename Policies::snapshot_detector& detector() noexcept { return detector_; }
+
+private:
+    typename Policies::snapshot_detector detector_{};
+    std::uint64_t dropped_for_; ///< guarded by `mutex_`
+    [[no_unique_address]] typename Policies::threads::mutex mutex_{};
+};
+
 /// What the lanes of an interface share. An engine has one, see `engine::shared`.
 template <policies Policies> struct lane_shared {
     device<Policies>& core; ///< the device of the interface
@@ -19298,6 +19408,8 @@ template <policies Policies> struct lane_shared {
     [[no_unique_address]] typename Policies::threads::mutex flushing{};
     /// How many `workers` use the engine; for checks.
     [[no_unique_address]] std::conditional_t<keeps_checks, std::size_t, empty_member<20>> workers{};
+    /// Drops sessions after a suspend of the host.
+    [[no_unique_address]] session_guard<Policies> sessions{};
 };
 
 /// Moves packets both ways in batches, in buffers of its own. An engine has one lane, each thread of `workers` another.
@@ -19319,13 +19431,23 @@ public:
 
     /// All three arguments outlive the lane. Buffers come from the device's storage.
     lane(lane_shared<Policies>& shared, tun_type& tun, socket_type& socket) noexcept
-        : shared_(shared), core_(shared.core), tun_(tun), socket_(socket), buffers_(core_.memory()) {}
+        : shared_(shared), core_(shared.core), tun_(tun), socket_(socket), seen_(shared.sessions.begin()),
+          buffers_(core_.memory()) {}
     lane(lane const&) = delete;
     lane& operator=(lane const&) = delete;
 
     /// Makes buffers for packets of up to `mtu_bytes` (0: the MTU is not known).
     /// Returns: no_memory; then packets longer than before do not pass.
     status make_room(std::size_t mtu_bytes) noexcept { return buffers_.make_room(mtu_bytes); }
+
+    /// Drops all sessions if the host was suspended or restored from a snapshot since the last look. Called before each
+    /// step.
+    void look_for_snapshot() noexcept {
+        if constexpr (policies_with_snapshot_detector<Policies>) {
+            shared_.sessions.look(now());
+            (void)shared_.sessions.drop_sessions(core_, seen_);
+        }
+    }
 
     /// Moves what is ready, about a batch each way: so packets that become ready meanwhile wait for a short time only,
     /// and a backlog is noticed early. `tun`, `udp`: what is ready. Returns: gone, when the TUN device was removed.
@@ -19505,6 +19627,8 @@ private:
     }
 
     void open(job_list<job_type> jobs, std::uint32_t place) noexcept {
+        // The replay windows of a restored machine would accept old packets again.
+        (void)shared_.sessions.drop_sessions(core_, seen_);
         core_.prepare_inbound(jobs, now());
         device_type::crypt(jobs, core_.aead());
         shared_.order.wait_for_turn(place);
@@ -19552,6 +19676,9 @@ private:
 
     /// Sends the jobs that are to be sent, completes all of them, and delivers ICMP answers to the host.
     void transmit(job_list<job_type> jobs) noexcept {
+        // A snapshot that is taken after this line holds these messages as they are, and both copies of the machine
+        // send the same bytes. Before it, the copies could seal different packets with the same nonces.
+        if (shared_.sessions.drop_sessions(core_, seen_)) core_.withhold(jobs);
         std::size_t count = 0;
         for (job_type const& j : jobs) {
             if (j.next != disposition::send) continue;
@@ -19607,6 +19734,7 @@ private:
     std::size_t passed_ = 0;
     std::size_t messages_ = 0; ///< messages received since the last `note_received`
     std::size_t useless_ = 0;  ///< messages among them that no peer needed
+    [[no_unique_address]] typename session_guard<Policies>::seen seen_;
     lane_scheduler<batch, receive_batch> scheduler_;
     buffers buffers_;
 
@@ -19751,6 +19879,7 @@ public:
     /// Runs the timers that are due, then moves what is ready, about a batch each way. The waiter finds the rest at
     /// the next call. `ready`: what the waiter found. Returns: gone, when the TUN device was removed.
     status run_once(readiness const& ready) noexcept {
+        lane_.look_for_snapshot(); // before the timers of sessions that this ends
         // After a suspend of the host, overdue timers run before packets. Otherwise the timer that zeroes keys would
         // end the handshake that a packet of this step begins.
         bool const due = shared_.running && core_.next_deadline() <= now();
@@ -19792,6 +19921,13 @@ public:
     /// The same for a list in braces.
     status configure(std::initializer_list<change> changes) noexcept {
         return configure(std::span(changes.begin(), changes.size()));
+    }
+
+    /// The detector of suspends and restored snapshots that the bundle names.
+    auto& snapshot_detector() noexcept
+        requires policies_with_snapshot_detector<Policies>
+    {
+        return shared_.sessions.detector();
     }
 
     /// Reports the interface and its peers to `sink`, see `device::snapshot`.
@@ -26097,6 +26233,326 @@ using secret_region = basic_secret_region<region_calls>;
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
+// Linux: a suspend is seen by CLOCK_BOOTTIME and CLOCK_MONOTONIC (clock_gettime(2)), a restored or cloned machine by
+// the page that the hypervisor shares through /dev/vmclock0 (linux/vmclock-abi.h; Linux 6.13 and later, readable by
+// root alone). Folder: os/linux. Any thread.
+#ifndef WG_OS_LINUX_SNAPSHOT_DETECTOR_HPP
+#define WG_OS_LINUX_SNAPSHOT_DETECTOR_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Notices a suspend of the host by two clocks, of which one stops during a suspend, and a restored or cloned virtual
+// machine by a number that the hypervisor changes. Folder: os. Any thread.
+#ifndef WG_OS_SNAPSHOT_DETECTOR_HPP
+#define WG_OS_SNAPSHOT_DETECTOR_HPP
+
+
+#include <atomic>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Counts suspends that took a second or longer. `Clocks::total_ns()` counts time in suspend and `Clocks::awake_ns()`
+/// does not, both in nanoseconds.
+template <class Clocks> class suspend_counter {
+public:
+    /// Begins to count now.
+    suspend_counter() noexcept : asleep_(measure().least) {}
+
+    /// Compares the clocks if `now` is a second or more after the last comparison, or before it. Costs a memory read
+    /// otherwise: a suspend of a second is such a gap itself.
+    void look(instant now) noexcept {
+        auto const at = static_cast<std::uint32_t>(now.nanoseconds >> gap_shift);
+        if (at - looked_at_.load(std::memory_order_relaxed) < units_of_gap) return;
+        looked_at_.store(at, std::memory_order_relaxed);
+        std::uint32_t known = asleep_.load(std::memory_order_relaxed);
+        bounds const asleep = measure();
+        // Both bounds are on the same side, so a thread that was interrupted between two readings proves no suspend.
+        bool const grew = after(asleep.least, known) >= tenths_of_suspend;
+        bool const shrank = after(known, asleep.most) >= tenths_of_suspend; // a restored process (CRIU)
+        if (!grew && !shrank) return;
+        // If several threads notice a suspend, one of them counts it.
+        if (asleep_.compare_exchange_strong(known, asleep.least, std::memory_order_relaxed))
+            count_.fetch_add(1, std::memory_order_relaxed);
+    }
+
+    /// Returns: the suspends that were noticed, modulo 2^32.
+    std::uint32_t count() const noexcept { return count_.load(std::memory_order_relaxed); }
+
+private:
+    // Numbers of 32 bits, because not every 32-bit processor has atomic operations on 64 bits.
+    static constexpr int gap_shift = 20;               ///< units of 2^20 ns, about a millisecond
+    static constexpr std::uint32_t units_of_gap = 953; ///< less than a second
+    static constexpr std::int32_t tenths_of_suspend = 9;
+
+    /// How long the host was suspended in all, in tenths of a second, modulo 2^32.
+    struct bounds {
+        std::uint32_t least, most;
+    };
+    static bounds measure() noexcept {
+        std::int64_t const before = Clocks::total_ns(), awake = Clocks::awake_ns(), after = Clocks::total_ns();
+        return {tenths(before - awake), tenths(after - awake)};
+    }
+    static std::uint32_t tenths(std::int64_t ns) noexcept { return static_cast<std::uint32_t>(ns / 100'000'000); }
+    static std::int32_t after(std::uint32_t a, std::uint32_t b) noexcept { return static_cast<std::int32_t>(a - b); }
+
+    std::atomic<std::uint32_t> looked_at_{0};
+    std::atomic<std::uint32_t> asleep_;
+    std::atomic<std::uint32_t> count_{0};
+};
+
+/// Stands for the hypervisor's number where the system shows none to programs.
+struct no_machine_generation {
+    /// Returns: always 0.
+    std::uint64_t generation() const noexcept { return 0; }
+};
+
+/// Models `snapshot_detector`. `Clocks`: see `suspend_counter`. `Machine::generation()` is a number that the hypervisor
+/// changes before a restored or cloned machine runs.
+template <class Clocks, class Machine = no_machine_generation> class basic_snapshot_detector {
+public:
+    /// Looks for a suspend.
+    void look(instant now) noexcept { suspends_.look(now); }
+    /// Returns: a number that changes after a suspend, a restore and a clone.
+    std::uint64_t generation() const noexcept {
+        return machine_.generation() + std::uint64_t{suspends_.count()} * 0x9e37'79b9'7f4a'7c15; // 2^64 / golden ratio
+    }
+    /// The source of the hypervisor's number.
+    Machine const& machine() const noexcept { return machine_; }
+
+private:
+    suspend_counter<Clocks> suspends_{};
+    [[no_unique_address]] Machine machine_{};
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Owned descriptors, and a watch of epoll(7) that the files of os/linux use. Folder: os/linux. Any thread.
+#ifndef WG_OS_LINUX_FD_HPP
+#define WG_OS_LINUX_FD_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the helpers that all files of the POSIX systems use. Folder: os/posix. Any thread; a
+// descriptor has one owner.
+#ifndef WG_OS_POSIX_FD_HPP
+#define WG_OS_POSIX_FD_HPP
+
+
+#include <cerrno>
+#include <fcntl.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Owns a file descriptor, and closes it in the end; -1: none.
+class unique_fd {
+public:
+    /// Owns none.
+    constexpr unique_fd() noexcept = default;
+    /// Owns `fd`.
+    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    /// Takes over the descriptor of `other`.
+    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    /// Closes its descriptor and takes over that of `other`.
+    unique_fd& operator=(unique_fd&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    unique_fd(unique_fd const&) = delete;
+    unique_fd& operator=(unique_fd const&) = delete;
+    ~unique_fd() { reset(); }
+
+    /// Whether it owns a descriptor.
+    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    /// The descriptor, or -1.
+    constexpr int get() const noexcept { return fd_; }
+    /// Gives up the descriptor without closing it. Returns: the descriptor, or -1.
+    constexpr int release() noexcept { return std::exchange(fd_, -1); }
+    /// Closes its descriptor, keeps errno, and owns `fd` from now on.
+    void reset(int fd = -1) noexcept {
+        int const kept = errno;
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: the descriptor is closed even then
+        errno = kept;
+        fd_ = fd;
+    }
+
+private:
+    int fd_ = -1;
+};
+
+/// Calls `call`, a system call, again as long as a signal handler interrupts it. Returns: what it returned last.
+template <class Call> auto without_interruption(Call call) noexcept {
+    for (;;) {
+        auto const answer = call();
+        if (answer >= 0 || errno != EINTR) return answer;
+    }
+}
+
+/// The status for an errno; `io_error` for those that have none of their own.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case EACCES:
+    case EPERM: return status::no_permission;
+    case EADDRINUSE:
+    case EBUSY:
+    case EEXIST: return status::address_in_use;
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
+    case EOPNOTSUPP:
+    case ENOPROTOOPT:
+    case ENOSYS: return status::not_supported;
+    case ENOMEM:
+    case ENOBUFS:
+    case EMFILE:
+    case ENFILE: return status::no_memory;
+    case EAGAIN: return status::would_block;
+    case EINVAL: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// Whether this process can open `count` more descriptors, 16 at most (`ulimit -n`).
+inline bool can_open(std::size_t count) noexcept {
+    unique_fd opened[16];
+    for (std::size_t i = 0; i < count && i < 16; ++i) {
+        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
+        if (!opened[i]) return false;
+    }
+    return true;
+}
+
+/// Makes a descriptor that another program opened non-blocking and closed on exec. Returns: false with errno.
+inline bool make_private(int fd) noexcept {
+    int const flags = ::fcntl(fd, F_GETFL);
+    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <sys/epoll.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Has `epoll` watch `fd` for `events` and report them under `number`; replaces what it watched `fd` for before.
+/// Returns: false with errno.
+inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
+    epoll_event event{};
+    event.events = events;
+    event.data.u64 = number;
+    if (::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0) return true;
+    return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// The clocks of `suspend_counter`.
+struct suspend_clocks {
+    /// Nanoseconds since the start, time in suspend included.
+    static std::int64_t total_ns() noexcept { return read(CLOCK_BOOTTIME); }
+    /// Nanoseconds since the start without time in suspend.
+    static std::int64_t awake_ns() noexcept {
+#ifdef __ANDROID__
+        return read(CLOCK_BOOTTIME); // Android suspends after each use: sessions stay, as in Linux's own WireGuard
+#else
+        return read(CLOCK_MONOTONIC);
+#endif
+    }
+
+private:
+    static std::int64_t read(clockid_t which) noexcept {
+        timespec time{};
+        ::clock_gettime(which, &time);
+        return std::int64_t{1'000'000'000} * time.tv_sec + time.tv_nsec;
+    }
+};
+
+/// The file of `basic_vmclock`.
+struct vmclock_calls {
+    /// The device of the hypervisor's page.
+    static char const* path() noexcept { return "/dev/vmclock0"; }
+};
+
+/// The hypervisor's page, mapped read-only; without one, the generation is always 0. A test replaces `Calls`.
+template <class Calls = vmclock_calls> class basic_vmclock {
+public:
+    /// Maps the page, if the file is such a page. Keeps no descriptor.
+    basic_vmclock() noexcept {
+        unique_fd const file(::open(Calls::path(), O_RDONLY | O_CLOEXEC));
+        if (!file) return;
+        byte_array<layout_bytes> head{};
+        ssize_t const got = without_interruption([&] { return ::pread(file.get(), head.data(), head.size(), 0); });
+        if (got < static_cast<ssize_t>(least_bytes) || load_le32(head.data()) != magic || head[version_at] != 1 ||
+            head[version_at + 1] != 0)
+            return;
+        mapped_bytes_ = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+        void* const page = ::mmap(nullptr, mapped_bytes_, PROT_READ, MAP_SHARED, file.get(), 0);
+        if (page == MAP_FAILED) return;
+        page_ = static_cast<byte const*>(page);
+        has_counter_ = got == static_cast<ssize_t>(layout_bytes) && load_le32(&head[size_at]) >= layout_bytes;
+    }
+    basic_vmclock(basic_vmclock const&) = delete;
+    basic_vmclock& operator=(basic_vmclock const&) = delete;
+    ~basic_vmclock() {
+        if (page_ != nullptr) ::munmap(const_cast<byte*>(page_), mapped_bytes_);
+    }
+
+    /// Whether the hypervisor tells of restored machines.
+    explicit operator bool() const noexcept { return page_ != nullptr; }
+
+    /// Returns: a number made of the disruption marker, which changes after a live migration too, and of the counter of
+    /// loaded snapshots, where the hypervisor has one. The hypervisor changes them while the machine stands still, so
+    /// the page's sequence lock is not needed.
+    std::uint64_t generation() const noexcept {
+        if (page_ == nullptr) return 0;
+        std::uint64_t sum =
+            read(marker_at) * 0xff51'afd7'ed55'8ccd; // odd, so no marker gives the number of another one
+        if (has_counter_ && (read(flags_at) & has_counter_flag) != 0) sum += read(counter_at);
+        return sum;
+    }
+
+private:
+    // struct vmclock_abi, version 1; numbers are little-endian.
+    static constexpr std::uint32_t magic = 0x4b4c4356;
+    static constexpr std::size_t size_at = 4, version_at = 8, marker_at = 16, flags_at = 24, counter_at = 104;
+    static constexpr std::size_t least_bytes = 32, layout_bytes = 112;
+    static constexpr std::uint64_t has_counter_flag = 1u << 8; ///< VMCLOCK_FLAG_VM_GEN_COUNTER_PRESENT
+
+    std::uint64_t read(std::size_t at) const noexcept {
+        std::uint64_t const raw = *reinterpret_cast<std::uint64_t const volatile*>(page_ + at); // the page is aligned
+        byte_array<8> octets;
+        std::memcpy(octets.data(), &raw, octets.size());
+        return load_le64(octets.data());
+    }
+
+    byte const* page_ = nullptr;
+    std::size_t mapped_bytes_ = 0;
+    bool has_counter_ = false;
+};
+/// The page of this machine's hypervisor.
+using vmclock = basic_vmclock<>;
+
+/// The detector of a Linux host.
+using snapshot_detector = basic_snapshot_detector<suspend_clocks, vmclock>;
+static_assert(wg::snapshot_detector<snapshot_detector>);
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
 // The threads policy of a host with several processors (pthreads(7), futex(2)). Folder: os/linux. Any thread.
 #ifndef WG_OS_LINUX_THREADS_HPP
 #define WG_OS_LINUX_THREADS_HPP
@@ -32187,6 +32643,93 @@ private:
 #ifndef WG_OS_POSIX_CLOCK_HPP
 #define WG_OS_POSIX_CLOCK_HPP
 
+// SPDX-License-Identifier: BSL-1.0
+// Notices a suspend of the host by two clocks, of which one stops during a suspend, and a restored or cloned virtual
+// machine by a number that the hypervisor changes. Folder: os. Any thread.
+#ifndef WG_OS_SNAPSHOT_DETECTOR_HPP
+#define WG_OS_SNAPSHOT_DETECTOR_HPP
+
+
+#include <atomic>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Counts suspends that took a second or longer. `Clocks::total_ns()` counts time in suspend and `Clocks::awake_ns()`
+/// does not, both in nanoseconds.
+template <class Clocks> class suspend_counter {
+public:
+    /// Begins to count now.
+    suspend_counter() noexcept : asleep_(measure().least) {}
+
+    /// Compares the clocks if `now` is a second or more after the last comparison, or before it. Costs a memory read
+    /// otherwise: a suspend of a second is such a gap itself.
+    void look(instant now) noexcept {
+        auto const at = static_cast<std::uint32_t>(now.nanoseconds >> gap_shift);
+        if (at - looked_at_.load(std::memory_order_relaxed) < units_of_gap) return;
+        looked_at_.store(at, std::memory_order_relaxed);
+        std::uint32_t known = asleep_.load(std::memory_order_relaxed);
+        bounds const asleep = measure();
+        // Both bounds are on the same side, so a thread that was interrupted between two readings proves no suspend.
+        bool const grew = after(asleep.least, known) >= tenths_of_suspend;
+        bool const shrank = after(known, asleep.most) >= tenths_of_suspend; // a restored process (CRIU)
+        if (!grew && !shrank) return;
+        // If several threads notice a suspend, one of them counts it.
+        if (asleep_.compare_exchange_strong(known, asleep.least, std::memory_order_relaxed))
+            count_.fetch_add(1, std::memory_order_relaxed);
+    }
+
+    /// Returns: the suspends that were noticed, modulo 2^32.
+    std::uint32_t count() const noexcept { return count_.load(std::memory_order_relaxed); }
+
+private:
+    // Numbers of 32 bits, because not every 32-bit processor has atomic operations on 64 bits.
+    static constexpr int gap_shift = 20;               ///< units of 2^20 ns, about a millisecond
+    static constexpr std::uint32_t units_of_gap = 953; ///< less than a second
+    static constexpr std::int32_t tenths_of_suspend = 9;
+
+    /// How long the host was suspended in all, in tenths of a second, modulo 2^32.
+    struct bounds {
+        std::uint32_t least, most;
+    };
+    static bounds measure() noexcept {
+        std::int64_t const before = Clocks::total_ns(), awake = Clocks::awake_ns(), after = Clocks::total_ns();
+        return {tenths(before - awake), tenths(after - awake)};
+    }
+    static std::uint32_t tenths(std::int64_t ns) noexcept { return static_cast<std::uint32_t>(ns / 100'000'000); }
+    static std::int32_t after(std::uint32_t a, std::uint32_t b) noexcept { return static_cast<std::int32_t>(a - b); }
+
+    std::atomic<std::uint32_t> looked_at_{0};
+    std::atomic<std::uint32_t> asleep_;
+    std::atomic<std::uint32_t> count_{0};
+};
+
+/// Stands for the hypervisor's number where the system shows none to programs.
+struct no_machine_generation {
+    /// Returns: always 0.
+    std::uint64_t generation() const noexcept { return 0; }
+};
+
+/// Models `snapshot_detector`. `Clocks`: see `suspend_counter`. `Machine::generation()` is a number that the hypervisor
+/// changes before a restored or cloned machine runs.
+template <class Clocks, class Machine = no_machine_generation> class basic_snapshot_detector {
+public:
+    /// Looks for a suspend.
+    void look(instant now) noexcept { suspends_.look(now); }
+    /// Returns: a number that changes after a suspend, a restore and a clone.
+    std::uint64_t generation() const noexcept {
+        return machine_.generation() + std::uint64_t{suspends_.count()} * 0x9e37'79b9'7f4a'7c15; // 2^64 / golden ratio
+    }
+    /// The source of the hypervisor's number.
+    Machine const& machine() const noexcept { return machine_; }
+
+private:
+    suspend_counter<Clocks> suspends_{};
+    [[no_unique_address]] Machine machine_{};
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
 
 #include <time.h>
 
@@ -32214,6 +32757,15 @@ template <clockid_t Clock> struct clock_calls {
         ::clock_gettime(Clock, &time);
         return {std::int64_t{1'000'000'000} * time.tv_sec + time.tv_nsec};
     }
+};
+
+/// The clocks of `suspend_counter`, by clock_gettime(2): `Total` counts time in suspend, `Awake` does not. Where a
+/// system has no such pair, both are the same clock, and no suspend is seen.
+template <clockid_t Total, clockid_t Awake> struct suspend_clocks {
+    /// Nanoseconds, time in suspend included.
+    static std::int64_t total_ns() noexcept { return clock_calls<Total>::now().nanoseconds; }
+    /// Nanoseconds without time in suspend.
+    static std::int64_t awake_ns() noexcept { return clock_calls<Awake>::now().nanoseconds; }
 };
 
 /// Counts ticks of `numerator / denominator` nanoseconds, as the clock of macOS does. Returns: nanoseconds.
@@ -35910,7 +36462,9 @@ struct log_calls : posix::common_log_calls {
     static constexpr char const* syslog_path = "/var/run/syslog"; ///< syslog's datagram socket
 };
 
-using clock = posix::basic_clock<clock_calls>;                     ///< the clock of macOS
+using clock = posix::basic_clock<clock_calls>; ///< the clock of macOS
+using snapshot_detector =
+    basic_snapshot_detector<posix::suspend_clocks<CLOCK_MONOTONIC_RAW, CLOCK_UPTIME_RAW>>; ///< the detector of suspends
 using random = posix::basic_random<random_calls>;                  ///< the random source of macOS
 using secret_region = basic_secret_region<region_calls>;           ///< the memory of keys on macOS
 using tun = posix::basic_tun<utun_opener<utun_calls>, utun_calls>; ///< the TUN device of macOS
@@ -35956,6 +36510,7 @@ using darwin::name_lock;
 using darwin::network_monitor;
 using darwin::random;
 using darwin::secret_region;
+using darwin::snapshot_detector;
 using darwin::tun;
 using darwin::uapi_listener;
 using darwin::udp;
@@ -36081,6 +36636,93 @@ private:
 #ifndef WG_OS_POSIX_CLOCK_HPP
 #define WG_OS_POSIX_CLOCK_HPP
 
+// SPDX-License-Identifier: BSL-1.0
+// Notices a suspend of the host by two clocks, of which one stops during a suspend, and a restored or cloned virtual
+// machine by a number that the hypervisor changes. Folder: os. Any thread.
+#ifndef WG_OS_SNAPSHOT_DETECTOR_HPP
+#define WG_OS_SNAPSHOT_DETECTOR_HPP
+
+
+#include <atomic>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Counts suspends that took a second or longer. `Clocks::total_ns()` counts time in suspend and `Clocks::awake_ns()`
+/// does not, both in nanoseconds.
+template <class Clocks> class suspend_counter {
+public:
+    /// Begins to count now.
+    suspend_counter() noexcept : asleep_(measure().least) {}
+
+    /// Compares the clocks if `now` is a second or more after the last comparison, or before it. Costs a memory read
+    /// otherwise: a suspend of a second is such a gap itself.
+    void look(instant now) noexcept {
+        auto const at = static_cast<std::uint32_t>(now.nanoseconds >> gap_shift);
+        if (at - looked_at_.load(std::memory_order_relaxed) < units_of_gap) return;
+        looked_at_.store(at, std::memory_order_relaxed);
+        std::uint32_t known = asleep_.load(std::memory_order_relaxed);
+        bounds const asleep = measure();
+        // Both bounds are on the same side, so a thread that was interrupted between two readings proves no suspend.
+        bool const grew = after(asleep.least, known) >= tenths_of_suspend;
+        bool const shrank = after(known, asleep.most) >= tenths_of_suspend; // a restored process (CRIU)
+        if (!grew && !shrank) return;
+        // If several threads notice a suspend, one of them counts it.
+        if (asleep_.compare_exchange_strong(known, asleep.least, std::memory_order_relaxed))
+            count_.fetch_add(1, std::memory_order_relaxed);
+    }
+
+    /// Returns: the suspends that were noticed, modulo 2^32.
+    std::uint32_t count() const noexcept { return count_.load(std::memory_order_relaxed); }
+
+private:
+    // Numbers of 32 bits, because not every 32-bit processor has atomic operations on 64 bits.
+    static constexpr int gap_shift = 20;               ///< units of 2^20 ns, about a millisecond
+    static constexpr std::uint32_t units_of_gap = 953; ///< less than a second
+    static constexpr std::int32_t tenths_of_suspend = 9;
+
+    /// How long the host was suspended in all, in tenths of a second, modulo 2^32.
+    struct bounds {
+        std::uint32_t least, most;
+    };
+    static bounds measure() noexcept {
+        std::int64_t const before = Clocks::total_ns(), awake = Clocks::awake_ns(), after = Clocks::total_ns();
+        return {tenths(before - awake), tenths(after - awake)};
+    }
+    static std::uint32_t tenths(std::int64_t ns) noexcept { return static_cast<std::uint32_t>(ns / 100'000'000); }
+    static std::int32_t after(std::uint32_t a, std::uint32_t b) noexcept { return static_cast<std::int32_t>(a - b); }
+
+    std::atomic<std::uint32_t> looked_at_{0};
+    std::atomic<std::uint32_t> asleep_;
+    std::atomic<std::uint32_t> count_{0};
+};
+
+/// Stands for the hypervisor's number where the system shows none to programs.
+struct no_machine_generation {
+    /// Returns: always 0.
+    std::uint64_t generation() const noexcept { return 0; }
+};
+
+/// Models `snapshot_detector`. `Clocks`: see `suspend_counter`. `Machine::generation()` is a number that the hypervisor
+/// changes before a restored or cloned machine runs.
+template <class Clocks, class Machine = no_machine_generation> class basic_snapshot_detector {
+public:
+    /// Looks for a suspend.
+    void look(instant now) noexcept { suspends_.look(now); }
+    /// Returns: a number that changes after a suspend, a restore and a clone.
+    std::uint64_t generation() const noexcept {
+        return machine_.generation() + std::uint64_t{suspends_.count()} * 0x9e37'79b9'7f4a'7c15; // 2^64 / golden ratio
+    }
+    /// The source of the hypervisor's number.
+    Machine const& machine() const noexcept { return machine_; }
+
+private:
+    suspend_counter<Clocks> suspends_{};
+    [[no_unique_address]] Machine machine_{};
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
 
 #include <time.h>
 
@@ -36108,6 +36750,15 @@ template <clockid_t Clock> struct clock_calls {
         ::clock_gettime(Clock, &time);
         return {std::int64_t{1'000'000'000} * time.tv_sec + time.tv_nsec};
     }
+};
+
+/// The clocks of `suspend_counter`, by clock_gettime(2): `Total` counts time in suspend, `Awake` does not. Where a
+/// system has no such pair, both are the same clock, and no suspend is seen.
+template <clockid_t Total, clockid_t Awake> struct suspend_clocks {
+    /// Nanoseconds, time in suspend included.
+    static std::int64_t total_ns() noexcept { return clock_calls<Total>::now().nanoseconds; }
+    /// Nanoseconds without time in suspend.
+    static std::int64_t awake_ns() noexcept { return clock_calls<Awake>::now().nanoseconds; }
 };
 
 /// Counts ticks of `numerator / denominator` nanoseconds, as the clock of macOS does. Returns: nanoseconds.
@@ -39888,7 +40539,9 @@ inline bool keep_memory_private() noexcept {
 }
 
 using posix::background;
-using clock = posix::basic_clock<clock_calls>;                     ///< the clock
+using clock = posix::basic_clock<clock_calls>; ///< the clock
+using snapshot_detector = basic_snapshot_detector<
+    posix::suspend_clocks<CLOCK_MONOTONIC, CLOCK_MONOTONIC>>;      ///< sees no suspend, for lack of a clock
 using secret_region = basic_secret_region<region_calls>;           ///< the memory of keys
 using tun = posix::basic_tun<tun_opener<tun_calls>, tun_calls>;    ///< the TUN device
 using udp = posix::basic_udp<udp_calls>;                           ///< the UDP socket
@@ -40015,6 +40668,93 @@ private:
 #ifndef WG_OS_POSIX_CLOCK_HPP
 #define WG_OS_POSIX_CLOCK_HPP
 
+// SPDX-License-Identifier: BSL-1.0
+// Notices a suspend of the host by two clocks, of which one stops during a suspend, and a restored or cloned virtual
+// machine by a number that the hypervisor changes. Folder: os. Any thread.
+#ifndef WG_OS_SNAPSHOT_DETECTOR_HPP
+#define WG_OS_SNAPSHOT_DETECTOR_HPP
+
+
+#include <atomic>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Counts suspends that took a second or longer. `Clocks::total_ns()` counts time in suspend and `Clocks::awake_ns()`
+/// does not, both in nanoseconds.
+template <class Clocks> class suspend_counter {
+public:
+    /// Begins to count now.
+    suspend_counter() noexcept : asleep_(measure().least) {}
+
+    /// Compares the clocks if `now` is a second or more after the last comparison, or before it. Costs a memory read
+    /// otherwise: a suspend of a second is such a gap itself.
+    void look(instant now) noexcept {
+        auto const at = static_cast<std::uint32_t>(now.nanoseconds >> gap_shift);
+        if (at - looked_at_.load(std::memory_order_relaxed) < units_of_gap) return;
+        looked_at_.store(at, std::memory_order_relaxed);
+        std::uint32_t known = asleep_.load(std::memory_order_relaxed);
+        bounds const asleep = measure();
+        // Both bounds are on the same side, so a thread that was interrupted between two readings proves no suspend.
+        bool const grew = after(asleep.least, known) >= tenths_of_suspend;
+        bool const shrank = after(known, asleep.most) >= tenths_of_suspend; // a restored process (CRIU)
+        if (!grew && !shrank) return;
+        // If several threads notice a suspend, one of them counts it.
+        if (asleep_.compare_exchange_strong(known, asleep.least, std::memory_order_relaxed))
+            count_.fetch_add(1, std::memory_order_relaxed);
+    }
+
+    /// Returns: the suspends that were noticed, modulo 2^32.
+    std::uint32_t count() const noexcept { return count_.load(std::memory_order_relaxed); }
+
+private:
+    // Numbers of 32 bits, because not every 32-bit processor has atomic operations on 64 bits.
+    static constexpr int gap_shift = 20;               ///< units of 2^20 ns, about a millisecond
+    static constexpr std::uint32_t units_of_gap = 953; ///< less than a second
+    static constexpr std::int32_t tenths_of_suspend = 9;
+
+    /// How long the host was suspended in all, in tenths of a second, modulo 2^32.
+    struct bounds {
+        std::uint32_t least, most;
+    };
+    static bounds measure() noexcept {
+        std::int64_t const before = Clocks::total_ns(), awake = Clocks::awake_ns(), after = Clocks::total_ns();
+        return {tenths(before - awake), tenths(after - awake)};
+    }
+    static std::uint32_t tenths(std::int64_t ns) noexcept { return static_cast<std::uint32_t>(ns / 100'000'000); }
+    static std::int32_t after(std::uint32_t a, std::uint32_t b) noexcept { return static_cast<std::int32_t>(a - b); }
+
+    std::atomic<std::uint32_t> looked_at_{0};
+    std::atomic<std::uint32_t> asleep_;
+    std::atomic<std::uint32_t> count_{0};
+};
+
+/// Stands for the hypervisor's number where the system shows none to programs.
+struct no_machine_generation {
+    /// Returns: always 0.
+    std::uint64_t generation() const noexcept { return 0; }
+};
+
+/// Models `snapshot_detector`. `Clocks`: see `suspend_counter`. `Machine::generation()` is a number that the hypervisor
+/// changes before a restored or cloned machine runs.
+template <class Clocks, class Machine = no_machine_generation> class basic_snapshot_detector {
+public:
+    /// Looks for a suspend.
+    void look(instant now) noexcept { suspends_.look(now); }
+    /// Returns: a number that changes after a suspend, a restore and a clone.
+    std::uint64_t generation() const noexcept {
+        return machine_.generation() + std::uint64_t{suspends_.count()} * 0x9e37'79b9'7f4a'7c15; // 2^64 / golden ratio
+    }
+    /// The source of the hypervisor's number.
+    Machine const& machine() const noexcept { return machine_; }
+
+private:
+    suspend_counter<Clocks> suspends_{};
+    [[no_unique_address]] Machine machine_{};
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
 
 #include <time.h>
 
@@ -40042,6 +40782,15 @@ template <clockid_t Clock> struct clock_calls {
         ::clock_gettime(Clock, &time);
         return {std::int64_t{1'000'000'000} * time.tv_sec + time.tv_nsec};
     }
+};
+
+/// The clocks of `suspend_counter`, by clock_gettime(2): `Total` counts time in suspend, `Awake` does not. Where a
+/// system has no such pair, both are the same clock, and no suspend is seen.
+template <clockid_t Total, clockid_t Awake> struct suspend_clocks {
+    /// Nanoseconds, time in suspend included.
+    static std::int64_t total_ns() noexcept { return clock_calls<Total>::now().nanoseconds; }
+    /// Nanoseconds without time in suspend.
+    static std::int64_t awake_ns() noexcept { return clock_calls<Awake>::now().nanoseconds; }
 };
 
 /// Counts ticks of `numerator / denominator` nanoseconds, as the clock of macOS does. Returns: nanoseconds.
@@ -43825,13 +44574,15 @@ private:
     }
 };
 
-using clock = posix::basic_clock<clock_calls>;                     ///< the clock
-using secret_region = basic_secret_region<region_calls>;           ///< the memory of keys
-using tun = posix::basic_tun<tun_opener<tun_calls>, tun_calls>;    ///< the TUN device
-using udp = posix::basic_udp<udp_calls>;                           ///< the UDP socket
-using waiter = posix::basic_waiter<waiter_calls>;                  ///< the waiter
-using network_monitor = posix::basic_network_monitor<route_calls>; ///< follows the network
-using log_writer = basic_log_writer<log_calls>;                    ///< the log
+using clock = posix::basic_clock<clock_calls>; ///< the clock
+using snapshot_detector =
+    basic_snapshot_detector<posix::suspend_clocks<CLOCK_BOOTTIME, CLOCK_UPTIME>>; ///< the detector of suspends
+using secret_region = basic_secret_region<region_calls>;                          ///< the memory of keys
+using tun = posix::basic_tun<tun_opener<tun_calls>, tun_calls>;                   ///< the TUN device
+using udp = posix::basic_udp<udp_calls>;                                          ///< the UDP socket
+using waiter = posix::basic_waiter<waiter_calls>;                                 ///< the waiter
+using network_monitor = posix::basic_network_monitor<route_calls>;                ///< follows the network
+using log_writer = basic_log_writer<log_calls>;                                   ///< the log
 
 static_assert(clock_source<clock>);
 static_assert(tun_device<tun> && tun_device_with_share<tun> && tun_device_with_settle<tun>);
@@ -43952,6 +44703,93 @@ private:
 #ifndef WG_OS_POSIX_CLOCK_HPP
 #define WG_OS_POSIX_CLOCK_HPP
 
+// SPDX-License-Identifier: BSL-1.0
+// Notices a suspend of the host by two clocks, of which one stops during a suspend, and a restored or cloned virtual
+// machine by a number that the hypervisor changes. Folder: os. Any thread.
+#ifndef WG_OS_SNAPSHOT_DETECTOR_HPP
+#define WG_OS_SNAPSHOT_DETECTOR_HPP
+
+
+#include <atomic>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Counts suspends that took a second or longer. `Clocks::total_ns()` counts time in suspend and `Clocks::awake_ns()`
+/// does not, both in nanoseconds.
+template <class Clocks> class suspend_counter {
+public:
+    /// Begins to count now.
+    suspend_counter() noexcept : asleep_(measure().least) {}
+
+    /// Compares the clocks if `now` is a second or more after the last comparison, or before it. Costs a memory read
+    /// otherwise: a suspend of a second is such a gap itself.
+    void look(instant now) noexcept {
+        auto const at = static_cast<std::uint32_t>(now.nanoseconds >> gap_shift);
+        if (at - looked_at_.load(std::memory_order_relaxed) < units_of_gap) return;
+        looked_at_.store(at, std::memory_order_relaxed);
+        std::uint32_t known = asleep_.load(std::memory_order_relaxed);
+        bounds const asleep = measure();
+        // Both bounds are on the same side, so a thread that was interrupted between two readings proves no suspend.
+        bool const grew = after(asleep.least, known) >= tenths_of_suspend;
+        bool const shrank = after(known, asleep.most) >= tenths_of_suspend; // a restored process (CRIU)
+        if (!grew && !shrank) return;
+        // If several threads notice a suspend, one of them counts it.
+        if (asleep_.compare_exchange_strong(known, asleep.least, std::memory_order_relaxed))
+            count_.fetch_add(1, std::memory_order_relaxed);
+    }
+
+    /// Returns: the suspends that were noticed, modulo 2^32.
+    std::uint32_t count() const noexcept { return count_.load(std::memory_order_relaxed); }
+
+private:
+    // Numbers of 32 bits, because not every 32-bit processor has atomic operations on 64 bits.
+    static constexpr int gap_shift = 20;               ///< units of 2^20 ns, about a millisecond
+    static constexpr std::uint32_t units_of_gap = 953; ///< less than a second
+    static constexpr std::int32_t tenths_of_suspend = 9;
+
+    /// How long the host was suspended in all, in tenths of a second, modulo 2^32.
+    struct bounds {
+        std::uint32_t least, most;
+    };
+    static bounds measure() noexcept {
+        std::int64_t const before = Clocks::total_ns(), awake = Clocks::awake_ns(), after = Clocks::total_ns();
+        return {tenths(before - awake), tenths(after - awake)};
+    }
+    static std::uint32_t tenths(std::int64_t ns) noexcept { return static_cast<std::uint32_t>(ns / 100'000'000); }
+    static std::int32_t after(std::uint32_t a, std::uint32_t b) noexcept { return static_cast<std::int32_t>(a - b); }
+
+    std::atomic<std::uint32_t> looked_at_{0};
+    std::atomic<std::uint32_t> asleep_;
+    std::atomic<std::uint32_t> count_{0};
+};
+
+/// Stands for the hypervisor's number where the system shows none to programs.
+struct no_machine_generation {
+    /// Returns: always 0.
+    std::uint64_t generation() const noexcept { return 0; }
+};
+
+/// Models `snapshot_detector`. `Clocks`: see `suspend_counter`. `Machine::generation()` is a number that the hypervisor
+/// changes before a restored or cloned machine runs.
+template <class Clocks, class Machine = no_machine_generation> class basic_snapshot_detector {
+public:
+    /// Looks for a suspend.
+    void look(instant now) noexcept { suspends_.look(now); }
+    /// Returns: a number that changes after a suspend, a restore and a clone.
+    std::uint64_t generation() const noexcept {
+        return machine_.generation() + std::uint64_t{suspends_.count()} * 0x9e37'79b9'7f4a'7c15; // 2^64 / golden ratio
+    }
+    /// The source of the hypervisor's number.
+    Machine const& machine() const noexcept { return machine_; }
+
+private:
+    suspend_counter<Clocks> suspends_{};
+    [[no_unique_address]] Machine machine_{};
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
 
 #include <time.h>
 
@@ -43979,6 +44817,15 @@ template <clockid_t Clock> struct clock_calls {
         ::clock_gettime(Clock, &time);
         return {std::int64_t{1'000'000'000} * time.tv_sec + time.tv_nsec};
     }
+};
+
+/// The clocks of `suspend_counter`, by clock_gettime(2): `Total` counts time in suspend, `Awake` does not. Where a
+/// system has no such pair, both are the same clock, and no suspend is seen.
+template <clockid_t Total, clockid_t Awake> struct suspend_clocks {
+    /// Nanoseconds, time in suspend included.
+    static std::int64_t total_ns() noexcept { return clock_calls<Total>::now().nanoseconds; }
+    /// Nanoseconds without time in suspend.
+    static std::int64_t awake_ns() noexcept { return clock_calls<Awake>::now().nanoseconds; }
 };
 
 /// Counts ticks of `numerator / denominator` nanoseconds, as the clock of macOS does. Returns: nanoseconds.
@@ -47719,7 +48566,9 @@ struct log_calls : posix::common_log_calls {
 inline bool keep_memory_private() noexcept { return forbid_core_dumps(); }
 
 using posix::background;
-using clock = posix::basic_clock<clock_calls>;                     ///< the clock
+using clock = posix::basic_clock<clock_calls>; ///< the clock
+using snapshot_detector = basic_snapshot_detector<
+    posix::suspend_clocks<CLOCK_MONOTONIC, CLOCK_MONOTONIC>>;      ///< sees no suspend, for lack of a clock
 using secret_region = basic_secret_region<region_calls>;           ///< the memory of keys
 using tun = posix::basic_tun<tun_opener<tun_calls>, tun_calls>;    ///< the TUN device
 using udp = posix::basic_udp<udp_calls>;                           ///< the UDP socket
@@ -47748,6 +48597,7 @@ using bsd::name_lock;
 using bsd::network_monitor;
 using bsd::random;
 using bsd::secret_region;
+using bsd::snapshot_detector;
 using bsd::tun;
 using bsd::uapi_listener;
 using bsd::udp;
@@ -48209,6 +49059,7 @@ function find_function(handle module, char const* name) noexcept __asm__("GetPro
 std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
                              wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
 std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+int unbiased_interrupt_time(std::uint64_t* time) noexcept __asm__("QueryUnbiasedInterruptTime");
 void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
 std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
     __asm__("BCryptGenRandom");
@@ -48743,6 +49594,7 @@ function find_function(handle module, char const* name) noexcept __asm__("GetPro
 std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
                              wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
 std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+int unbiased_interrupt_time(std::uint64_t* time) noexcept __asm__("QueryUnbiasedInterruptTime");
 void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
 std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
     __asm__("BCryptGenRandom");
@@ -49290,6 +50142,7 @@ function find_function(handle module, char const* name) noexcept __asm__("GetPro
 std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
                              wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
 std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+int unbiased_interrupt_time(std::uint64_t* time) noexcept __asm__("QueryUnbiasedInterruptTime");
 void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
 std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
     __asm__("BCryptGenRandom");
@@ -49821,6 +50674,7 @@ function find_function(handle module, char const* name) noexcept __asm__("GetPro
 std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
                              wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
 std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+int unbiased_interrupt_time(std::uint64_t* time) noexcept __asm__("QueryUnbiasedInterruptTime");
 void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
 std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
     __asm__("BCryptGenRandom");
@@ -50359,6 +51213,7 @@ function find_function(handle module, char const* name) noexcept __asm__("GetPro
 std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
                              wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
 std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+int unbiased_interrupt_time(std::uint64_t* time) noexcept __asm__("QueryUnbiasedInterruptTime");
 void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
 std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
     __asm__("BCryptGenRandom");
@@ -50853,6 +51708,7 @@ function find_function(handle module, char const* name) noexcept __asm__("GetPro
 std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
                              wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
 std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+int unbiased_interrupt_time(std::uint64_t* time) noexcept __asm__("QueryUnbiasedInterruptTime");
 void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
 std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
     __asm__("BCryptGenRandom");
@@ -51372,6 +52228,7 @@ function find_function(handle module, char const* name) noexcept __asm__("GetPro
 std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
                              wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
 std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+int unbiased_interrupt_time(std::uint64_t* time) noexcept __asm__("QueryUnbiasedInterruptTime");
 void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
 std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
     __asm__("BCryptGenRandom");
@@ -52047,6 +52904,7 @@ function find_function(handle module, char const* name) noexcept __asm__("GetPro
 std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
                              wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
 std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+int unbiased_interrupt_time(std::uint64_t* time) noexcept __asm__("QueryUnbiasedInterruptTime");
 void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
 std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
     __asm__("BCryptGenRandom");
@@ -52891,6 +53749,7 @@ function find_function(handle module, char const* name) noexcept __asm__("GetPro
 std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
                              wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
 std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+int unbiased_interrupt_time(std::uint64_t* time) noexcept __asm__("QueryUnbiasedInterruptTime");
 void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
 std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
     __asm__("BCryptGenRandom");
@@ -53527,6 +54386,7 @@ function find_function(handle module, char const* name) noexcept __asm__("GetPro
 std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
                              wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
 std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+int unbiased_interrupt_time(std::uint64_t* time) noexcept __asm__("QueryUnbiasedInterruptTime");
 void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
 std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
     __asm__("BCryptGenRandom");
@@ -54710,6 +55570,7 @@ function find_function(handle module, char const* name) noexcept __asm__("GetPro
 std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
                              wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
 std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+int unbiased_interrupt_time(std::uint64_t* time) noexcept __asm__("QueryUnbiasedInterruptTime");
 void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
 std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
     __asm__("BCryptGenRandom");
@@ -55529,6 +56390,7 @@ function find_function(handle module, char const* name) noexcept __asm__("GetPro
 std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
                              wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
 std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+int unbiased_interrupt_time(std::uint64_t* time) noexcept __asm__("QueryUnbiasedInterruptTime");
 void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
 std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
     __asm__("BCryptGenRandom");
@@ -56278,6 +57140,7 @@ function find_function(handle module, char const* name) noexcept __asm__("GetPro
 std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
                              wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
 std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+int unbiased_interrupt_time(std::uint64_t* time) noexcept __asm__("QueryUnbiasedInterruptTime");
 void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
 std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
     __asm__("BCryptGenRandom");
@@ -57045,6 +57908,7 @@ function find_function(handle module, char const* name) noexcept __asm__("GetPro
 std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
                              wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
 std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+int unbiased_interrupt_time(std::uint64_t* time) noexcept __asm__("QueryUnbiasedInterruptTime");
 void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
 std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
     __asm__("BCryptGenRandom");
@@ -57860,6 +58724,7 @@ function find_function(handle module, char const* name) noexcept __asm__("GetPro
 std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
                              wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
 std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+int unbiased_interrupt_time(std::uint64_t* time) noexcept __asm__("QueryUnbiasedInterruptTime");
 void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
 std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
     __asm__("BCryptGenRandom");
@@ -58788,6 +59653,7 @@ function find_function(handle module, char const* name) noexcept __asm__("GetPro
 std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
                              wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
 std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+int unbiased_interrupt_time(std::uint64_t* time) noexcept __asm__("QueryUnbiasedInterruptTime");
 void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
 std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
     __asm__("BCryptGenRandom");
@@ -59306,6 +60172,7 @@ function find_function(handle module, char const* name) noexcept __asm__("GetPro
 std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
                              wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
 std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+int unbiased_interrupt_time(std::uint64_t* time) noexcept __asm__("QueryUnbiasedInterruptTime");
 void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
 std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
     __asm__("BCryptGenRandom");
@@ -59671,6 +60538,668 @@ using secret_region = basic_secret_region<>;
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
+// Windows: sleep and hibernation are seen by the interrupt time, which counts them, and the unbiased interrupt time,
+// which does not. A restored or cloned virtual machine is not seen: Windows shows the generation of the machine to
+// drivers alone. Folder: os/windows. Any thread.
+#ifndef WG_OS_WINDOWS_SNAPSHOT_DETECTOR_HPP
+#define WG_OS_WINDOWS_SNAPSHOT_DETECTOR_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Notices a suspend of the host by two clocks, of which one stops during a suspend, and a restored or cloned virtual
+// machine by a number that the hypervisor changes. Folder: os. Any thread.
+#ifndef WG_OS_SNAPSHOT_DETECTOR_HPP
+#define WG_OS_SNAPSHOT_DETECTOR_HPP
+
+
+#include <atomic>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Counts suspends that took a second or longer. `Clocks::total_ns()` counts time in suspend and `Clocks::awake_ns()`
+/// does not, both in nanoseconds.
+template <class Clocks> class suspend_counter {
+public:
+    /// Begins to count now.
+    suspend_counter() noexcept : asleep_(measure().least) {}
+
+    /// Compares the clocks if `now` is a second or more after the last comparison, or before it. Costs a memory read
+    /// otherwise: a suspend of a second is such a gap itself.
+    void look(instant now) noexcept {
+        auto const at = static_cast<std::uint32_t>(now.nanoseconds >> gap_shift);
+        if (at - looked_at_.load(std::memory_order_relaxed) < units_of_gap) return;
+        looked_at_.store(at, std::memory_order_relaxed);
+        std::uint32_t known = asleep_.load(std::memory_order_relaxed);
+        bounds const asleep = measure();
+        // Both bounds are on the same side, so a thread that was interrupted between two readings proves no suspend.
+        bool const grew = after(asleep.least, known) >= tenths_of_suspend;
+        bool const shrank = after(known, asleep.most) >= tenths_of_suspend; // a restored process (CRIU)
+        if (!grew && !shrank) return;
+        // If several threads notice a suspend, one of them counts it.
+        if (asleep_.compare_exchange_strong(known, asleep.least, std::memory_order_relaxed))
+            count_.fetch_add(1, std::memory_order_relaxed);
+    }
+
+    /// Returns: the suspends that were noticed, modulo 2^32.
+    std::uint32_t count() const noexcept { return count_.load(std::memory_order_relaxed); }
+
+private:
+    // Numbers of 32 bits, because not every 32-bit processor has atomic operations on 64 bits.
+    static constexpr int gap_shift = 20;               ///< units of 2^20 ns, about a millisecond
+    static constexpr std::uint32_t units_of_gap = 953; ///< less than a second
+    static constexpr std::int32_t tenths_of_suspend = 9;
+
+    /// How long the host was suspended in all, in tenths of a second, modulo 2^32.
+    struct bounds {
+        std::uint32_t least, most;
+    };
+    static bounds measure() noexcept {
+        std::int64_t const before = Clocks::total_ns(), awake = Clocks::awake_ns(), after = Clocks::total_ns();
+        return {tenths(before - awake), tenths(after - awake)};
+    }
+    static std::uint32_t tenths(std::int64_t ns) noexcept { return static_cast<std::uint32_t>(ns / 100'000'000); }
+    static std::int32_t after(std::uint32_t a, std::uint32_t b) noexcept { return static_cast<std::int32_t>(a - b); }
+
+    std::atomic<std::uint32_t> looked_at_{0};
+    std::atomic<std::uint32_t> asleep_;
+    std::atomic<std::uint32_t> count_{0};
+};
+
+/// Stands for the hypervisor's number where the system shows none to programs.
+struct no_machine_generation {
+    /// Returns: always 0.
+    std::uint64_t generation() const noexcept { return 0; }
+};
+
+/// Models `snapshot_detector`. `Clocks`: see `suspend_counter`. `Machine::generation()` is a number that the hypervisor
+/// changes before a restored or cloned machine runs.
+template <class Clocks, class Machine = no_machine_generation> class basic_snapshot_detector {
+public:
+    /// Looks for a suspend.
+    void look(instant now) noexcept { suspends_.look(now); }
+    /// Returns: a number that changes after a suspend, a restore and a clone.
+    std::uint64_t generation() const noexcept {
+        return machine_.generation() + std::uint64_t{suspends_.count()} * 0x9e37'79b9'7f4a'7c15; // 2^64 / golden ratio
+    }
+    /// The source of the hypervisor's number.
+    Machine const& machine() const noexcept { return machine_; }
+
+private:
+    suspend_counter<Clocks> suspends_{};
+    [[no_unique_address]] Machine machine_{};
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The clocks of Windows: interrupt time, which counts sleep and hibernation, for timers; the system time for handshake
+// timestamps (whitepaper section 5.1). Folder: os/windows. Any thread.
+#ifndef WG_OS_WINDOWS_CLOCK_HPP
+#define WG_OS_WINDOWS_CLOCK_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The functions, structures and numbers of Windows that os/windows uses, declared here. <windows.h> would bring
+// thousands of macros into each program, and what a program defines before it would change these headers. Folder:
+// os/windows. Thread rules are those of Windows.
+//
+// Each function has a name of its own in C++ and the name of Windows for the linker, so a program may include the
+// headers of Windows before or after these. The declarations are for 64-bit Windows, where all functions have the same
+// calling convention. They also compile on Linux, where tests replace the calls. tests/windows/layout.cpp compares them
+// with the headers of Windows.
+#ifndef WG_OS_WINDOWS_API_HPP
+#define WG_OS_WINDOWS_API_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows { namespace api_detail {
+
+using handle = void*;                 // HANDLE
+using socket_handle = std::uintptr_t; // SOCKET
+using wide = char16_t;                // WCHAR
+using function = void (*)() noexcept; // FARPROC
+using thread_start = std::uint32_t (*)(void* context) noexcept;
+
+inline constexpr socket_handle no_socket = ~socket_handle{0}; // INVALID_SOCKET
+inline constexpr std::size_t page_bytes = 4096;               // of x64 and arm64
+
+// Error numbers.
+inline constexpr int error_file_not_found = 2;
+inline constexpr int error_path_not_found = 3;
+inline constexpr int error_access_denied = 5;
+inline constexpr int error_not_enough_memory = 8;
+inline constexpr int error_invalid_data = 13;
+inline constexpr int error_out_of_memory = 14;
+inline constexpr int error_end_of_file = 38; // ERROR_HANDLE_EOF
+inline constexpr int error_not_supported = 50;
+inline constexpr int error_invalid_parameter = 87;
+inline constexpr int error_buffer_overflow = 111;
+inline constexpr int error_broken_pipe = 109;
+inline constexpr int error_call_not_implemented = 120;
+inline constexpr int error_module_not_found = 126;
+inline constexpr int error_procedure_not_found = 127;
+inline constexpr int error_already_exists = 183;
+inline constexpr int error_bad_image = 193; // ERROR_BAD_EXE_FORMAT
+inline constexpr int error_pipe_busy = 231;
+inline constexpr int error_no_data = 232; // a client of a pipe has connected and left
+inline constexpr int error_no_more_items = 259;
+inline constexpr int error_pipe_connected = 535;
+inline constexpr int error_io_incomplete = 996;
+inline constexpr int error_io_pending = 997;
+inline constexpr int error_service_running = 1056; // ERROR_SERVICE_ALREADY_RUNNING
+inline constexpr int error_service_disabled = 1058;
+inline constexpr int error_no_service = 1060; // ERROR_SERVICE_DOES_NOT_EXIST
+inline constexpr int error_service_not_active = 1062;
+inline constexpr int error_no_controller = 1063; // ERROR_FAILED_SERVICE_CONTROLLER_CONNECT
+inline constexpr int error_service_specific = 1066;
+inline constexpr int error_service_is_removed = 1072; // ERROR_SERVICE_MARKED_FOR_DELETE
+inline constexpr int error_service_exists = 1073;
+inline constexpr int error_not_found = 1168;
+inline constexpr int error_invalid_owner = 1307;
+inline constexpr int error_privilege_not_held = 1314;
+inline constexpr int error_no_system_resources = 1450;
+inline constexpr int error_working_set_quota = 1453;
+inline constexpr int error_object_already_exists = 5010;
+inline constexpr int wsa_bad_handle = 10009;
+inline constexpr int wsa_access = 10013;
+inline constexpr int wsa_fault = 10014;
+inline constexpr int wsa_invalid = 10022;
+inline constexpr int wsa_too_many_files = 10024;
+inline constexpr int wsa_would_block = 10035;
+inline constexpr int wsa_not_socket = 10038;
+inline constexpr int wsa_message_size = 10040;
+inline constexpr int wsa_no_protocol_option = 10042;
+inline constexpr int wsa_protocol_not_supported = 10043;
+inline constexpr int wsa_operation_not_supported = 10045;
+inline constexpr int wsa_family_not_supported = 10047;
+inline constexpr int wsa_address_in_use = 10048;
+inline constexpr int wsa_address_not_available = 10049;
+inline constexpr int wsa_network_unreachable = 10051;
+inline constexpr int wsa_network_reset = 10052;
+inline constexpr int wsa_connection_reset = 10054;
+inline constexpr int wsa_no_buffers = 10055;
+inline constexpr int wsa_host_unreachable = 10065;
+
+// Memory.
+inline constexpr std::uint32_t mem_commit = 0x1000;
+inline constexpr std::uint32_t mem_reserve = 0x2000;
+inline constexpr std::uint32_t mem_release = 0x8000;
+inline constexpr std::uint32_t page_no_access = 0x01;
+inline constexpr std::uint32_t page_read_write = 0x04;
+
+// Sockets.
+inline constexpr int family_v4 = 2;  // AF_INET
+inline constexpr int family_v6 = 23; // AF_INET6
+inline constexpr int level_socket = 0xffff;
+inline constexpr int level_v4 = 0;          // IPPROTO_IP
+inline constexpr int level_v6 = 41;         // IPPROTO_IPV6
+inline constexpr int level_udp = 17;        // IPPROTO_UDP
+inline constexpr int option_exclusive = -5; // SO_EXCLUSIVEADDRUSE
+inline constexpr int option_send_buffer = 0x1001;
+inline constexpr int option_receive_buffer = 0x1002;
+inline constexpr int option_v6_only = 27;
+// These have the same number for IPv4 and for IPv6.
+inline constexpr int option_packet_info = 19; // IP_PKTINFO, IPV6_PKTINFO: option and control message
+inline constexpr int option_unicast_if = 31;  // IP_UNICAST_IF, IPV6_UNICAST_IF
+inline constexpr int option_receive_tos = 40; // IP_RECVTOS, IPV6_RECVTCLASS
+inline constexpr int option_ecn = 50;         // IP_ECN, IPV6_ECN: option and control message
+inline constexpr int control_tos_v4 = 3;      // IP_TOS
+inline constexpr int control_tos_v6 = 39;     // IPV6_TCLASS
+inline constexpr int option_segment = 2;      // UDP_SEND_MSG_SIZE: option and control message
+inline constexpr int option_coalesce = 3;     // UDP_RECV_MAX_COALESCED_SIZE; as a control message UDP_COALESCED_INFO
+inline constexpr std::uint32_t message_is_cut = 0x0100;            // MSG_TRUNC
+inline constexpr std::uint32_t control_non_blocking = 0x8004667e;  // FIONBIO
+inline constexpr std::uint32_t control_reset = 0x9800000c;         // SIO_UDP_CONNRESET
+inline constexpr std::uint32_t control_net_reset = 0x9800000f;     // SIO_UDP_NETRESET
+inline constexpr std::uint32_t control_find_function = 0xc8000006; // SIO_GET_EXTENSION_FUNCTION_POINTER
+inline constexpr int event_read = 1;                               // FD_READ
+inline constexpr short poll_write = 0x10;                          // POLLWRNORM
+
+// The first members of each structure have its name in Windows.
+struct address_v4 { // SOCKADDR_IN
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    alignas(4) byte address[4];
+    byte zero[8];
+};
+struct address_v6 { // SOCKADDR_IN6
+    std::uint16_t family;
+    std::uint16_t port; // big-endian
+    std::uint32_t flow;
+    byte address[16];
+    std::uint32_t scope;
+};
+union socket_address { // SOCKADDR_INET
+    std::uint16_t family;
+    address_v4 v4;
+    address_v6 v6;
+};
+struct piece { // WSABUF
+    std::uint32_t size;
+    byte* data;
+};
+struct message { // WSAMSG
+    socket_address* name;
+    std::int32_t name_bytes;
+    piece* pieces;
+    std::uint32_t piece_count;
+    piece control;
+    std::uint32_t flags;
+};
+struct control_header { // WSACMSGHDR
+    std::size_t size;   // of this header and the value
+    std::int32_t level;
+    std::int32_t type;
+};
+struct packet_info_v4 { // IN_PKTINFO
+    byte address[4];
+    std::uint32_t interface_index;
+};
+struct packet_info_v6 { // IN6_PKTINFO
+    byte address[16];
+    std::uint32_t interface_index;
+};
+struct guid { // GUID
+    std::uint32_t a;
+    std::uint16_t b, c;
+    byte d[8];
+};
+struct poll_entry { // WSAPOLLFD
+    socket_handle socket;
+    short wanted;
+    short found;
+};
+using send_function = int (*)(socket_handle, message*, std::uint32_t flags, std::uint32_t* sent, void* overlapped,
+                              void* completion) noexcept; // LPFN_WSASENDMSG
+using receive_function = int (*)(socket_handle, message*, std::uint32_t* received, void* overlapped,
+                                 void* completion) noexcept; // LPFN_WSARECVMSG
+inline constexpr guid send_function_id = {0xa441e712, 0x754f, 0x43ca, {0x84, 0xa7, 0x0d, 0xee, 0x44, 0xcf, 0x60, 0x6d}};
+inline constexpr guid receive_function_id = {
+    0xf689d7c8, 0x6f1f, 0x436b, {0x8a, 0x53, 0xe5, 0x4f, 0xe3, 0x51, 0xc3, 0x22}};
+
+// Interfaces and routes.
+struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not used
+    std::uint16_t family;
+    std::uint64_t luid;
+    std::uint32_t index;
+    byte unused[124];
+    std::uint32_t site_prefix_bits;
+    std::uint32_t metric;
+    std::uint32_t mtu;
+    byte unused_end[12];
+};
+struct prefix { // IP_ADDRESS_PREFIX
+    socket_address address;
+    byte bits;
+};
+struct route_row { // MIB_IPFORWARD_ROW2, without the members that are not used
+    std::uint64_t luid;
+    std::uint32_t index;
+    prefix destination;
+    socket_address next_hop;
+    byte unused[12];
+    std::uint32_t metric;
+    byte unused_end[16];
+};
+struct route_table { // MIB_IPFORWARD_TABLE2
+    std::uint32_t count;
+    route_row first;
+};
+
+// Where LoadLibraryExW looks: in the program's directory, and in that of Windows. Others could be written to by others.
+inline constexpr std::uint32_t load_from_safe_places = 0x200 | 0x800;
+
+// Waiting.
+inline constexpr std::uint32_t wait_object_0 = 0;
+inline constexpr std::uint32_t wait_timeout = 258;
+inline constexpr std::uint32_t wait_failed = 0xffffffff;
+inline constexpr std::uint32_t wait_forever = 0xffffffff;
+inline constexpr std::size_t max_wait_objects = 64;
+
+// Pipes and files. An operation that is `overlapped` goes on after the call.
+struct overlapped { // OVERLAPPED
+    std::uintptr_t status;
+    std::uintptr_t size;
+    std::uint64_t offset;
+    handle event;
+};
+struct security_attributes { // SECURITY_ATTRIBUTES
+    std::uint32_t size;
+    void* descriptor;
+    int inherited;
+};
+inline constexpr std::uint32_t pipe_both_ways = 3;              // PIPE_ACCESS_DUPLEX
+inline constexpr std::uint32_t pipe_is_first = 0x00080000;      // FILE_FLAG_FIRST_PIPE_INSTANCE
+inline constexpr std::uint32_t file_overlapped = 0x40000000;    // FILE_FLAG_OVERLAPPED
+inline constexpr std::uint32_t pipe_rejects_remote_clients = 8; // PIPE_REJECT_REMOTE_CLIENTS, of bytes, waiting
+inline constexpr std::uint32_t pipe_does_not_wait = 1;          // NMPWAIT_NOWAIT
+inline constexpr std::uint32_t security_text_revision = 1;      // SDDL_REVISION_1
+
+// Rights of the process.
+struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
+    std::uint32_t count;
+    std::uint32_t id[2];
+    std::uint32_t attributes;
+};
+inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
+
+// Memory of the process.
+struct job_limits { // JOBOBJECT_EXTENDED_LIMIT_INFORMATION, without the members that are not used
+    std::uint64_t unused[2];
+    std::uint32_t flags;
+    byte unused_middle[92];
+    std::size_t process_memory;
+    std::size_t unused_end[3];
+};
+inline constexpr int extended_job_limits = 9;                       // JobObjectExtendedLimitInformation
+inline constexpr std::uint32_t job_limits_process_memory = 0x100;   // JOB_OBJECT_LIMIT_PROCESS_MEMORY
+inline constexpr std::uint32_t no_error_dialogs = 0x0001 | 0x0002;  // SEM_FAILCRITICALERRORS, SEM_NOGPFAULTERRORBOX
+inline constexpr std::uint32_t crash_reports_without_heap = 0x0001; // WER_FAULT_REPORTING_FLAG_NOHEAP
+
+// The console and the event log.
+using console_handler = int (*)(std::uint32_t event) noexcept; // PHANDLER_ROUTINE
+inline constexpr std::uint32_t console_ctrl_c = 0;
+inline constexpr std::uint32_t console_ctrl_break = 1;
+inline constexpr std::uint32_t console_close = 2;
+inline constexpr std::uint32_t console_logoff = 5;
+inline constexpr std::uint32_t console_shutdown = 6;
+inline constexpr std::uint32_t std_input_handle = static_cast<std::uint32_t>(-10);
+inline constexpr std::uint32_t std_output_handle = static_cast<std::uint32_t>(-11);
+inline constexpr std::uint32_t std_error_handle = static_cast<std::uint32_t>(-12);
+inline constexpr std::uint32_t code_page_utf8 = 65001;
+inline constexpr std::uint16_t event_log_error = 1; // EVENTLOG_ERROR_TYPE
+
+// Services.
+using service_handle = void*;        // SC_HANDLE
+using service_status_handle = void*; // SERVICE_STATUS_HANDLE
+struct service_status {              // SERVICE_STATUS
+    std::uint32_t type;
+    std::uint32_t state;
+    std::uint32_t accepted;
+    std::uint32_t exit_code;
+    std::uint32_t specific_exit_code;
+    std::uint32_t check_point;
+    std::uint32_t wait_hint_ms;
+};
+using service_main = void (*)(std::uint32_t count, wide** arguments) noexcept; // LPSERVICE_MAIN_FUNCTIONW
+using service_handler = std::uint32_t (*)(std::uint32_t control, std::uint32_t event, void* data,
+                                          void* context) noexcept; // LPHANDLER_FUNCTION_EX
+struct service_entry {                                             // SERVICE_TABLE_ENTRYW
+    wide const* name;
+    service_main main;
+};
+inline constexpr std::uint32_t service_own_process = 0x10;
+inline constexpr std::uint32_t service_auto_start = 2;
+inline constexpr std::uint32_t service_error_normal = 1;
+inline constexpr std::uint32_t service_stopped = 1;
+inline constexpr std::uint32_t service_start_pending = 2;
+inline constexpr std::uint32_t service_stop_pending = 3;
+inline constexpr std::uint32_t service_running = 4;
+inline constexpr std::uint32_t service_accepts_stop = 1;
+inline constexpr std::uint32_t service_accepts_shutdown = 4;
+inline constexpr std::uint32_t service_control_stop = 1;
+inline constexpr std::uint32_t service_control_interrogate = 4;
+inline constexpr std::uint32_t service_control_shutdown = 5;
+inline constexpr std::uint32_t manager_connect = 1;        // SC_MANAGER_CONNECT
+inline constexpr std::uint32_t manager_create_service = 2; // SC_MANAGER_CREATE_SERVICE
+inline constexpr std::uint32_t service_query_status = 0x4;
+inline constexpr std::uint32_t service_start_right = 0x10;
+inline constexpr std::uint32_t service_stop_right = 0x20;
+inline constexpr std::uint32_t service_delete_right = 0x10000; // DELETE
+inline constexpr std::uint32_t service_change_config = 0x2;
+inline constexpr std::uint32_t service_description = 1; // SERVICE_CONFIG_DESCRIPTION
+
+// Changes of the network.
+using interface_callback = void (*)(void* context, interface_row* row, int kind) noexcept; // MIB_DELETE_INSTANCE: 2
+using row_callback = void (*)(void* context, void* row, int kind) noexcept;
+inline constexpr int row_is_deleted = 2; // MibDeleteInstance
+
+inline constexpr std::uint32_t preferred_random_source = 2;    // BCRYPT_USE_SYSTEM_PREFERRED_RNG
+inline constexpr std::uint16_t all_processor_groups = 0xffff;  // ALL_PROCESSOR_GROUPS
+inline constexpr std::uint32_t message_from_system = 0x1200;   // FORMAT_MESSAGE_FROM_SYSTEM, ..._IGNORE_INSERTS
+inline constexpr std::uint32_t stack_is_reservation = 0x10000; // STACK_SIZE_PARAM_IS_A_RESERVATION
+
+// clang-format off
+handle create_event(void* security, int manual_reset, int set, wide const* name) noexcept __asm__("CreateEventW");
+int set_event(handle event) noexcept __asm__("SetEvent");
+int reset_event(handle event) noexcept __asm__("ResetEvent");
+int close_handle(handle object) noexcept __asm__("CloseHandle");
+std::uint32_t wait_for_one(handle object, std::uint32_t milliseconds) noexcept __asm__("WaitForSingleObject");
+std::uint32_t wait_for_many(std::uint32_t count, handle const* objects, int all, std::uint32_t milliseconds) noexcept
+    __asm__("WaitForMultipleObjects");
+std::uint32_t last_error() noexcept __asm__("GetLastError");
+handle loaded_module(wide const* name) noexcept __asm__("GetModuleHandleW");
+function find_function(handle module, char const* name) noexcept __asm__("GetProcAddress");
+std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
+                             wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
+std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+int unbiased_interrupt_time(std::uint64_t* time) noexcept __asm__("QueryUnbiasedInterruptTime");
+void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
+std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
+    __asm__("BCryptGenRandom");
+void* allocate_pages(void* at, std::size_t size, std::uint32_t kind, std::uint32_t protection) noexcept
+    __asm__("VirtualAlloc");
+int free_pages(void* at, std::size_t size, std::uint32_t kind) noexcept __asm__("VirtualFree");
+int lock_pages(void* at, std::size_t size) noexcept __asm__("VirtualLock");
+handle current_process() noexcept __asm__("GetCurrentProcess");
+int get_working_set(handle process, std::size_t* least, std::size_t* most) noexcept
+    __asm__("GetProcessWorkingSetSize");
+int set_working_set(handle process, std::size_t least, std::size_t most) noexcept __asm__("SetProcessWorkingSetSize");
+void lock_exclusive(void** lock) noexcept __asm__("AcquireSRWLockExclusive");
+void unlock_exclusive(void** lock) noexcept __asm__("ReleaseSRWLockExclusive");
+int wait_on_address(void volatile const* at, void const* old, std::size_t size, std::uint32_t milliseconds) noexcept
+    __asm__("WaitOnAddress");
+void wake_all(void const* at) noexcept __asm__("WakeByAddressAll");
+handle create_thread(void* security, std::size_t stack_bytes, thread_start start, void* context, std::uint32_t flags,
+                     std::uint32_t* id) noexcept __asm__("CreateThread");
+int switch_to_thread() noexcept __asm__("SwitchToThread");
+std::uint32_t processor_count(std::uint16_t group) noexcept __asm__("GetActiveProcessorCount");
+int start_sockets(std::uint16_t version, void* data) noexcept __asm__("WSAStartup");
+int stop_sockets() noexcept __asm__("WSACleanup");
+int last_socket_error() noexcept __asm__("WSAGetLastError");
+socket_handle open_socket(int family, int type, int protocol, void* information, std::uint32_t group,
+                          std::uint32_t flags) noexcept __asm__("WSASocketW");
+int close_socket(socket_handle socket) noexcept __asm__("closesocket");
+int bind_socket(socket_handle socket, socket_address const* where, int size) noexcept __asm__("bind");
+int socket_name(socket_handle socket, socket_address* where, int* size) noexcept __asm__("getsockname");
+int set_socket_option(socket_handle socket, int level, int name, void const* value, int size) noexcept
+    __asm__("setsockopt");
+int get_socket_option(socket_handle socket, int level, int name, void* value, int* size) noexcept
+    __asm__("getsockopt");
+int control_socket(socket_handle socket, std::uint32_t code, void const* in, std::uint32_t in_bytes, void* out,
+                   std::uint32_t out_bytes, std::uint32_t* returned, void* overlapped, void* completion) noexcept
+    __asm__("WSAIoctl");
+int select_events(socket_handle socket, handle event, std::int32_t which) noexcept __asm__("WSAEventSelect");
+int poll_sockets(poll_entry* entries, std::uint32_t count, int milliseconds) noexcept __asm__("WSAPoll");
+handle load_library(wide const* name, handle reserved, std::uint32_t flags) noexcept __asm__("LoadLibraryExW");
+int free_library(handle library) noexcept __asm__("FreeLibrary");
+std::uint32_t get_interface(interface_row* row) noexcept __asm__("GetIpInterfaceEntry");
+std::uint32_t set_interface(interface_row* row) noexcept __asm__("SetIpInterfaceEntry");
+std::uint32_t get_routes(std::uint16_t family, route_table** table) noexcept __asm__("GetIpForwardTable2");
+void free_table(void* table) noexcept __asm__("FreeMibTable");
+std::uint32_t watch_interfaces(std::uint16_t family, interface_callback told, void* context, byte initial,
+                               handle* watch) noexcept __asm__("NotifyIpInterfaceChange");
+std::uint32_t watch_routes(std::uint16_t family, row_callback told, void* context, byte initial, handle* watch) noexcept
+    __asm__("NotifyRouteChange2");
+std::uint32_t watch_addresses(std::uint16_t family, row_callback told, void* context, byte initial,
+                              handle* watch) noexcept __asm__("NotifyUnicastIpAddressChange");
+std::uint32_t stop_watch(handle watch) noexcept __asm__("CancelMibChangeNotify2");
+std::uint32_t interface_of_alias(wide const* alias, std::uint64_t* luid) noexcept
+    __asm__("ConvertInterfaceAliasToLuid");
+std::uint32_t index_of_interface(std::uint64_t const* luid, std::uint32_t* index) noexcept
+    __asm__("ConvertInterfaceLuidToIndex");
+handle create_timer(void* security, int manual_reset, wide const* name) noexcept __asm__("CreateWaitableTimerW");
+int set_timer(handle timer, std::int64_t const* due, std::int32_t period_ms, void* completion, void* context,
+              int resumes) noexcept __asm__("SetWaitableTimer");
+handle create_pipe(wide const* name, std::uint32_t open_mode, std::uint32_t pipe_mode, std::uint32_t max_instances,
+                   std::uint32_t out_bytes, std::uint32_t in_bytes, std::uint32_t timeout_ms,
+                   security_attributes const* security) noexcept __asm__("CreateNamedPipeW");
+int connect_pipe(handle pipe, overlapped* operation) noexcept __asm__("ConnectNamedPipe");
+int disconnect_pipe(handle pipe) noexcept __asm__("DisconnectNamedPipe");
+int wait_for_pipe(wide const* name, std::uint32_t timeout_ms) noexcept __asm__("WaitNamedPipeW");
+int read_file(handle file, void* to, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("ReadFile");
+int write_file(handle file, void const* from, std::uint32_t size, std::uint32_t* done, overlapped* operation) noexcept
+    __asm__("WriteFile");
+int overlapped_result(handle file, overlapped* operation, std::uint32_t* done, int wait) noexcept
+    __asm__("GetOverlappedResult");
+int cancel_operation(handle file, overlapped* operation) noexcept __asm__("CancelIoEx");
+int security_descriptor_of(wide const* text, std::uint32_t revision, void** descriptor, std::uint32_t* size) noexcept
+    __asm__("ConvertStringSecurityDescriptorToSecurityDescriptorW");
+void* free_local(void* memory) noexcept __asm__("LocalFree");
+int open_token(handle process, std::uint32_t access, handle* token) noexcept __asm__("OpenProcessToken");
+int find_privilege(wide const* system, wide const* name, std::uint32_t* id) noexcept __asm__("LookupPrivilegeValueW");
+int adjust_privileges(handle token, int disable_all, privilege const* wanted, std::uint32_t size, void* before,
+                      std::uint32_t* needed) noexcept __asm__("AdjustTokenPrivileges");
+handle create_job(void* security, wide const* name) noexcept __asm__("CreateJobObjectW");
+int limit_job(handle job, int kind, void const* limits, std::uint32_t size) noexcept
+    __asm__("SetInformationJobObject");
+int join_job(handle job, handle process) noexcept __asm__("AssignProcessToJobObject");
+std::uint32_t set_error_mode(std::uint32_t mode) noexcept __asm__("SetErrorMode");
+handle standard_handle(std::uint32_t which) noexcept __asm__("GetStdHandle");
+int console_mode(handle console, std::uint32_t* mode) noexcept __asm__("GetConsoleMode");
+int write_console(handle console, wide const* text, std::uint32_t size, std::uint32_t* done, void* reserved) noexcept
+    __asm__("WriteConsoleW");
+std::uint32_t console_code_page() noexcept __asm__("GetConsoleCP");
+int handle_console_events(console_handler handler, int add) noexcept __asm__("SetConsoleCtrlHandler");
+int to_wide(std::uint32_t code_page, std::uint32_t flags, char const* from, int size, wide* to, int room) noexcept
+    __asm__("MultiByteToWideChar");
+int from_wide(std::uint32_t code_page, std::uint32_t flags, wide const* from, int size, char* to, int room,
+              char const* unknown, int* used_unknown) noexcept __asm__("WideCharToMultiByte");
+handle open_event_log(wide const* server, wide const* source) noexcept __asm__("RegisterEventSourceW");
+int close_event_log(handle log) noexcept __asm__("DeregisterEventSource");
+int report_event(handle log, std::uint16_t type, std::uint16_t category, std::uint32_t id, void* user,
+                 std::uint16_t text_count, std::uint32_t data_bytes, wide const** texts, void* data) noexcept
+    __asm__("ReportEventW");
+std::uint32_t module_path(handle module, wide* path, std::uint32_t room) noexcept __asm__("GetModuleFileNameW");
+void sleep(std::uint32_t milliseconds) noexcept __asm__("Sleep");
+int dispatch_service(service_entry const* services) noexcept __asm__("StartServiceCtrlDispatcherW");
+service_status_handle register_service(wide const* name, service_handler handler, void* context) noexcept
+    __asm__("RegisterServiceCtrlHandlerExW");
+int set_service_status(service_status_handle service, service_status* status) noexcept __asm__("SetServiceStatus");
+service_handle open_manager(wide const* machine, wide const* database, std::uint32_t access) noexcept
+    __asm__("OpenSCManagerW");
+service_handle create_service(service_handle manager, wide const* name, wide const* shown, std::uint32_t access,
+                              std::uint32_t type, std::uint32_t start, std::uint32_t error_control, wide const* command,
+                              wide const* group, std::uint32_t* tag, wide const* needs, wide const* account,
+                              wide const* password) noexcept __asm__("CreateServiceW");
+service_handle open_service(service_handle manager, wide const* name, std::uint32_t access) noexcept
+    __asm__("OpenServiceW");
+int close_service(service_handle object) noexcept __asm__("CloseServiceHandle");
+int delete_service(service_handle service) noexcept __asm__("DeleteService");
+int start_service(service_handle service, std::uint32_t count, wide const** arguments) noexcept
+    __asm__("StartServiceW");
+int control_service(service_handle service, std::uint32_t control, service_status* status) noexcept
+    __asm__("ControlService");
+int query_service(service_handle service, service_status* status) noexcept __asm__("QueryServiceStatus");
+int configure_service(service_handle service, std::uint32_t what, void const* value) noexcept
+    __asm__("ChangeServiceConfig2W");
+// clang-format on
+
+/// Looks up a function of a module that every process has. Returns: null if this version of Windows lacks it.
+template <class Function> Function* find_in(wide const* module, char const* name) noexcept {
+    void* const found = loaded_module(module);
+    return found == nullptr ? nullptr : reinterpret_cast<Function*>(find_function(found, name));
+}
+
+}}}}} // namespace wg::WG_ABI::os::windows::api_detail
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The calls of `basic_clock`. All times are in units of 100 ns, or in milliseconds where the name says so.
+struct clock_calls {
+    /// QueryInterruptTimePrecise
+    using interrupt_time = void(std::uint64_t* time) noexcept;
+
+    /// QueryInterruptTimePrecise of this system; null if it has none (Windows 8, Wine 8).
+    static interrupt_time* find_interrupt_time() noexcept {
+        return api_detail::find_in<interrupt_time>(u"kernelbase.dll", "QueryInterruptTimePrecise");
+    }
+    /// GetTickCount64: milliseconds since the start, in steps of 10 to 16; counts sleep.
+    static std::uint64_t tick_count_ms() noexcept { return api_detail::tick_count(); }
+    /// GetSystemTimePreciseAsFileTime: since 1601-01-01 UTC.
+    static std::uint64_t system_time() noexcept {
+        std::uint64_t since_1601 = 0;
+        api_detail::system_time(&since_1601);
+        return since_1601;
+    }
+};
+
+/// Models `clock_source`. A test replaces `Calls`.
+template <class Calls = clock_calls> class basic_clock {
+public:
+    /// Looks up the precise clock.
+    basic_clock() noexcept : interrupt_time_(Calls::find_interrupt_time()) {}
+
+    /// The time since the host was started, sleep included.
+    instant now() const noexcept {
+        if (interrupt_time_ == nullptr)
+            return {static_cast<std::int64_t>(Calls::tick_count_ms() % most_ms) * 1'000'000};
+        std::uint64_t time = 0;
+        interrupt_time_(&time);
+        return {static_cast<std::int64_t>(time % (most_ms * 10'000)) * 100};
+    }
+
+    /// Writes the wall-clock time, in steps of 100 ns. The caller rounds it before it is sent.
+    void tai64n(std::span<byte, timestamp_bytes> label) const noexcept { tai64n_of(Calls::system_time(), label); }
+
+    /// Writes a FILETIME, units of 100 ns since 1601-01-01 UTC, as TAI64N. A time before 1970 becomes 1970.
+    static void tai64n_of(std::uint64_t since_1601, std::span<byte, timestamp_bytes> label) noexcept {
+        constexpr std::uint64_t from_1601_to_1970_s = 11'644'473'600;
+        constexpr std::uint64_t in_second = 10'000'000;
+        std::uint64_t const since_1970 =
+            since_1601 > from_1601_to_1970_s * in_second ? since_1601 - from_1601_to_1970_s * in_second : 0;
+        store_tai64n(label, since_1970 / in_second, static_cast<std::uint32_t>(since_1970 % in_second * 100));
+    }
+
+private:
+    /// More milliseconds than 290 years have are no uptime, and would overflow `instant`.
+    static constexpr std::uint64_t most_ms = INT64_MAX / 1'000'000;
+
+    typename Calls::interrupt_time* interrupt_time_;
+};
+
+/// The clock of a Windows host.
+using clock = basic_clock<>;
+static_assert(clock_source<clock>);
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// The calls of `basic_suspend_clocks`.
+struct suspend_calls {
+    /// Milliseconds since the start, sleep included (GetTickCount64).
+    static std::uint64_t tick_count_ms() noexcept { return clock_calls::tick_count_ms(); }
+    /// Units of 100 ns since the start, without sleep (QueryUnbiasedInterruptTime); 0: not known.
+    static std::uint64_t unbiased_time() noexcept {
+        std::uint64_t time = 0;
+        return api_detail::unbiased_interrupt_time(&time) != 0 ? time : 0;
+    }
+};
+
+/// The clocks of `suspend_counter`: steps of 10 to 16 ms are fine enough. A test replaces `Calls`.
+template <class Calls = suspend_calls> struct basic_suspend_clocks {
+    /// Nanoseconds since the start, sleep included.
+    static std::int64_t total_ns() noexcept { return static_cast<std::int64_t>(Calls::tick_count_ms() * 1'000'000); }
+    /// Nanoseconds since the start without sleep. If Windows does not tell: with sleep, so that none is seen.
+    static std::int64_t awake_ns() noexcept {
+        std::uint64_t const time = Calls::unbiased_time();
+        return time != 0 ? static_cast<std::int64_t>(time * 100) : total_ns();
+    }
+};
+
+/// The detector of a Windows host.
+using snapshot_detector = basic_snapshot_detector<basic_suspend_clocks<>>;
+static_assert(wg::snapshot_detector<snapshot_detector>);
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
 // The threads policy of a Windows host (slim reader/writer locks, WaitOnAddress, CreateThread). Folder: os/windows. Any
 // thread. Link: synchronization.
 #ifndef WG_OS_WINDOWS_THREADS_HPP
@@ -60016,6 +61545,7 @@ function find_function(handle module, char const* name) noexcept __asm__("GetPro
 std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
                              wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
 std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+int unbiased_interrupt_time(std::uint64_t* time) noexcept __asm__("QueryUnbiasedInterruptTime");
 void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
 std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
     __asm__("BCryptGenRandom");
@@ -60798,6 +62328,7 @@ function find_function(handle module, char const* name) noexcept __asm__("GetPro
 std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
                              wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
 std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+int unbiased_interrupt_time(std::uint64_t* time) noexcept __asm__("QueryUnbiasedInterruptTime");
 void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
 std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
     __asm__("BCryptGenRandom");
@@ -61795,6 +63326,7 @@ function find_function(handle module, char const* name) noexcept __asm__("GetPro
 std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
                              wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
 std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+int unbiased_interrupt_time(std::uint64_t* time) noexcept __asm__("QueryUnbiasedInterruptTime");
 void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
 std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
     __asm__("BCryptGenRandom");
@@ -63241,6 +64773,7 @@ function find_function(handle module, char const* name) noexcept __asm__("GetPro
 std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
                              wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
 std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+int unbiased_interrupt_time(std::uint64_t* time) noexcept __asm__("QueryUnbiasedInterruptTime");
 void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
 std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
     __asm__("BCryptGenRandom");
@@ -63664,6 +65197,7 @@ using windows::print;
 using windows::random;
 using windows::secret_region;
 using windows::service_manager;
+using windows::snapshot_detector;
 using windows::standard_error;
 using windows::standard_output;
 using windows::stop_signals;
@@ -63689,12 +65223,13 @@ struct host {};
 #else
 /// The policies of this platform.
 struct host {
-    using clock_source = os::clock;          ///< models `clock_source`
-    using random_source = os::random;        ///< models `random_source`
-    using secret_region = os::secret_region; ///< holds a device's keys
-    using tun_device = os::tun;              ///< models `tun_device`
-    using udp_socket = os::udp;              ///< models `udp_socket`
-    using waiter = os::waiter;               ///< models `waiter`
+    using clock_source = os::clock;                  ///< models `clock_source`
+    using random_source = os::random;                ///< models `random_source`
+    using secret_region = os::secret_region;         ///< holds a device's keys
+    using tun_device = os::tun;                      ///< models `tun_device`
+    using udp_socket = os::udp;                      ///< models `udp_socket`
+    using waiter = os::waiter;                       ///< models `waiter`
+    using snapshot_detector = os::snapshot_detector; ///< models `snapshot_detector`
 };
 #endif
 
@@ -63792,6 +65327,13 @@ template <waiter Waiter> struct use_waiter {
         using waiter = Waiter; ///< the policy
     };
 };
+/// Suspends and restored snapshots are noticed by `Detector`.
+template <snapshot_detector Detector> struct use_snapshot_detector {
+    /// `Base` with this policy.
+    template <class Base> struct over : Base {
+        using snapshot_detector = Detector; ///< the policy
+    };
+};
 
 /// @cond
 namespace with_detail {
@@ -63809,6 +65351,7 @@ template <class T> inline constexpr unsigned bit_of<use_observer<T>> = 1u << 7;
 template <class T> inline constexpr unsigned bit_of<use_tun_device<T>> = 1u << 8;
 template <class T> inline constexpr unsigned bit_of<use_udp_socket<T>> = 1u << 9;
 template <class T> inline constexpr unsigned bit_of<use_waiter<T>> = 1u << 10;
+template <class T> inline constexpr unsigned bit_of<use_snapshot_detector<T>> = 1u << 11;
 
 template <class Base, class... Uses> struct chain {
     using type = Base;
@@ -63970,6 +65513,7 @@ private:
                 stepping.lock();
                 // Only this thread can finish a frame that it has read in part.
                 bool const step = able || packets.unfinished();
+                packets.look_for_snapshot();
                 bool const moved = step && packets.step(true, able) == status::ok && packets.moved();
                 stepping.unlock();
                 if (!moved) called.store(0); // may undo a call of `help`; a busy engine repeats it
@@ -64700,6 +66244,21 @@ public:
     void event(event_id id, std::uint32_t peer_number, std::uint64_t value, public_key const& key) noexcept;
 };
 
+/// @anchor snapshot_detector_promises
+/// Models `wg::snapshot_detector`. An engine whose bundle names one has one object of it, which all its threads use at
+/// the same time. Sessions are dropped when the generation has changed: at the start of each step, before received
+/// datagrams are opened, and before sealed datagrams are sent.
+class snapshot_detector {
+public:
+    /// Called at the start of each step, with the time. May look for a suspend, which changes the generation.
+    void look(instant now) noexcept;
+
+    /// Returns: a number that is another one after the machine was suspended, restored from a snapshot or cloned. The
+    /// number must be new before any other instruction of the restored machine runs, because a step that has begun may
+    /// send at once. Costs a memory read: it is called for each batch of packets.
+    std::uint64_t generation() noexcept;
+};
+
 /// Models `wg::policies` and `wg::engine_policies`: a bundle. A device needs the first eight.
 struct policies {
     using hash = archetypes::hash_backend;           ///< BLAKE2s
@@ -64713,6 +66272,8 @@ struct policies {
     using tun_device = archetypes::tun_device;       ///< the host's packets; for an engine
     using udp_socket = archetypes::udp_socket;       ///< the network; for an engine
     using waiter = archetypes::waiter;               ///< sleep until there is work; for an engine
+    using snapshot_detector =
+        archetypes::snapshot_detector; ///< optional: suspends and restored snapshots; for an engine
 };
 
 } // namespace archetypes

@@ -30,6 +30,7 @@ enum class event_id : std::uint8_t {
     under_load,            ///< value: 1: load begins, 0: load ends
     congestion_marked,     ///< the first packet that `congestion_lost` describes; value: 1: dropped, 0: passed
     send_failed,           ///< value: the status, plus 256 times the host's own error number (errno; 0: none)
+    sessions_dropped,      ///< the host was suspended or restored from a snapshot; value: the sessions that ended
 };
 
 /// A phrase for people.
@@ -52,7 +53,8 @@ constexpr char const* describe(event_id id) noexcept {
         "was removed",
         "load changed",
         "sent a packet that takes no congestion marks in a datagram that was marked on the way (RFC 6040)",
-        "could not send"};
+        "could not send",
+        "dropped all sessions: the host was suspended or restored from a snapshot"};
     return texts[static_cast<std::size_t>(id)];
 }
 

@@ -22,6 +22,7 @@ namespace wg { inline namespace WG_ABI {
     X(staging_full, "dropped while it waited for a session")                                                           \
     X(routing_loop, "the tunnel's own datagram, routed into the tunnel")                                               \
     X(device_down, "the interface is down")                                                                            \
+    X(session_dropped, "sealed before the host was suspended or restored from a snapshot, so not sent")                \
     /* inbound, any message */                                                                                         \
     X(malformed, "a type or a length that no message has")                                                             \
     X(queued, "a handshake message that waits in the queue")                                                           \

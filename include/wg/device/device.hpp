@@ -220,6 +220,37 @@ public:
         }
     }
 
+    /// Ends all sessions and handshakes, and wipes their keys, because the host was suspended, or restored from a
+    /// snapshot: a restored session would use its nonces twice and accept replayed packets. Staged packets stay, and
+    /// begin new handshakes; so do peers with a persistent keepalive. Messages that were sealed before the call must
+    /// not be sent after it, see `withhold`. An engine with a `snapshot_detector` calls both.
+    //= wp 5.4.6: a nonce is used once
+    //= linux: a host that resumes from a suspend has no sessions; nor has a restored virtual machine
+    void drop_sessions() noexcept {
+        locked<Policies> const lock(state_);
+        std::uint64_t ended = 0;
+        for (peer_type* p = state_.peers.first(); p != nullptr; p = p->next) {
+            for (auto const* keys : {p->keypairs.current, p->keypairs.previous, p->keypairs.next})
+                ended += keys != nullptr;
+            state_.peers.forget(p->exchange());
+            state_.peers.retire_all(*p);
+            p->timers.stop();
+            p->wants_initiation = p->wants_keepalive = false;
+            p->may_initiate_at = p->may_be_initiated_at = {}; // the restored clock may be behind them
+            if (state_.up && !p->staged.empty()) state_.enqueue_for_transmit(*p);
+            if (state_.up && p->timers.persistent_keepalive_s() != 0) state_.want_keepalive(*p);
+            state_.reschedule(*p);
+        }
+        state_.report(event_id::sessions_dropped, nullptr, ended);
+    }
+
+    /// Marks all jobs that are to be sent as dropped (`session_dropped`). They must still be completed.
+    void withhold(job_list<job_type> jobs) noexcept {
+        locked<Policies> const lock(state_);
+        for (job_type& j : jobs)
+            if (j.next == disposition::send) state_.drop(j, status::session_dropped);
+    }
+
     /// Whether the interface is up.
     bool is_up() noexcept {
         locked<Policies> const lock(state_);

@@ -94,6 +94,7 @@ public:
     /// Runs the timers that are due, then moves what is ready, about a batch each way. The waiter finds the rest at
     /// the next call. `ready`: what the waiter found. Returns: gone, when the TUN device was removed.
     status run_once(readiness const& ready) noexcept {
+        lane_.look_for_snapshot(); // before the timers of sessions that this ends
         // After a suspend of the host, overdue timers run before packets. Otherwise the timer that zeroes keys would
         // end the handshake that a packet of this step begins.
         bool const due = shared_.running && core_.next_deadline() <= now();
@@ -135,6 +136,13 @@ public:
     /// The same for a list in braces.
     status configure(std::initializer_list<change> changes) noexcept {
         return configure(std::span(changes.begin(), changes.size()));
+    }
+
+    /// The detector of suspends and restored snapshots that the bundle names.
+    auto& snapshot_detector() noexcept
+        requires policies_with_snapshot_detector<Policies>
+    {
+        return shared_.sessions.detector();
     }
 
     /// Reports the interface and its peers to `sink`, see `device::snapshot`.

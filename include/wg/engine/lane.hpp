@@ -17,6 +17,55 @@
 
 namespace wg { inline namespace WG_ABI {
 
+/// Drops the sessions of a device when its host was suspended or restored from a snapshot. Without a
+/// `snapshot_detector` in the bundle: empty, does nothing. Any thread.
+template <class Policies> class session_guard {
+public:
+    /// What a lane remembers between two calls: nothing.
+    using seen = empty_member<21>;
+
+    /// Returns: what a new lane remembers.
+    seen begin() noexcept { return {}; }
+    /// Does nothing.
+    void look(instant_argument) noexcept {}
+    /// Does nothing. Returns: false.
+    bool drop_sessions(device<Policies>&, seen&) noexcept { return false; }
+};
+template <policies_with_snapshot_detector Policies> class session_guard<Policies> {
+public:
+    /// What a lane remembers between two calls: the generation for which sessions were dropped.
+    using seen = std::uint64_t;
+
+    session_guard() noexcept : dropped_for_(detector_.generation()) {}
+
+    /// Returns: what a new lane remembers. If the host was restored since the last drop, the lane notices it.
+    seen begin() noexcept {
+        mutex_.lock();
+        seen const now = dropped_for_;
+        mutex_.unlock();
+        return now;
+    }
+    /// Lets the detector look for a suspend.
+    void look(instant_argument now) noexcept { detector_.look(now); }
+    /// Drops all sessions if the generation is not that of `lane`. If several lanes notice a change, one drops, and the
+    /// others wait for it. Returns: true after a change; then the lane must not send what it has sealed before.
+    bool drop_sessions(device<Policies>& core, seen& lane) noexcept {
+        if (detector_.generation() == lane) return false;
+        mutex_.lock();
+        lane = detector_.generation();
+        if (std::exchange(dropped_for_, lane) != lane) core.drop_sessions();
+        mutex_.unlock();
+        return true;
+    }
+    /// The detector, for programs that have to set it up.
+    typename Policies::snapshot_detector& detector() noexcept { return detector_; }
+
+private:
+    typename Policies::snapshot_detector detector_{};
+    std::uint64_t dropped_for_; ///< guarded by `mutex_`
+    [[no_unique_address]] typename Policies::threads::mutex mutex_{};
+};
+
 /// What the lanes of an interface share. An engine has one, see `engine::shared`.
 template <policies Policies> struct lane_shared {
     device<Policies>& core; ///< the device of the interface
@@ -27,6 +76,8 @@ template <policies Policies> struct lane_shared {
     [[no_unique_address]] typename Policies::threads::mutex flushing{};
     /// How many `workers` use the engine; for checks.
     [[no_unique_address]] std::conditional_t<keeps_checks, std::size_t, empty_member<20>> workers{};
+    /// Drops sessions after a suspend of the host.
+    [[no_unique_address]] session_guard<Policies> sessions{};
 };
 
 /// Moves packets both ways in batches, in buffers of its own. An engine has one lane, each thread of `workers` another.
@@ -48,13 +99,23 @@ public:
 
     /// All three arguments outlive the lane. Buffers come from the device's storage.
     lane(lane_shared<Policies>& shared, tun_type& tun, socket_type& socket) noexcept
-        : shared_(shared), core_(shared.core), tun_(tun), socket_(socket), buffers_(core_.memory()) {}
+        : shared_(shared), core_(shared.core), tun_(tun), socket_(socket), seen_(shared.sessions.begin()),
+          buffers_(core_.memory()) {}
     lane(lane const&) = delete;
     lane& operator=(lane const&) = delete;
 
     /// Makes buffers for packets of up to `mtu_bytes` (0: the MTU is not known).
     /// Returns: no_memory; then packets longer than before do not pass.
     status make_room(std::size_t mtu_bytes) noexcept { return buffers_.make_room(mtu_bytes); }
+
+    /// Drops all sessions if the host was suspended or restored from a snapshot since the last look. Called before each
+    /// step.
+    void look_for_snapshot() noexcept {
+        if constexpr (policies_with_snapshot_detector<Policies>) {
+            shared_.sessions.look(now());
+            (void)shared_.sessions.drop_sessions(core_, seen_);
+        }
+    }
 
     /// Moves what is ready, about a batch each way: so packets that become ready meanwhile wait for a short time only,
     /// and a backlog is noticed early. `tun`, `udp`: what is ready. Returns: gone, when the TUN device was removed.
@@ -234,6 +295,8 @@ private:
     }
 
     void open(job_list<job_type> jobs, std::uint32_t place) noexcept {
+        // The replay windows of a restored machine would accept old packets again.
+        (void)shared_.sessions.drop_sessions(core_, seen_);
         core_.prepare_inbound(jobs, now());
         device_type::crypt(jobs, core_.aead());
         shared_.order.wait_for_turn(place);
@@ -281,6 +344,9 @@ private:
 
     /// Sends the jobs that are to be sent, completes all of them, and delivers ICMP answers to the host.
     void transmit(job_list<job_type> jobs) noexcept {
+        // A snapshot that is taken after this line holds these messages as they are, and both copies of the machine
+        // send the same bytes. Before it, the copies could seal different packets with the same nonces.
+        if (shared_.sessions.drop_sessions(core_, seen_)) core_.withhold(jobs);
         std::size_t count = 0;
         for (job_type const& j : jobs) {
             if (j.next != disposition::send) continue;
@@ -336,6 +402,7 @@ private:
     std::size_t passed_ = 0;
     std::size_t messages_ = 0; ///< messages received since the last `note_received`
     std::size_t useless_ = 0;  ///< messages among them that no peer needed
+    [[no_unique_address]] typename session_guard<Policies>::seen seen_;
     lane_scheduler<batch, receive_batch> scheduler_;
     buffers buffers_;
 

@@ -103,6 +103,7 @@ private:
                 stepping.lock();
                 // Only this thread can finish a frame that it has read in part.
                 bool const step = able || packets.unfinished();
+                packets.look_for_snapshot();
                 bool const moved = step && packets.step(true, able) == status::ok && packets.moved();
                 stepping.unlock();
                 if (!moved) called.store(0); // may undo a call of `help`; a busy engine repeats it

@@ -29,6 +29,7 @@
 #include "linux/process/uapi_listener.hpp"
 #include "linux/random.hpp"
 #include "linux/secret_region.hpp"
+#include "linux/snapshot_detector.hpp"
 #include "linux/threads.hpp"
 #include "linux/tun/tun.hpp"
 #include "linux/udp/udp.hpp"
@@ -62,6 +63,7 @@ using darwin::name_lock;
 using darwin::network_monitor;
 using darwin::random;
 using darwin::secret_region;
+using darwin::snapshot_detector;
 using darwin::tun;
 using darwin::uapi_listener;
 using darwin::udp;
@@ -93,6 +95,7 @@ using bsd::name_lock;
 using bsd::network_monitor;
 using bsd::random;
 using bsd::secret_region;
+using bsd::snapshot_detector;
 using bsd::tun;
 using bsd::uapi_listener;
 using bsd::udp;
@@ -123,6 +126,7 @@ using posix::threads;
 #include "windows/process/uapi_listener.hpp"
 #include "windows/random.hpp"
 #include "windows/secret_region.hpp"
+#include "windows/snapshot_detector.hpp"
 #include "windows/threads.hpp"
 #include "windows/tun/tun.hpp"
 #include "windows/udp/udp.hpp"
@@ -152,6 +156,7 @@ using windows::print;
 using windows::random;
 using windows::secret_region;
 using windows::service_manager;
+using windows::snapshot_detector;
 using windows::standard_error;
 using windows::standard_output;
 using windows::stop_signals;
@@ -177,12 +182,13 @@ struct host {};
 #else
 /// The policies of this platform.
 struct host {
-    using clock_source = os::clock;          ///< models `clock_source`
-    using random_source = os::random;        ///< models `random_source`
-    using secret_region = os::secret_region; ///< holds a device's keys
-    using tun_device = os::tun;              ///< models `tun_device`
-    using udp_socket = os::udp;              ///< models `udp_socket`
-    using waiter = os::waiter;               ///< models `waiter`
+    using clock_source = os::clock;                  ///< models `clock_source`
+    using random_source = os::random;                ///< models `random_source`
+    using secret_region = os::secret_region;         ///< holds a device's keys
+    using tun_device = os::tun;                      ///< models `tun_device`
+    using udp_socket = os::udp;                      ///< models `udp_socket`
+    using waiter = os::waiter;                       ///< models `waiter`
+    using snapshot_detector = os::snapshot_detector; ///< models `snapshot_detector`
 };
 #endif
 

@@ -343,6 +343,21 @@ public:
     void event(event_id id, std::uint32_t peer_number, std::uint64_t value, public_key const& key) noexcept;
 };
 
+/// @anchor snapshot_detector_promises
+/// Models `wg::snapshot_detector`. An engine whose bundle names one has one object of it, which all its threads use at
+/// the same time. Sessions are dropped when the generation has changed: at the start of each step, before received
+/// datagrams are opened, and before sealed datagrams are sent.
+class snapshot_detector {
+public:
+    /// Called at the start of each step, with the time. May look for a suspend, which changes the generation.
+    void look(instant now) noexcept;
+
+    /// Returns: a number that is another one after the machine was suspended, restored from a snapshot or cloned. The
+    /// number must be new before any other instruction of the restored machine runs, because a step that has begun may
+    /// send at once. Costs a memory read: it is called for each batch of packets.
+    std::uint64_t generation() noexcept;
+};
+
 /// Models `wg::policies` and `wg::engine_policies`: a bundle. A device needs the first eight.
 struct policies {
     using hash = archetypes::hash_backend;           ///< BLAKE2s
@@ -356,6 +371,8 @@ struct policies {
     using tun_device = archetypes::tun_device;       ///< the host's packets; for an engine
     using udp_socket = archetypes::udp_socket;       ///< the network; for an engine
     using waiter = archetypes::waiter;               ///< sleep until there is work; for an engine
+    using snapshot_detector =
+        archetypes::snapshot_detector; ///< optional: suspends and restored snapshots; for an engine
 };
 
 } // namespace archetypes

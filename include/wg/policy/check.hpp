@@ -162,11 +162,20 @@ struct check_policies : check_hash_backend<typename Policies::hash>,
                         check_threads<typename Policies::threads>,
                         check_observer<typename Policies::observer> {};
 
+/// Checks the optional policy `snapshot_detector` of a bundle.
+template <class Policies> struct check_snapshot_detector {};
+template <policies_with_snapshot_detector Policies> struct check_snapshot_detector<Policies> {
+    static_assert(snapshot_detector<typename Policies::snapshot_detector>,
+                  "snapshot_detector: not both of `void look(instant now) noexcept` and "
+                  "`std::uint64_t generation() noexcept`");
+};
+
 /// Checks the optional members of the further policies of an engine's bundle.
 template <engine_policies Policies>
 struct check_engine_policies : check_tun_device<typename Policies::tun_device>,
                                check_udp_socket<typename Policies::udp_socket>,
-                               check_waiter<typename Policies::waiter> {
+                               check_waiter<typename Policies::waiter>,
+                               check_snapshot_detector<Policies> {
     static_assert(!policy_detail::names_keep_out_of<typename Policies::udp_socket> ||
                       udp_socket_with_tunnel<typename Policies::udp_socket, typename Policies::tun_device>,
                   "udp_socket: not `void keep_out_of(tun_device const& device) noexcept`");

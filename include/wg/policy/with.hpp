@@ -90,6 +90,13 @@ template <waiter Waiter> struct use_waiter {
         using waiter = Waiter; ///< the policy
     };
 };
+/// Suspends and restored snapshots are noticed by `Detector`.
+template <snapshot_detector Detector> struct use_snapshot_detector {
+    /// `Base` with this policy.
+    template <class Base> struct over : Base {
+        using snapshot_detector = Detector; ///< the policy
+    };
+};
 
 /// @cond
 namespace with_detail {
@@ -107,6 +114,7 @@ template <class T> inline constexpr unsigned bit_of<use_observer<T>> = 1u << 7;
 template <class T> inline constexpr unsigned bit_of<use_tun_device<T>> = 1u << 8;
 template <class T> inline constexpr unsigned bit_of<use_udp_socket<T>> = 1u << 9;
 template <class T> inline constexpr unsigned bit_of<use_waiter<T>> = 1u << 10;
+template <class T> inline constexpr unsigned bit_of<use_snapshot_detector<T>> = 1u << 11;
 
 template <class Base, class... Uses> struct chain {
     using type = Base;

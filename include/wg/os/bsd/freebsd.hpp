@@ -126,7 +126,9 @@ inline bool keep_memory_private() noexcept {
 }
 
 using posix::background;
-using clock = posix::basic_clock<clock_calls>;                     ///< the clock
+using clock = posix::basic_clock<clock_calls>; ///< the clock
+using snapshot_detector = basic_snapshot_detector<
+    posix::suspend_clocks<CLOCK_MONOTONIC, CLOCK_MONOTONIC>>;      ///< sees no suspend, for lack of a clock
 using secret_region = basic_secret_region<region_calls>;           ///< the memory of keys
 using tun = posix::basic_tun<tun_opener<tun_calls>, tun_calls>;    ///< the TUN device
 using udp = posix::basic_udp<udp_calls>;                           ///< the UDP socket

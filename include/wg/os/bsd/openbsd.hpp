@@ -127,13 +127,15 @@ private:
     }
 };
 
-using clock = posix::basic_clock<clock_calls>;                     ///< the clock
-using secret_region = basic_secret_region<region_calls>;           ///< the memory of keys
-using tun = posix::basic_tun<tun_opener<tun_calls>, tun_calls>;    ///< the TUN device
-using udp = posix::basic_udp<udp_calls>;                           ///< the UDP socket
-using waiter = posix::basic_waiter<waiter_calls>;                  ///< the waiter
-using network_monitor = posix::basic_network_monitor<route_calls>; ///< follows the network
-using log_writer = basic_log_writer<log_calls>;                    ///< the log
+using clock = posix::basic_clock<clock_calls>; ///< the clock
+using snapshot_detector =
+    basic_snapshot_detector<posix::suspend_clocks<CLOCK_BOOTTIME, CLOCK_UPTIME>>; ///< the detector of suspends
+using secret_region = basic_secret_region<region_calls>;                          ///< the memory of keys
+using tun = posix::basic_tun<tun_opener<tun_calls>, tun_calls>;                   ///< the TUN device
+using udp = posix::basic_udp<udp_calls>;                                          ///< the UDP socket
+using waiter = posix::basic_waiter<waiter_calls>;                                 ///< the waiter
+using network_monitor = posix::basic_network_monitor<route_calls>;                ///< follows the network
+using log_writer = basic_log_writer<log_calls>;                                   ///< the log
 
 static_assert(clock_source<clock>);
 static_assert(tun_device<tun> && tun_device_with_share<tun> && tun_device_with_settle<tun>);

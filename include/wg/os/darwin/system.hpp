@@ -219,7 +219,9 @@ struct log_calls : posix::common_log_calls {
     static constexpr char const* syslog_path = "/var/run/syslog"; ///< syslog's datagram socket
 };
 
-using clock = posix::basic_clock<clock_calls>;                     ///< the clock of macOS
+using clock = posix::basic_clock<clock_calls>; ///< the clock of macOS
+using snapshot_detector =
+    basic_snapshot_detector<posix::suspend_clocks<CLOCK_MONOTONIC_RAW, CLOCK_UPTIME_RAW>>; ///< the detector of suspends
 using random = posix::basic_random<random_calls>;                  ///< the random source of macOS
 using secret_region = basic_secret_region<region_calls>;           ///< the memory of keys on macOS
 using tun = posix::basic_tun<utun_opener<utun_calls>, utun_calls>; ///< the TUN device of macOS

@@ -6,6 +6,7 @@
 
 #include "../../base/tai64n.hpp"
 #include "../../policy.hpp"
+#include "../snapshot_detector.hpp"
 
 #include <time.h>
 
@@ -33,6 +34,15 @@ template <clockid_t Clock> struct clock_calls {
         ::clock_gettime(Clock, &time);
         return {std::int64_t{1'000'000'000} * time.tv_sec + time.tv_nsec};
     }
+};
+
+/// The clocks of `suspend_counter`, by clock_gettime(2): `Total` counts time in suspend, `Awake` does not. Where a
+/// system has no such pair, both are the same clock, and no suspend is seen.
+template <clockid_t Total, clockid_t Awake> struct suspend_clocks {
+    /// Nanoseconds, time in suspend included.
+    static std::int64_t total_ns() noexcept { return clock_calls<Total>::now().nanoseconds; }
+    /// Nanoseconds without time in suspend.
+    static std::int64_t awake_ns() noexcept { return clock_calls<Awake>::now().nanoseconds; }
 };
 
 /// Counts ticks of `numerator / denominator` nanoseconds, as the clock of macOS does. Returns: nanoseconds.

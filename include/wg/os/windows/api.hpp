@@ -334,6 +334,7 @@ function find_function(handle module, char const* name) noexcept __asm__("GetPro
 std::uint32_t format_message(std::uint32_t flags, void const* source, std::uint32_t id, std::uint32_t language,
                              wide* text, std::uint32_t size, void* arguments) noexcept __asm__("FormatMessageW");
 std::uint64_t tick_count() noexcept __asm__("GetTickCount64");
+int unbiased_interrupt_time(std::uint64_t* time) noexcept __asm__("QueryUnbiasedInterruptTime");
 void system_time(std::uint64_t* since_1601) noexcept __asm__("GetSystemTimePreciseAsFileTime");
 std::int32_t generate_random(void* algorithm, byte* out, std::uint32_t size, std::uint32_t flags) noexcept
     __asm__("BCryptGenRandom");
