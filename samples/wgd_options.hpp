@@ -93,7 +93,8 @@ inline bool parse_bind(options& o, std::string_view text) noexcept {
         return static_cast<bool>(where);
     }
     o.bind_interface = text.data(); // ends with a zero, as all arguments and variables do
-    return !text.empty() && text.size() <= wg::os::max_interface_name_bytes && text.find_first_of("/ ") == text.npos;
+    return !text.empty() && text.size() <= wg::os::max_interface_name_bytes &&
+           text.find_first_of(wg::for_windows ? "/" : "/ ") == text.npos;
 }
 
 inline constexpr char one_or_zero[] = "1 (yes) or 0 (no)";
@@ -122,7 +123,10 @@ inline constexpr option table[] = {
      "Do not use these offloads: frames, tso, uso, queues, gso, gro, batches, all.",
      [](options& o, std::string_view text) noexcept { return wg::os::switch_off(o.offloads, text); }},
     {"bind", "WG_BIND", "ADDRESS|INTERFACE", "an IPv4 or IPv6 address of this host, or the name of an interface",
-     "Receive and send encrypted datagrams only at this address or interface. Default: at all of them.", parse_bind},
+     wg::for_windows
+         ? "Receive and send at this address only, or send through this interface only. Default: at all."
+         : "Receive and send encrypted datagrams only at this address or interface. Default: at all of them.",
+     parse_bind},
     {"socket-dir", "WG_SOCKET_DIR", "DIR", "an absolute path",
      "Create the configuration socket in DIR. wg(8) only looks in the default, /var/run/wireguard.",
      [](options& o, std::string_view text) noexcept {
@@ -229,10 +233,12 @@ inline action read(std::span<char*> arguments, options& to, wg::os::error_text& 
         if (text == nullptr || *text == '\0') continue;
         if (!detail::apply(row, to, "", row.variable, text, why)) return action::invalid;
     }
+    std::size_t given = 0; // options on the command line
     for (std::size_t i = 1, used = 1; i < arguments.size(); i += used) {
         char const* const argument = arguments[i];
         used = 1;
         if (*argument == '-') {
+            ++given;
             char const* const next = i + 1 < arguments.size() ? arguments[i + 1] : nullptr;
             if (!detail::read_argument(argument, next, to, used, why)) return action::invalid;
         } else if (to.interface_name != nullptr) {
@@ -250,7 +256,12 @@ inline action read(std::span<char*> arguments, options& to, wg::os::error_text& 
         why.set("WG_TUN_FD and WG_UAPI_FD are both ", to.tun_fd, ": they must be two descriptors");
         return action::invalid;
     }
-    return to.service != nullptr ? action::service : action::serve;
+    if (to.service == nullptr) return action::serve;
+    if (given > 1) {
+        why.set("--service takes no other options: set their variables in the environment of the system");
+        return action::invalid;
+    }
+    return action::service;
 }
 
 } // namespace wgd_options

@@ -34,7 +34,7 @@ LAYOUTS = {
     "freebsd": dict(version=5, link=0xe, announcement=0x11, route_flags=8, link_index=12, link_flags=8, link_mtu=24,
                     link_mtu_bytes=4, announcement_index=4, announcement_what=22),
     "openbsd": dict(version=5, link=0xe, announcement=0xf, route_flags=16, link_index=6, link_flags=16, link_mtu=28,
-                    link_mtu_bytes=4, announcement_index=6, announcement_what=8),
+                    link_mtu_bytes=4, announcement_index=6, announcement_what=8, overflow=0x10),
     "netbsd": dict(version=4, link=0x14, announcement=0x10, new_address=0x16, removed_address=0x17, route_flags=8,
                    link_index=12, link_flags=8, link_mtu=24, link_mtu_bytes=8, announcement_index=4,
                    announcement_what=22),

@@ -45,13 +45,19 @@
 #define WG_BARE
 #endif
 
+/// For `WG_ASSERT` only: defined on systems with a standard error, if it checks.
+#if defined(WG_CHECKED) && !defined(WG_COMPACT) && !defined(WG_BARE) &&                                                \
+    (defined(__unix__) || defined(__APPLE__) || defined(_WIN32))
+#define WG_ASSERT_PRINTS
+#endif
+
 /// `WG_ASSERT(condition)` guards against programming errors, never against input. If the condition is false, it writes
 /// file, line and condition to standard error, and ends the program by a trap. Small machines only trap. Without
 /// `WG_CHECKED` it does nothing. A program may define it to its own hook before the first include.
 #ifndef WG_ASSERT
 #if !defined(WG_CHECKED)
 #define WG_ASSERT(condition) static_cast<void>(0)
-#elif defined(WG_COMPACT) || defined(WG_BARE) || !__STDC_HOSTED__
+#elif !defined(WG_ASSERT_PRINTS)
 #define WG_ASSERT(condition) ((condition) ? static_cast<void>(0) : __builtin_trap())
 #else
 #include <cstdio>
@@ -150,13 +156,13 @@ inline constexpr bool for_windows = false;
 #endif
 
 /// Whether objects keep state for checks: WG_CHECKED as a constant, and false on small machines.
-#if defined(WG_CHECKED) && !defined(WG_COMPACT) && !defined(WG_BARE)
+#ifdef WG_ASSERT_PRINTS
 inline constexpr bool keeps_checks = true;
 #else
 inline constexpr bool keeps_checks = false;
 #endif
 
-#if defined(WG_CHECKED) && !defined(WG_COMPACT) && !defined(WG_BARE) && __STDC_HOSTED__
+#ifdef WG_ASSERT_PRINTS
 /// Writes what `WG_ASSERT` found to standard error, and ends the program by a trap.
 [[noreturn, gnu::cold, gnu::noinline]] inline void fail_assertion(char const* condition, char const* file,
                                                                   int line) noexcept {
@@ -33342,6 +33348,8 @@ struct route_layout {
     byte link = 0xe;            ///< RTM_IFINFO: the flags or the data of an interface have changed
     byte announcement = 0;      ///< RTM_IFANNOUNCE: an interface came or left; 0: the system has no such message
 
+    byte overflow = 0; ///< RTM_DESYNC: messages were dropped; 0: the system has no such message
+
     std::size_t route_flags = 8;               ///< rtm_flags, 4 bytes
     std::uint32_t flags_of_neighbours = 0x400; ///< RTF_LLINFO and others: the route leads to no other network
     std::size_t link_index = 12;               ///< ifm_index, 2 bytes
@@ -33370,7 +33378,9 @@ constexpr bool has(bytes_view message, std::size_t at, std::size_t size) noexcep
 inline void take_one(route_layout const& at, bytes_view message, std::uint32_t index,
                      network_changes& changes) noexcept {
     byte const type = message[3];
-    if (type == at.add || type == at.remove || type == at.change) {
+    if (type == at.overflow && at.overflow != 0) {
+        changes.link = changes.routes = true; // anything may have changed
+    } else if (type == at.add || type == at.remove || type == at.change) {
         if (!has(message, at.route_flags, 4)) return;
         bool const is_neighbour = (load<std::uint32_t>(message, at.route_flags) & at.flags_of_neighbours) != 0;
         changes.routes = changes.routes || !is_neighbour;
@@ -35033,6 +35043,8 @@ struct udp_numbers {
     int v6_local = 0;             ///< control message: IPV6_PKTINFO
     int v6_receive_tos = 0;       ///< option: IPV6_RECVTCLASS
     int v6_tos = 0;               ///< control message: IPV6_TCLASS
+    /// IP_PKTINFO of a received datagram has only its destination address, and no address of this host (XNU).
+    bool v4_reports_destination = false;
 };
 
 /// The control messages of one datagram. `Numbers` is a `udp_numbers` of the system.
@@ -35054,7 +35066,9 @@ public:
                 v4_local info;
                 if (Numbers.has_v4_interface && value_of(c, info)) {
                     // The second address is the destination, which may be a broadcast address.
-                    d.where.local = {ip_address::of(family::v4, info.source), info.interface_index};
+                    byte const* const address = Numbers.v4_reports_destination ? info.destination : info.source;
+                    bool const is_source = address[0] != 0 && address[0] < 224; // neither 0.0.0.0 nor a multicast group
+                    if (is_source) d.where.local = {ip_address::of(family::v4, address), info.interface_index};
                 } else if (!Numbers.has_v4_interface && value_of(c, info.source)) {
                     d.where.local = {ip_address::of(family::v4, info.source), 0};
                 }
@@ -35331,8 +35345,9 @@ private:
     static constexpr std::size_t batch = 64; ///< messages in one system call
     static constexpr unsigned v4_bit = 1, v6_bit = 2;
     static constexpr int buffer_bytes = 7 << 20, least_buffer_bytes = 64 << 10;
-    static constexpr std::size_t most_known = 64; ///< destinations that are remembered; others share their places
-    static constexpr int max_errors = 64;         ///< errors of earlier datagrams that one `receive` skips
+    static constexpr std::size_t most_known = 64;    ///< destinations that are remembered; others share their places
+    static constexpr unsigned most_questions = 2000; ///< to the routes in a second
+    static constexpr int max_errors = 64;            ///< errors of earlier datagrams that one `receive` skips
 
     static std::uintptr_t source(unique_fd const& fd) noexcept { return static_cast<std::uintptr_t>(fd.get()); }
     static void refuse(datagram& d, int error) noexcept {
@@ -35453,8 +35468,22 @@ private:
         std::uint32_t hash = 2166136261u;
         for (byte const octet : remote.octets) hash = (hash ^ octet) * 16777619u; // FNV-1a
         known_path& p = known_[hash % most_known];
-        if (p.remote != remote || p.local != d.where.local) p = {remote, d.where.local, asks_routes(d.where)};
+        if (p.remote != remote || p.local != d.where.local) {
+            if (!may_ask_routes()) return true;
+            p = {remote, d.where.local, asks_routes(d.where)};
+        }
         return p.keeps;
+    }
+
+    /// Whether the routes may be asked once more in this second. A question takes four system calls, and anyone can
+    /// cause one by a datagram from a new address.
+    bool may_ask_routes() noexcept {
+        instant const now = clock_calls<CLOCK_MONOTONIC>::now();
+        if (now - asked_since_ >= seconds(1)) {
+            asked_since_ = now;
+            asked_ = 0;
+        }
+        return asked_++ < most_questions;
     }
 
     /// Asks the host's routes, by a socket that is connected and sends nothing. If they cannot be asked, the source is
@@ -35582,6 +35611,8 @@ private:
     int error_ = 0;
     std::uint32_t changes_ = 0; ///< calls of `routes_changed`, counted by the object that opened the sockets
     known_path known_[most_known];
+    instant asked_since_{};
+    unsigned asked_ = 0;   ///< questions to the routes since `asked_since_`
     instant give_up_at_{}; ///< of this send; zero until it has to wait
 };
 
@@ -35674,6 +35705,10 @@ struct common_route_calls {
     /// A routing socket that does not block; -1 with errno.
     static int open() noexcept {
         unique_fd made(open_socket(PF_ROUTE, SOCK_RAW));
+#ifdef SO_RERROR // else FreeBSD and NetBSD drop messages without an error
+        int const yes = 1;
+        if (made) (void)::setsockopt(made.get(), SOL_SOCKET, SO_RERROR, &yes, sizeof yes);
+#endif
         return made.release();
     }
     /// read(2)
@@ -36346,7 +36381,7 @@ struct utun_calls : posix::link_calls, posix::kqueue_calls {
     static char const* name_file() noexcept { return std::getenv("WG_TUN_NAME_FILE"); }
     /// Replaces the content of a file, which only root can read. Returns: 0, or -1 with errno.
     static int write_file(char const* path, std::string_view text) noexcept {
-        unique_fd const file(::open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0400));
+        unique_fd const file(::open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0400));
         return file && os::print(file.get(), text) ? 0 : -1;
     }
 };
@@ -36367,6 +36402,7 @@ struct udp_calls : posix::common_udp_calls, posix::kqueue_calls {
         .v6_local = 46,
         .v6_receive_tos = 35,
         .v6_tos = 36,
+        .v4_reports_destination = true,
     }; ///< of this system
 
     /// Binds to an interface (IP_BOUND_IF, IPV6_BOUND_IF). Returns: 0 or the errno.
@@ -37335,6 +37371,8 @@ struct route_layout {
     byte link = 0xe;            ///< RTM_IFINFO: the flags or the data of an interface have changed
     byte announcement = 0;      ///< RTM_IFANNOUNCE: an interface came or left; 0: the system has no such message
 
+    byte overflow = 0; ///< RTM_DESYNC: messages were dropped; 0: the system has no such message
+
     std::size_t route_flags = 8;               ///< rtm_flags, 4 bytes
     std::uint32_t flags_of_neighbours = 0x400; ///< RTF_LLINFO and others: the route leads to no other network
     std::size_t link_index = 12;               ///< ifm_index, 2 bytes
@@ -37363,7 +37401,9 @@ constexpr bool has(bytes_view message, std::size_t at, std::size_t size) noexcep
 inline void take_one(route_layout const& at, bytes_view message, std::uint32_t index,
                      network_changes& changes) noexcept {
     byte const type = message[3];
-    if (type == at.add || type == at.remove || type == at.change) {
+    if (type == at.overflow && at.overflow != 0) {
+        changes.link = changes.routes = true; // anything may have changed
+    } else if (type == at.add || type == at.remove || type == at.change) {
         if (!has(message, at.route_flags, 4)) return;
         bool const is_neighbour = (load<std::uint32_t>(message, at.route_flags) & at.flags_of_neighbours) != 0;
         changes.routes = changes.routes || !is_neighbour;
@@ -39026,6 +39066,8 @@ struct udp_numbers {
     int v6_local = 0;             ///< control message: IPV6_PKTINFO
     int v6_receive_tos = 0;       ///< option: IPV6_RECVTCLASS
     int v6_tos = 0;               ///< control message: IPV6_TCLASS
+    /// IP_PKTINFO of a received datagram has only its destination address, and no address of this host (XNU).
+    bool v4_reports_destination = false;
 };
 
 /// The control messages of one datagram. `Numbers` is a `udp_numbers` of the system.
@@ -39047,7 +39089,9 @@ public:
                 v4_local info;
                 if (Numbers.has_v4_interface && value_of(c, info)) {
                     // The second address is the destination, which may be a broadcast address.
-                    d.where.local = {ip_address::of(family::v4, info.source), info.interface_index};
+                    byte const* const address = Numbers.v4_reports_destination ? info.destination : info.source;
+                    bool const is_source = address[0] != 0 && address[0] < 224; // neither 0.0.0.0 nor a multicast group
+                    if (is_source) d.where.local = {ip_address::of(family::v4, address), info.interface_index};
                 } else if (!Numbers.has_v4_interface && value_of(c, info.source)) {
                     d.where.local = {ip_address::of(family::v4, info.source), 0};
                 }
@@ -39324,8 +39368,9 @@ private:
     static constexpr std::size_t batch = 64; ///< messages in one system call
     static constexpr unsigned v4_bit = 1, v6_bit = 2;
     static constexpr int buffer_bytes = 7 << 20, least_buffer_bytes = 64 << 10;
-    static constexpr std::size_t most_known = 64; ///< destinations that are remembered; others share their places
-    static constexpr int max_errors = 64;         ///< errors of earlier datagrams that one `receive` skips
+    static constexpr std::size_t most_known = 64;    ///< destinations that are remembered; others share their places
+    static constexpr unsigned most_questions = 2000; ///< to the routes in a second
+    static constexpr int max_errors = 64;            ///< errors of earlier datagrams that one `receive` skips
 
     static std::uintptr_t source(unique_fd const& fd) noexcept { return static_cast<std::uintptr_t>(fd.get()); }
     static void refuse(datagram& d, int error) noexcept {
@@ -39446,8 +39491,22 @@ private:
         std::uint32_t hash = 2166136261u;
         for (byte const octet : remote.octets) hash = (hash ^ octet) * 16777619u; // FNV-1a
         known_path& p = known_[hash % most_known];
-        if (p.remote != remote || p.local != d.where.local) p = {remote, d.where.local, asks_routes(d.where)};
+        if (p.remote != remote || p.local != d.where.local) {
+            if (!may_ask_routes()) return true;
+            p = {remote, d.where.local, asks_routes(d.where)};
+        }
         return p.keeps;
+    }
+
+    /// Whether the routes may be asked once more in this second. A question takes four system calls, and anyone can
+    /// cause one by a datagram from a new address.
+    bool may_ask_routes() noexcept {
+        instant const now = clock_calls<CLOCK_MONOTONIC>::now();
+        if (now - asked_since_ >= seconds(1)) {
+            asked_since_ = now;
+            asked_ = 0;
+        }
+        return asked_++ < most_questions;
     }
 
     /// Asks the host's routes, by a socket that is connected and sends nothing. If they cannot be asked, the source is
@@ -39575,6 +39634,8 @@ private:
     int error_ = 0;
     std::uint32_t changes_ = 0; ///< calls of `routes_changed`, counted by the object that opened the sockets
     known_path known_[most_known];
+    instant asked_since_{};
+    unsigned asked_ = 0;   ///< questions to the routes since `asked_since_`
     instant give_up_at_{}; ///< of this send; zero until it has to wait
 };
 
@@ -39667,6 +39728,10 @@ struct common_route_calls {
     /// A routing socket that does not block; -1 with errno.
     static int open() noexcept {
         unique_fd made(open_socket(PF_ROUTE, SOCK_RAW));
+#ifdef SO_RERROR // else FreeBSD and NetBSD drop messages without an error
+        int const yes = 1;
+        if (made) (void)::setsockopt(made.get(), SOL_SOCKET, SO_RERROR, &yes, sizeof yes);
+#endif
         return made.release();
     }
     /// read(2)
@@ -40247,6 +40312,7 @@ template <class Calls> struct tun_opener {
     static status adopt(int number, posix::opened_tun& out, error_text& why) noexcept {
         int error = Calls::device_name(number, out.name);
         if (error == 0) error = Calls::prepare(number, out.name);
+        if (error == EBUSY) error = 0; // FreeBSD changes the mode of no interface that is up
         if (error != 0) {
             why.set("descriptor ", number, " is no TUN interface: ", std::strerror(error));
             return status::invalid;
@@ -40276,6 +40342,9 @@ private:
         } else {
             for (long n = first; n < end && !out.fd; ++n) {
                 path.set("/dev/tun", n);
+                // An idle interface of this name belongs to the administrator, and our end would delete it.
+                error = EBUSY;
+                if (number < 0 && Calls::index(posix::name_of(path.view().substr(5))) != 0) continue;
                 out.fd.reset(Calls::open_device(path.c_str()));
                 if (out.fd) break;
                 error = errno;
@@ -41367,6 +41436,8 @@ struct route_layout {
     byte link = 0xe;            ///< RTM_IFINFO: the flags or the data of an interface have changed
     byte announcement = 0;      ///< RTM_IFANNOUNCE: an interface came or left; 0: the system has no such message
 
+    byte overflow = 0; ///< RTM_DESYNC: messages were dropped; 0: the system has no such message
+
     std::size_t route_flags = 8;               ///< rtm_flags, 4 bytes
     std::uint32_t flags_of_neighbours = 0x400; ///< RTF_LLINFO and others: the route leads to no other network
     std::size_t link_index = 12;               ///< ifm_index, 2 bytes
@@ -41395,7 +41466,9 @@ constexpr bool has(bytes_view message, std::size_t at, std::size_t size) noexcep
 inline void take_one(route_layout const& at, bytes_view message, std::uint32_t index,
                      network_changes& changes) noexcept {
     byte const type = message[3];
-    if (type == at.add || type == at.remove || type == at.change) {
+    if (type == at.overflow && at.overflow != 0) {
+        changes.link = changes.routes = true; // anything may have changed
+    } else if (type == at.add || type == at.remove || type == at.change) {
         if (!has(message, at.route_flags, 4)) return;
         bool const is_neighbour = (load<std::uint32_t>(message, at.route_flags) & at.flags_of_neighbours) != 0;
         changes.routes = changes.routes || !is_neighbour;
@@ -43058,6 +43131,8 @@ struct udp_numbers {
     int v6_local = 0;             ///< control message: IPV6_PKTINFO
     int v6_receive_tos = 0;       ///< option: IPV6_RECVTCLASS
     int v6_tos = 0;               ///< control message: IPV6_TCLASS
+    /// IP_PKTINFO of a received datagram has only its destination address, and no address of this host (XNU).
+    bool v4_reports_destination = false;
 };
 
 /// The control messages of one datagram. `Numbers` is a `udp_numbers` of the system.
@@ -43079,7 +43154,9 @@ public:
                 v4_local info;
                 if (Numbers.has_v4_interface && value_of(c, info)) {
                     // The second address is the destination, which may be a broadcast address.
-                    d.where.local = {ip_address::of(family::v4, info.source), info.interface_index};
+                    byte const* const address = Numbers.v4_reports_destination ? info.destination : info.source;
+                    bool const is_source = address[0] != 0 && address[0] < 224; // neither 0.0.0.0 nor a multicast group
+                    if (is_source) d.where.local = {ip_address::of(family::v4, address), info.interface_index};
                 } else if (!Numbers.has_v4_interface && value_of(c, info.source)) {
                     d.where.local = {ip_address::of(family::v4, info.source), 0};
                 }
@@ -43356,8 +43433,9 @@ private:
     static constexpr std::size_t batch = 64; ///< messages in one system call
     static constexpr unsigned v4_bit = 1, v6_bit = 2;
     static constexpr int buffer_bytes = 7 << 20, least_buffer_bytes = 64 << 10;
-    static constexpr std::size_t most_known = 64; ///< destinations that are remembered; others share their places
-    static constexpr int max_errors = 64;         ///< errors of earlier datagrams that one `receive` skips
+    static constexpr std::size_t most_known = 64;    ///< destinations that are remembered; others share their places
+    static constexpr unsigned most_questions = 2000; ///< to the routes in a second
+    static constexpr int max_errors = 64;            ///< errors of earlier datagrams that one `receive` skips
 
     static std::uintptr_t source(unique_fd const& fd) noexcept { return static_cast<std::uintptr_t>(fd.get()); }
     static void refuse(datagram& d, int error) noexcept {
@@ -43478,8 +43556,22 @@ private:
         std::uint32_t hash = 2166136261u;
         for (byte const octet : remote.octets) hash = (hash ^ octet) * 16777619u; // FNV-1a
         known_path& p = known_[hash % most_known];
-        if (p.remote != remote || p.local != d.where.local) p = {remote, d.where.local, asks_routes(d.where)};
+        if (p.remote != remote || p.local != d.where.local) {
+            if (!may_ask_routes()) return true;
+            p = {remote, d.where.local, asks_routes(d.where)};
+        }
         return p.keeps;
+    }
+
+    /// Whether the routes may be asked once more in this second. A question takes four system calls, and anyone can
+    /// cause one by a datagram from a new address.
+    bool may_ask_routes() noexcept {
+        instant const now = clock_calls<CLOCK_MONOTONIC>::now();
+        if (now - asked_since_ >= seconds(1)) {
+            asked_since_ = now;
+            asked_ = 0;
+        }
+        return asked_++ < most_questions;
     }
 
     /// Asks the host's routes, by a socket that is connected and sends nothing. If they cannot be asked, the source is
@@ -43607,6 +43699,8 @@ private:
     int error_ = 0;
     std::uint32_t changes_ = 0; ///< calls of `routes_changed`, counted by the object that opened the sockets
     known_path known_[most_known];
+    instant asked_since_{};
+    unsigned asked_ = 0;   ///< questions to the routes since `asked_since_`
     instant give_up_at_{}; ///< of this send; zero until it has to wait
 };
 
@@ -43699,6 +43793,10 @@ struct common_route_calls {
     /// A routing socket that does not block; -1 with errno.
     static int open() noexcept {
         unique_fd made(open_socket(PF_ROUTE, SOCK_RAW));
+#ifdef SO_RERROR // else FreeBSD and NetBSD drop messages without an error
+        int const yes = 1;
+        if (made) (void)::setsockopt(made.get(), SOL_SOCKET, SO_RERROR, &yes, sizeof yes);
+#endif
         return made.release();
     }
     /// read(2)
@@ -44279,6 +44377,7 @@ template <class Calls> struct tun_opener {
     static status adopt(int number, posix::opened_tun& out, error_text& why) noexcept {
         int error = Calls::device_name(number, out.name);
         if (error == 0) error = Calls::prepare(number, out.name);
+        if (error == EBUSY) error = 0; // FreeBSD changes the mode of no interface that is up
         if (error != 0) {
             why.set("descriptor ", number, " is no TUN interface: ", std::strerror(error));
             return status::invalid;
@@ -44308,6 +44407,9 @@ private:
         } else {
             for (long n = first; n < end && !out.fd; ++n) {
                 path.set("/dev/tun", n);
+                // An idle interface of this name belongs to the administrator, and our end would delete it.
+                error = EBUSY;
+                if (number < 0 && Calls::index(posix::name_of(path.view().substr(5))) != 0) continue;
                 out.fd.reset(Calls::open_device(path.c_str()));
                 if (out.fd) break;
                 error = errno;
@@ -44525,6 +44627,7 @@ struct waiter_calls : posix::kqueue_calls {
 struct route_calls : posix::common_route_calls {
     static constexpr posix::route_layout layout = [] {
         posix::route_layout made = common_route_layout();
+        made.overflow = RTM_DESYNC;
         made.flags_of_neighbours = RTF_LLINFO | RTF_CLONED | RTF_CACHED | RTF_LOCAL | RTF_BROADCAST | RTF_MULTICAST;
         return made;
     }(); ///< of this system
@@ -44553,9 +44656,8 @@ public:
     }
 
     /// As `posix::background::ready`. If the environment variable WG_UNVEIL is 1, this process sees only the directory
-    /// /var/run, /dev/null and /dev/log from now on (unveil(2)); the configuration socket must be there. If WG_PLEDGE
-    /// is 1, the process gives up the calls that it does not need (pledge(2)); the kernel ends it if it makes another.
-    /// Both are off by default: docs/decisions/systems/no-capability-mode.md.
+    /// /var/run, /dev/null and /dev/log from now on (unveil(2)); the configuration socket must be there. Off by
+    /// default: docs/decisions/systems/no-capability-mode.md.
     void ready(bool keep_stderr) noexcept {
         posix::background::ready(keep_stderr);
         if (is_wanted("WG_UNVEIL")) {
@@ -44564,7 +44666,6 @@ public:
             (void)::unveil("/dev/log", "rw");
             (void)::unveil(nullptr, nullptr);
         }
-        if (is_wanted("WG_PLEDGE")) (void)::pledge("stdio rpath wpath cpath unix inet route wroute", nullptr);
     }
 
 private:
@@ -45402,6 +45503,8 @@ struct route_layout {
     byte link = 0xe;            ///< RTM_IFINFO: the flags or the data of an interface have changed
     byte announcement = 0;      ///< RTM_IFANNOUNCE: an interface came or left; 0: the system has no such message
 
+    byte overflow = 0; ///< RTM_DESYNC: messages were dropped; 0: the system has no such message
+
     std::size_t route_flags = 8;               ///< rtm_flags, 4 bytes
     std::uint32_t flags_of_neighbours = 0x400; ///< RTF_LLINFO and others: the route leads to no other network
     std::size_t link_index = 12;               ///< ifm_index, 2 bytes
@@ -45430,7 +45533,9 @@ constexpr bool has(bytes_view message, std::size_t at, std::size_t size) noexcep
 inline void take_one(route_layout const& at, bytes_view message, std::uint32_t index,
                      network_changes& changes) noexcept {
     byte const type = message[3];
-    if (type == at.add || type == at.remove || type == at.change) {
+    if (type == at.overflow && at.overflow != 0) {
+        changes.link = changes.routes = true; // anything may have changed
+    } else if (type == at.add || type == at.remove || type == at.change) {
         if (!has(message, at.route_flags, 4)) return;
         bool const is_neighbour = (load<std::uint32_t>(message, at.route_flags) & at.flags_of_neighbours) != 0;
         changes.routes = changes.routes || !is_neighbour;
@@ -47093,6 +47198,8 @@ struct udp_numbers {
     int v6_local = 0;             ///< control message: IPV6_PKTINFO
     int v6_receive_tos = 0;       ///< option: IPV6_RECVTCLASS
     int v6_tos = 0;               ///< control message: IPV6_TCLASS
+    /// IP_PKTINFO of a received datagram has only its destination address, and no address of this host (XNU).
+    bool v4_reports_destination = false;
 };
 
 /// The control messages of one datagram. `Numbers` is a `udp_numbers` of the system.
@@ -47114,7 +47221,9 @@ public:
                 v4_local info;
                 if (Numbers.has_v4_interface && value_of(c, info)) {
                     // The second address is the destination, which may be a broadcast address.
-                    d.where.local = {ip_address::of(family::v4, info.source), info.interface_index};
+                    byte const* const address = Numbers.v4_reports_destination ? info.destination : info.source;
+                    bool const is_source = address[0] != 0 && address[0] < 224; // neither 0.0.0.0 nor a multicast group
+                    if (is_source) d.where.local = {ip_address::of(family::v4, address), info.interface_index};
                 } else if (!Numbers.has_v4_interface && value_of(c, info.source)) {
                     d.where.local = {ip_address::of(family::v4, info.source), 0};
                 }
@@ -47391,8 +47500,9 @@ private:
     static constexpr std::size_t batch = 64; ///< messages in one system call
     static constexpr unsigned v4_bit = 1, v6_bit = 2;
     static constexpr int buffer_bytes = 7 << 20, least_buffer_bytes = 64 << 10;
-    static constexpr std::size_t most_known = 64; ///< destinations that are remembered; others share their places
-    static constexpr int max_errors = 64;         ///< errors of earlier datagrams that one `receive` skips
+    static constexpr std::size_t most_known = 64;    ///< destinations that are remembered; others share their places
+    static constexpr unsigned most_questions = 2000; ///< to the routes in a second
+    static constexpr int max_errors = 64;            ///< errors of earlier datagrams that one `receive` skips
 
     static std::uintptr_t source(unique_fd const& fd) noexcept { return static_cast<std::uintptr_t>(fd.get()); }
     static void refuse(datagram& d, int error) noexcept {
@@ -47513,8 +47623,22 @@ private:
         std::uint32_t hash = 2166136261u;
         for (byte const octet : remote.octets) hash = (hash ^ octet) * 16777619u; // FNV-1a
         known_path& p = known_[hash % most_known];
-        if (p.remote != remote || p.local != d.where.local) p = {remote, d.where.local, asks_routes(d.where)};
+        if (p.remote != remote || p.local != d.where.local) {
+            if (!may_ask_routes()) return true;
+            p = {remote, d.where.local, asks_routes(d.where)};
+        }
         return p.keeps;
+    }
+
+    /// Whether the routes may be asked once more in this second. A question takes four system calls, and anyone can
+    /// cause one by a datagram from a new address.
+    bool may_ask_routes() noexcept {
+        instant const now = clock_calls<CLOCK_MONOTONIC>::now();
+        if (now - asked_since_ >= seconds(1)) {
+            asked_since_ = now;
+            asked_ = 0;
+        }
+        return asked_++ < most_questions;
     }
 
     /// Asks the host's routes, by a socket that is connected and sends nothing. If they cannot be asked, the source is
@@ -47642,6 +47766,8 @@ private:
     int error_ = 0;
     std::uint32_t changes_ = 0; ///< calls of `routes_changed`, counted by the object that opened the sockets
     known_path known_[most_known];
+    instant asked_since_{};
+    unsigned asked_ = 0;   ///< questions to the routes since `asked_since_`
     instant give_up_at_{}; ///< of this send; zero until it has to wait
 };
 
@@ -47734,6 +47860,10 @@ struct common_route_calls {
     /// A routing socket that does not block; -1 with errno.
     static int open() noexcept {
         unique_fd made(open_socket(PF_ROUTE, SOCK_RAW));
+#ifdef SO_RERROR // else FreeBSD and NetBSD drop messages without an error
+        int const yes = 1;
+        if (made) (void)::setsockopt(made.get(), SOL_SOCKET, SO_RERROR, &yes, sizeof yes);
+#endif
         return made.release();
     }
     /// read(2)
@@ -48314,6 +48444,7 @@ template <class Calls> struct tun_opener {
     static status adopt(int number, posix::opened_tun& out, error_text& why) noexcept {
         int error = Calls::device_name(number, out.name);
         if (error == 0) error = Calls::prepare(number, out.name);
+        if (error == EBUSY) error = 0; // FreeBSD changes the mode of no interface that is up
         if (error != 0) {
             why.set("descriptor ", number, " is no TUN interface: ", std::strerror(error));
             return status::invalid;
@@ -48343,6 +48474,9 @@ private:
         } else {
             for (long n = first; n < end && !out.fd; ++n) {
                 path.set("/dev/tun", n);
+                // An idle interface of this name belongs to the administrator, and our end would delete it.
+                error = EBUSY;
+                if (number < 0 && Calls::index(posix::name_of(path.view().substr(5))) != 0) continue;
                 out.fd.reset(Calls::open_device(path.c_str()));
                 if (out.fd) break;
                 error = errno;
@@ -64261,8 +64395,10 @@ private:
     }
 
     void find_interfaces(std::uint32_t& v4, std::uint32_t& v6) const noexcept {
-        if (bind_name_ != nullptr) v4 = v6 = Calls::interface_index(bind_name_);
-        else if (tunnel_ != 0) {
+        if (bind_name_ != nullptr) {
+            // While there is no such interface, the old number stays, so that no datagram leaves by another one.
+            if (std::uint32_t const index = Calls::interface_index(bind_name_); index != 0) v4 = v6 = index;
+        } else if (tunnel_ != 0) {
             v4 = Calls::default_interface(family::v4, tunnel_);
             v6 = Calls::default_interface(family::v6, tunnel_);
         }

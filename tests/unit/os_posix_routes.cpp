@@ -18,6 +18,7 @@ using wg::os::network_changes;
 constexpr posix::route_layout macos{};
 constexpr posix::route_layout freebsd{.announcement = 0x11};
 constexpr posix::route_layout openbsd{.announcement = 0xf,
+                                      .overflow = 0x10,
                                       .route_flags = 16,
                                       .link_index = 6,
                                       .link_flags = 16,
@@ -202,6 +203,12 @@ BOOST_AUTO_TEST_CASE(an_mtu_that_cannot_be_is_not_reported) {
     message m = link_message(netbsd, 7, 1, 0);
     m.put(netbsd.link_mtu, std::uint64_t{1} << 40);
     BOOST_TEST((take(netbsd, {m}).link && take(netbsd, {m}).mtu_bytes == 0));
+}
+
+BOOST_AUTO_TEST_CASE(after_dropped_messages_everything_counts_as_changed) {
+    auto const c = take(openbsd, {message(openbsd, openbsd.overflow, 8)});
+    BOOST_TEST((c.link && c.routes));
+    BOOST_TEST(is_none(take(macos, {message(macos, 0x10, 8)})));
 }
 
 BOOST_AUTO_TEST_CASE(the_monitor_reads_all_messages) {

@@ -488,9 +488,16 @@ BOOST_FIXTURE_TEST_CASE(looks_for_a_free_interface_where_there_is_no_clone_devic
     auto tun = openbsd_tun::open("tun", why);
     BOOST_REQUIRE_MESSAGE(static_cast<bool>(tun), why.view());
     BOOST_TEST(std::string(tun->name()) == "tun2");
-    host.device_errors["/dev/tun2"] = ENXIO;
+    host.device_errors["/dev/tun3"] = ENXIO; // tun2 exists now
     BOOST_TEST((openbsd_tun::open("tun", why).why() == status::not_supported));
-    BOOST_TEST(why.view() == "there is no /dev/tun2: load the driver");
+    BOOST_TEST(why.view() == "there is no /dev/tun3: load the driver");
+}
+
+BOOST_FIXTURE_TEST_CASE(leaves_an_idle_interface_to_the_administrator_who_created_it, fixture) {
+    host.interfaces = {{"tun0", 5}};
+    auto tun = openbsd_tun::open("tun", why);
+    BOOST_REQUIRE_MESSAGE(static_cast<bool>(tun), why.view());
+    BOOST_TEST(std::string(tun->name()) == "tun1");
 }
 
 BOOST_FIXTURE_TEST_CASE(says_why_tun_cannot_be_opened, fixture) {

@@ -18,7 +18,7 @@ using namespace wg_tests::kqueue;
 using wg::datagram, wg::endpoint, wg::family, wg::ip_address, wg::status, posix::udp_message;
 
 // The numbers of macOS and FreeBSD. Linux has the same levels of options.
-constexpr posix::udp_numbers macos{true, 26, 26, 26, 27, 27, 3, 4, 61, 46, 35, 36};
+constexpr posix::udp_numbers macos{true, 26, 26, 26, 27, 27, 3, 4, 61, 46, 35, 36, true};
 constexpr posix::udp_numbers freebsd{false, 7, 7, 7, 68, 68, 3, 1, 36, 46, 57, 61};
 constexpr posix::udp_numbers openbsd{false, 7, 7, 7, 0, 0, 0, 1, 36, 46, 57, 61};
 // The numbers of Linux, for real datagrams.
@@ -278,9 +278,12 @@ BOOST_AUTO_TEST_CASE(writes_all_control_messages_of_a_datagram) {
 }
 
 BOOST_AUTO_TEST_CASE(reads_the_local_address_in_the_form_of_each_system) {
-    auto const mac = read_of<macos>({{0, 26, {4, 0, 0, 0, 10, 1, 2, 3, 10, 1, 2, 255}}});
+    auto const mac = read_of<macos>({{0, 26, {4, 0, 0, 0, 0, 0, 0, 0, 10, 1, 2, 3}}});
     BOOST_TEST((mac.where.local == wg::local_source{ip_address::v4(10, 1, 2, 3), 4}));
     BOOST_TEST(mac.tos == 0);
+    for (wg::byte const first : {wg::byte{0}, wg::byte{224}, wg::byte{255}}) // no address of a host
+        BOOST_TEST(
+            (read_of<macos>({{0, 26, {4, 0, 0, 0, 0, 0, 0, 0, first, 1, 2, 3}}}).where.local == wg::local_source{}));
     auto const bsd = read_of<freebsd>({{0, 7, {10, 1, 2, 3}}});
     BOOST_TEST((bsd.where.local == wg::local_source{ip_address::v4(10, 1, 2, 3), 0}));
     std::vector<wg::byte> info(six.octets.begin(), six.octets.end());
@@ -531,6 +534,21 @@ BOOST_FIXTURE_TEST_CASE(keeps_a_source_only_if_the_routes_lead_through_its_inter
     net.connect_error = ENETUNREACH;
     a.routes_changed();
     BOOST_TEST(kept(other)); // the routes cannot be asked
+}
+
+BOOST_FIXTURE_TEST_CASE(a_flood_of_new_destinations_asks_the_routes_a_limited_number_of_times, fixture) {
+    udp a, b;
+    BOOST_REQUIRE((a.open(0) && b.open(0)));
+    auto const begin = posix::clock_calls<CLOCK_MONOTONIC>::now();
+    for (int i = 0; i < 6000; ++i) {
+        datagrams out;
+        out.add({ip_address::v4(127, 1, static_cast<wg::byte>(i >> 8), static_cast<wg::byte>(i)), b.port(), 0}, "x");
+        out.all[0].where.local = {ip_address::v4(127, 0, 0, 1), 0};
+        (void)a.send(out.all);
+    }
+    auto const seconds = (posix::clock_calls<CLOCK_MONOTONIC>::now() - begin).nanoseconds / 1'000'000'000 + 1;
+    BOOST_TEST(net.probes >= 2000);
+    BOOST_TEST(net.probes <= 2000 * (seconds + 1));
 }
 
 BOOST_FIXTURE_TEST_CASE(goes_on_behind_a_datagram_that_is_refused, fixture) {

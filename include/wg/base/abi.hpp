@@ -33,13 +33,19 @@
 #define WG_BARE
 #endif
 
+/// For `WG_ASSERT` only: defined on systems with a standard error, if it checks.
+#if defined(WG_CHECKED) && !defined(WG_COMPACT) && !defined(WG_BARE) &&                                                \
+    (defined(__unix__) || defined(__APPLE__) || defined(_WIN32))
+#define WG_ASSERT_PRINTS
+#endif
+
 /// `WG_ASSERT(condition)` guards against programming errors, never against input. If the condition is false, it writes
 /// file, line and condition to standard error, and ends the program by a trap. Small machines only trap. Without
 /// `WG_CHECKED` it does nothing. A program may define it to its own hook before the first include.
 #ifndef WG_ASSERT
 #if !defined(WG_CHECKED)
 #define WG_ASSERT(condition) static_cast<void>(0)
-#elif defined(WG_COMPACT) || defined(WG_BARE) || !__STDC_HOSTED__
+#elif !defined(WG_ASSERT_PRINTS)
 #define WG_ASSERT(condition) ((condition) ? static_cast<void>(0) : __builtin_trap())
 #else
 #include <cstdio>
@@ -138,13 +144,13 @@ inline constexpr bool for_windows = false;
 #endif
 
 /// Whether objects keep state for checks: WG_CHECKED as a constant, and false on small machines.
-#if defined(WG_CHECKED) && !defined(WG_COMPACT) && !defined(WG_BARE)
+#ifdef WG_ASSERT_PRINTS
 inline constexpr bool keeps_checks = true;
 #else
 inline constexpr bool keeps_checks = false;
 #endif
 
-#if defined(WG_CHECKED) && !defined(WG_COMPACT) && !defined(WG_BARE) && __STDC_HOSTED__
+#ifdef WG_ASSERT_PRINTS
 /// Writes what `WG_ASSERT` found to standard error, and ends the program by a trap.
 [[noreturn, gnu::cold, gnu::noinline]] inline void fail_assertion(char const* condition, char const* file,
                                                                   int line) noexcept {

@@ -78,6 +78,7 @@ struct waiter_calls : posix::kqueue_calls {
 struct route_calls : posix::common_route_calls {
     static constexpr posix::route_layout layout = [] {
         posix::route_layout made = common_route_layout();
+        made.overflow = RTM_DESYNC;
         made.flags_of_neighbours = RTF_LLINFO | RTF_CLONED | RTF_CACHED | RTF_LOCAL | RTF_BROADCAST | RTF_MULTICAST;
         return made;
     }(); ///< of this system
@@ -106,9 +107,8 @@ public:
     }
 
     /// As `posix::background::ready`. If the environment variable WG_UNVEIL is 1, this process sees only the directory
-    /// /var/run, /dev/null and /dev/log from now on (unveil(2)); the configuration socket must be there. If WG_PLEDGE
-    /// is 1, the process gives up the calls that it does not need (pledge(2)); the kernel ends it if it makes another.
-    /// Both are off by default: docs/decisions/systems/no-capability-mode.md.
+    /// /var/run, /dev/null and /dev/log from now on (unveil(2)); the configuration socket must be there. Off by
+    /// default: docs/decisions/systems/no-capability-mode.md.
     void ready(bool keep_stderr) noexcept {
         posix::background::ready(keep_stderr);
         if (is_wanted("WG_UNVEIL")) {
@@ -117,7 +117,6 @@ public:
             (void)::unveil("/dev/log", "rw");
             (void)::unveil(nullptr, nullptr);
         }
-        if (is_wanted("WG_PLEDGE")) (void)::pledge("stdio rpath wpath cpath unix inet route wroute", nullptr);
     }
 
 private:

@@ -72,6 +72,7 @@ template <class Calls> struct tun_opener {
     static status adopt(int number, posix::opened_tun& out, error_text& why) noexcept {
         int error = Calls::device_name(number, out.name);
         if (error == 0) error = Calls::prepare(number, out.name);
+        if (error == EBUSY) error = 0; // FreeBSD changes the mode of no interface that is up
         if (error != 0) {
             why.set("descriptor ", number, " is no TUN interface: ", std::strerror(error));
             return status::invalid;
@@ -101,6 +102,9 @@ private:
         } else {
             for (long n = first; n < end && !out.fd; ++n) {
                 path.set("/dev/tun", n);
+                // An idle interface of this name belongs to the administrator, and our end would delete it.
+                error = EBUSY;
+                if (number < 0 && Calls::index(posix::name_of(path.view().substr(5))) != 0) continue;
                 out.fd.reset(Calls::open_device(path.c_str()));
                 if (out.fd) break;
                 error = errno;

@@ -103,7 +103,7 @@ struct utun_calls : posix::link_calls, posix::kqueue_calls {
     static char const* name_file() noexcept { return std::getenv("WG_TUN_NAME_FILE"); }
     /// Replaces the content of a file, which only root can read. Returns: 0, or -1 with errno.
     static int write_file(char const* path, std::string_view text) noexcept {
-        unique_fd const file(::open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0400));
+        unique_fd const file(::open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0400));
         return file && os::print(file.get(), text) ? 0 : -1;
     }
 };
@@ -124,6 +124,7 @@ struct udp_calls : posix::common_udp_calls, posix::kqueue_calls {
         .v6_local = 46,
         .v6_receive_tos = 35,
         .v6_tos = 36,
+        .v4_reports_destination = true,
     }; ///< of this system
 
     /// Binds to an interface (IP_BOUND_IF, IPV6_BOUND_IF). Returns: 0 or the errno.

@@ -22,6 +22,8 @@ struct route_layout {
     byte link = 0xe;            ///< RTM_IFINFO: the flags or the data of an interface have changed
     byte announcement = 0;      ///< RTM_IFANNOUNCE: an interface came or left; 0: the system has no such message
 
+    byte overflow = 0; ///< RTM_DESYNC: messages were dropped; 0: the system has no such message
+
     std::size_t route_flags = 8;               ///< rtm_flags, 4 bytes
     std::uint32_t flags_of_neighbours = 0x400; ///< RTF_LLINFO and others: the route leads to no other network
     std::size_t link_index = 12;               ///< ifm_index, 2 bytes
@@ -50,7 +52,9 @@ constexpr bool has(bytes_view message, std::size_t at, std::size_t size) noexcep
 inline void take_one(route_layout const& at, bytes_view message, std::uint32_t index,
                      network_changes& changes) noexcept {
     byte const type = message[3];
-    if (type == at.add || type == at.remove || type == at.change) {
+    if (type == at.overflow && at.overflow != 0) {
+        changes.link = changes.routes = true; // anything may have changed
+    } else if (type == at.add || type == at.remove || type == at.change) {
         if (!has(message, at.route_flags, 4)) return;
         bool const is_neighbour = (load<std::uint32_t>(message, at.route_flags) & at.flags_of_neighbours) != 0;
         changes.routes = changes.routes || !is_neighbour;

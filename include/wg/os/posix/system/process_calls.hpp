@@ -92,6 +92,10 @@ struct common_route_calls {
     /// A routing socket that does not block; -1 with errno.
     static int open() noexcept {
         unique_fd made(open_socket(PF_ROUTE, SOCK_RAW));
+#ifdef SO_RERROR // else FreeBSD and NetBSD drop messages without an error
+        int const yes = 1;
+        if (made) (void)::setsockopt(made.get(), SOL_SOCKET, SO_RERROR, &yes, sizeof yes);
+#endif
         return made.release();
     }
     /// read(2)

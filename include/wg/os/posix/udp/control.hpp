@@ -61,6 +61,8 @@ struct udp_numbers {
     int v6_local = 0;             ///< control message: IPV6_PKTINFO
     int v6_receive_tos = 0;       ///< option: IPV6_RECVTCLASS
     int v6_tos = 0;               ///< control message: IPV6_TCLASS
+    /// IP_PKTINFO of a received datagram has only its destination address, and no address of this host (XNU).
+    bool v4_reports_destination = false;
 };
 
 /// The control messages of one datagram. `Numbers` is a `udp_numbers` of the system.
@@ -82,7 +84,9 @@ public:
                 v4_local info;
                 if (Numbers.has_v4_interface && value_of(c, info)) {
                     // The second address is the destination, which may be a broadcast address.
-                    d.where.local = {ip_address::of(family::v4, info.source), info.interface_index};
+                    byte const* const address = Numbers.v4_reports_destination ? info.destination : info.source;
+                    bool const is_source = address[0] != 0 && address[0] < 224; // neither 0.0.0.0 nor a multicast group
+                    if (is_source) d.where.local = {ip_address::of(family::v4, address), info.interface_index};
                 } else if (!Numbers.has_v4_interface && value_of(c, info.source)) {
                     d.where.local = {ip_address::of(family::v4, info.source), 0};
                 }

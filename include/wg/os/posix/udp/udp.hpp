@@ -8,6 +8,7 @@
 
 #include "../../../policy.hpp"
 #include "../../offloads.hpp"
+#include "../clock.hpp"
 #include "../kqueue/queue.hpp"
 #include "../net_if.hpp"
 #include "control.hpp"
@@ -199,8 +200,9 @@ private:
     static constexpr std::size_t batch = 64; ///< messages in one system call
     static constexpr unsigned v4_bit = 1, v6_bit = 2;
     static constexpr int buffer_bytes = 7 << 20, least_buffer_bytes = 64 << 10;
-    static constexpr std::size_t most_known = 64; ///< destinations that are remembered; others share their places
-    static constexpr int max_errors = 64;         ///< errors of earlier datagrams that one `receive` skips
+    static constexpr std::size_t most_known = 64;    ///< destinations that are remembered; others share their places
+    static constexpr unsigned most_questions = 2000; ///< to the routes in a second
+    static constexpr int max_errors = 64;            ///< errors of earlier datagrams that one `receive` skips
 
     static std::uintptr_t source(unique_fd const& fd) noexcept { return static_cast<std::uintptr_t>(fd.get()); }
     static void refuse(datagram& d, int error) noexcept {
@@ -321,8 +323,22 @@ private:
         std::uint32_t hash = 2166136261u;
         for (byte const octet : remote.octets) hash = (hash ^ octet) * 16777619u; // FNV-1a
         known_path& p = known_[hash % most_known];
-        if (p.remote != remote || p.local != d.where.local) p = {remote, d.where.local, asks_routes(d.where)};
+        if (p.remote != remote || p.local != d.where.local) {
+            if (!may_ask_routes()) return true;
+            p = {remote, d.where.local, asks_routes(d.where)};
+        }
         return p.keeps;
+    }
+
+    /// Whether the routes may be asked once more in this second. A question takes four system calls, and anyone can
+    /// cause one by a datagram from a new address.
+    bool may_ask_routes() noexcept {
+        instant const now = clock_calls<CLOCK_MONOTONIC>::now();
+        if (now - asked_since_ >= seconds(1)) {
+            asked_since_ = now;
+            asked_ = 0;
+        }
+        return asked_++ < most_questions;
     }
 
     /// Asks the host's routes, by a socket that is connected and sends nothing. If they cannot be asked, the source is
@@ -450,6 +466,8 @@ private:
     int error_ = 0;
     std::uint32_t changes_ = 0; ///< calls of `routes_changed`, counted by the object that opened the sockets
     known_path known_[most_known];
+    instant asked_since_{};
+    unsigned asked_ = 0;   ///< questions to the routes since `asked_since_`
     instant give_up_at_{}; ///< of this send; zero until it has to wait
 };
 

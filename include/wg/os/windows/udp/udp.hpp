@@ -195,8 +195,10 @@ private:
     }
 
     void find_interfaces(std::uint32_t& v4, std::uint32_t& v6) const noexcept {
-        if (bind_name_ != nullptr) v4 = v6 = Calls::interface_index(bind_name_);
-        else if (tunnel_ != 0) {
+        if (bind_name_ != nullptr) {
+            // While there is no such interface, the old number stays, so that no datagram leaves by another one.
+            if (std::uint32_t const index = Calls::interface_index(bind_name_); index != 0) v4 = v6 = index;
+        } else if (tunnel_ != 0) {
             v4 = Calls::default_interface(family::v4, tunnel_);
             v6 = Calls::default_interface(family::v6, tunnel_);
         }
