@@ -24498,7 +24498,7 @@ namespace wg { inline namespace WG_ABI { namespace os {
 inline int open_socket(int domain, int type, int protocol = 0) noexcept {
     return ::socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
 }
-/// A socket whose calls wait; -1 with errno.
+/// Opens a blocking socket. Returns: -1 with errno.
 inline int open_blocking_socket(int domain, int type, int protocol = 0) noexcept {
     return ::socket(domain, type | SOCK_CLOEXEC, protocol);
 }
@@ -24531,7 +24531,7 @@ inline int kept_from_programs(unique_fd fd) noexcept {
 inline int open_socket(int domain, int type, int protocol = 0) noexcept {
     return sockets_detail::kept_private(unique_fd(::socket(domain, type, protocol)));
 }
-/// A socket whose calls wait; -1 with errno.
+/// Opens a blocking socket. Returns: -1 with errno.
 inline int open_blocking_socket(int domain, int type, int protocol = 0) noexcept {
     return sockets_detail::kept_from_programs(unique_fd(::socket(domain, type, protocol)));
 }
@@ -25132,7 +25132,7 @@ public:
 
 private:
     // SIGPIPE, SIGXFSZ, SIGTTOU: the write fails with an error, which is handled. The others are of timers and notices
-    // that a daemon does not use, or of users who try out signals.
+    // that a daemon does not use, or a user sent them by hand.
     static constexpr int ignored[] = {SIGHUP,  SIGPIPE,   SIGXFSZ, SIGTTOU, SIGUSR1, SIGUSR2,
                                       SIGALRM, SIGVTALRM, SIGPROF, SIGPOLL, SIGPWR};
 
@@ -25438,7 +25438,7 @@ namespace wg { inline namespace WG_ABI { namespace os {
 inline int open_socket(int domain, int type, int protocol = 0) noexcept {
     return ::socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
 }
-/// A socket whose calls wait; -1 with errno.
+/// Opens a blocking socket. Returns: -1 with errno.
 inline int open_blocking_socket(int domain, int type, int protocol = 0) noexcept {
     return ::socket(domain, type | SOCK_CLOEXEC, protocol);
 }
@@ -25471,7 +25471,7 @@ inline int kept_from_programs(unique_fd fd) noexcept {
 inline int open_socket(int domain, int type, int protocol = 0) noexcept {
     return sockets_detail::kept_private(unique_fd(::socket(domain, type, protocol)));
 }
-/// A socket whose calls wait; -1 with errno.
+/// Opens a blocking socket. Returns: -1 with errno.
 inline int open_blocking_socket(int domain, int type, int protocol = 0) noexcept {
     return sockets_detail::kept_from_programs(unique_fd(::socket(domain, type, protocol)));
 }
@@ -26246,8 +26246,8 @@ using secret_region = basic_secret_region<region_calls>;
 #define WG_OS_LINUX_SNAPSHOT_DETECTOR_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// Notices a suspend of the host by two clocks, of which one stops during a suspend, and a restored or cloned virtual
-// machine by a number that the hypervisor changes. Folder: os. Any thread.
+// Notices a suspend of the host by two clocks: one of them stops during a suspend. Notices a restored or cloned
+// virtual machine by a number that the hypervisor changes. Folder: os. Any thread.
 #ifndef WG_OS_SNAPSHOT_DETECTOR_HPP
 #define WG_OS_SNAPSHOT_DETECTOR_HPP
 
@@ -31394,7 +31394,7 @@ namespace wg { inline namespace WG_ABI { namespace os {
 inline int open_socket(int domain, int type, int protocol = 0) noexcept {
     return ::socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
 }
-/// A socket whose calls wait; -1 with errno.
+/// Opens a blocking socket. Returns: -1 with errno.
 inline int open_blocking_socket(int domain, int type, int protocol = 0) noexcept {
     return ::socket(domain, type | SOCK_CLOEXEC, protocol);
 }
@@ -31427,7 +31427,7 @@ inline int kept_from_programs(unique_fd fd) noexcept {
 inline int open_socket(int domain, int type, int protocol = 0) noexcept {
     return sockets_detail::kept_private(unique_fd(::socket(domain, type, protocol)));
 }
-/// A socket whose calls wait; -1 with errno.
+/// Opens a blocking socket. Returns: -1 with errno.
 inline int open_blocking_socket(int domain, int type, int protocol = 0) noexcept {
     return sockets_detail::kept_from_programs(unique_fd(::socket(domain, type, protocol)));
 }
@@ -32451,7 +32451,7 @@ namespace wg { inline namespace WG_ABI { namespace os {
 inline int open_socket(int domain, int type, int protocol = 0) noexcept {
     return ::socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
 }
-/// A socket whose calls wait; -1 with errno.
+/// Opens a blocking socket. Returns: -1 with errno.
 inline int open_blocking_socket(int domain, int type, int protocol = 0) noexcept {
     return ::socket(domain, type | SOCK_CLOEXEC, protocol);
 }
@@ -32484,7 +32484,7 @@ inline int kept_from_programs(unique_fd fd) noexcept {
 inline int open_socket(int domain, int type, int protocol = 0) noexcept {
     return sockets_detail::kept_private(unique_fd(::socket(domain, type, protocol)));
 }
-/// A socket whose calls wait; -1 with errno.
+/// Opens a blocking socket. Returns: -1 with errno.
 inline int open_blocking_socket(int domain, int type, int protocol = 0) noexcept {
     return sockets_detail::kept_from_programs(unique_fd(::socket(domain, type, protocol)));
 }
@@ -32650,8 +32650,8 @@ private:
 #define WG_OS_POSIX_CLOCK_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// Notices a suspend of the host by two clocks, of which one stops during a suspend, and a restored or cloned virtual
-// machine by a number that the hypervisor changes. Folder: os. Any thread.
+// Notices a suspend of the host by two clocks: one of them stops during a suspend. Notices a restored or cloned
+// virtual machine by a number that the hypervisor changes. Folder: os. Any thread.
 #ifndef WG_OS_SNAPSHOT_DETECTOR_HPP
 #define WG_OS_SNAPSHOT_DETECTOR_HPP
 
@@ -33109,7 +33109,7 @@ namespace wg { inline namespace WG_ABI { namespace os {
 inline int open_socket(int domain, int type, int protocol = 0) noexcept {
     return ::socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
 }
-/// A socket whose calls wait; -1 with errno.
+/// Opens a blocking socket. Returns: -1 with errno.
 inline int open_blocking_socket(int domain, int type, int protocol = 0) noexcept {
     return ::socket(domain, type | SOCK_CLOEXEC, protocol);
 }
@@ -33142,7 +33142,7 @@ inline int kept_from_programs(unique_fd fd) noexcept {
 inline int open_socket(int domain, int type, int protocol = 0) noexcept {
     return sockets_detail::kept_private(unique_fd(::socket(domain, type, protocol)));
 }
-/// A socket whose calls wait; -1 with errno.
+/// Opens a blocking socket. Returns: -1 with errno.
 inline int open_blocking_socket(int domain, int type, int protocol = 0) noexcept {
     return sockets_detail::kept_from_programs(unique_fd(::socket(domain, type, protocol)));
 }
@@ -34158,7 +34158,7 @@ public:
 
 private:
     // The first ones stop the daemon. SIGPIPE, SIGXFSZ, SIGTTOU: the write fails with an error, which is handled. The
-    // others are of timers and notices that a daemon does not use, or of users who try out signals.
+    // others are of timers and notices that a daemon does not use, or a user sent them by hand.
     static constexpr int handled[] = {SIGINT,  SIGTERM, SIGQUIT, SIGHUP,    SIGPIPE, SIGXFSZ, SIGTTOU,
                                       SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO};
     static constexpr bool is_ignored(int number) noexcept {
@@ -34754,8 +34754,8 @@ private:
 #define WG_OS_POSIX_SYSTEM_KQUEUE_CALLS_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// Events of kqueue(2) in the form of each system, whose structures and numbers differ. Folder: os/posix/kqueue. Pure;
-// any thread.
+// Events of kqueue(2) in the form of each system: the structures and the numbers of the systems differ.
+// Folder: os/posix/kqueue. Pure; any thread.
 #ifndef WG_OS_POSIX_KQUEUE_TRANSLATION_HPP
 #define WG_OS_POSIX_KQUEUE_TRANSLATION_HPP
 
@@ -35001,7 +35001,7 @@ union socket_address {
 };
 
 /// Writes `where` as a socket address. Returns: its length in bytes. The kernel stores it in the address itself, on
-/// systems whose addresses have a field for it.
+/// systems with a field for the length.
 inline socklen_t spell(endpoint const& where, socket_address& out) noexcept {
     if (where.address.kind == family::v4) {
         out.v4 = {};
@@ -35855,7 +35855,7 @@ static_assert(wg::threads_with_cell<threads> && wg::threads_with_thread<threads>
 #define WG_OS_DARWIN_UTUN_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// A TUN interface with one queue, whose packets have a head of four bytes: utun of macOS, tun(4) of the BSDs.
+// A TUN interface with one queue. Each packet has a head of four bytes: utun of macOS, tun(4) of the BSDs.
 // Folder: os/posix/tun. One thread at a time.
 #ifndef WG_OS_POSIX_TUN_TUN_HPP
 #define WG_OS_POSIX_TUN_TUN_HPP
@@ -36673,8 +36673,8 @@ private:
 #define WG_OS_POSIX_CLOCK_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// Notices a suspend of the host by two clocks, of which one stops during a suspend, and a restored or cloned virtual
-// machine by a number that the hypervisor changes. Folder: os. Any thread.
+// Notices a suspend of the host by two clocks: one of them stops during a suspend. Notices a restored or cloned
+// virtual machine by a number that the hypervisor changes. Folder: os. Any thread.
 #ifndef WG_OS_SNAPSHOT_DETECTOR_HPP
 #define WG_OS_SNAPSHOT_DETECTOR_HPP
 
@@ -37132,7 +37132,7 @@ namespace wg { inline namespace WG_ABI { namespace os {
 inline int open_socket(int domain, int type, int protocol = 0) noexcept {
     return ::socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
 }
-/// A socket whose calls wait; -1 with errno.
+/// Opens a blocking socket. Returns: -1 with errno.
 inline int open_blocking_socket(int domain, int type, int protocol = 0) noexcept {
     return ::socket(domain, type | SOCK_CLOEXEC, protocol);
 }
@@ -37165,7 +37165,7 @@ inline int kept_from_programs(unique_fd fd) noexcept {
 inline int open_socket(int domain, int type, int protocol = 0) noexcept {
     return sockets_detail::kept_private(unique_fd(::socket(domain, type, protocol)));
 }
-/// A socket whose calls wait; -1 with errno.
+/// Opens a blocking socket. Returns: -1 with errno.
 inline int open_blocking_socket(int domain, int type, int protocol = 0) noexcept {
     return sockets_detail::kept_from_programs(unique_fd(::socket(domain, type, protocol)));
 }
@@ -38181,7 +38181,7 @@ public:
 
 private:
     // The first ones stop the daemon. SIGPIPE, SIGXFSZ, SIGTTOU: the write fails with an error, which is handled. The
-    // others are of timers and notices that a daemon does not use, or of users who try out signals.
+    // others are of timers and notices that a daemon does not use, or a user sent them by hand.
     static constexpr int handled[] = {SIGINT,  SIGTERM, SIGQUIT, SIGHUP,    SIGPIPE, SIGXFSZ, SIGTTOU,
                                       SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO};
     static constexpr bool is_ignored(int number) noexcept {
@@ -38777,8 +38777,8 @@ private:
 #define WG_OS_POSIX_SYSTEM_KQUEUE_CALLS_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// Events of kqueue(2) in the form of each system, whose structures and numbers differ. Folder: os/posix/kqueue. Pure;
-// any thread.
+// Events of kqueue(2) in the form of each system: the structures and the numbers of the systems differ.
+// Folder: os/posix/kqueue. Pure; any thread.
 #ifndef WG_OS_POSIX_KQUEUE_TRANSLATION_HPP
 #define WG_OS_POSIX_KQUEUE_TRANSLATION_HPP
 
@@ -39024,7 +39024,7 @@ union socket_address {
 };
 
 /// Writes `where` as a socket address. Returns: its length in bytes. The kernel stores it in the address itself, on
-/// systems whose addresses have a field for it.
+/// systems with a field for the length.
 inline socklen_t spell(endpoint const& where, socket_address& out) noexcept {
     if (where.address.kind == family::v4) {
         out.v4 = {};
@@ -39878,7 +39878,7 @@ static_assert(wg::threads_with_cell<threads> && wg::threads_with_thread<threads>
 #define WG_OS_BSD_TUN_OPENER_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// A TUN interface with one queue, whose packets have a head of four bytes: utun of macOS, tun(4) of the BSDs.
+// A TUN interface with one queue. Each packet has a head of four bytes: utun of macOS, tun(4) of the BSDs.
 // Folder: os/posix/tun. One thread at a time.
 #ifndef WG_OS_POSIX_TUN_TUN_HPP
 #define WG_OS_POSIX_TUN_TUN_HPP
@@ -40738,8 +40738,8 @@ private:
 #define WG_OS_POSIX_CLOCK_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// Notices a suspend of the host by two clocks, of which one stops during a suspend, and a restored or cloned virtual
-// machine by a number that the hypervisor changes. Folder: os. Any thread.
+// Notices a suspend of the host by two clocks: one of them stops during a suspend. Notices a restored or cloned
+// virtual machine by a number that the hypervisor changes. Folder: os. Any thread.
 #ifndef WG_OS_SNAPSHOT_DETECTOR_HPP
 #define WG_OS_SNAPSHOT_DETECTOR_HPP
 
@@ -41197,7 +41197,7 @@ namespace wg { inline namespace WG_ABI { namespace os {
 inline int open_socket(int domain, int type, int protocol = 0) noexcept {
     return ::socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
 }
-/// A socket whose calls wait; -1 with errno.
+/// Opens a blocking socket. Returns: -1 with errno.
 inline int open_blocking_socket(int domain, int type, int protocol = 0) noexcept {
     return ::socket(domain, type | SOCK_CLOEXEC, protocol);
 }
@@ -41230,7 +41230,7 @@ inline int kept_from_programs(unique_fd fd) noexcept {
 inline int open_socket(int domain, int type, int protocol = 0) noexcept {
     return sockets_detail::kept_private(unique_fd(::socket(domain, type, protocol)));
 }
-/// A socket whose calls wait; -1 with errno.
+/// Opens a blocking socket. Returns: -1 with errno.
 inline int open_blocking_socket(int domain, int type, int protocol = 0) noexcept {
     return sockets_detail::kept_from_programs(unique_fd(::socket(domain, type, protocol)));
 }
@@ -42246,7 +42246,7 @@ public:
 
 private:
     // The first ones stop the daemon. SIGPIPE, SIGXFSZ, SIGTTOU: the write fails with an error, which is handled. The
-    // others are of timers and notices that a daemon does not use, or of users who try out signals.
+    // others are of timers and notices that a daemon does not use, or a user sent them by hand.
     static constexpr int handled[] = {SIGINT,  SIGTERM, SIGQUIT, SIGHUP,    SIGPIPE, SIGXFSZ, SIGTTOU,
                                       SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO};
     static constexpr bool is_ignored(int number) noexcept {
@@ -42842,8 +42842,8 @@ private:
 #define WG_OS_POSIX_SYSTEM_KQUEUE_CALLS_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// Events of kqueue(2) in the form of each system, whose structures and numbers differ. Folder: os/posix/kqueue. Pure;
-// any thread.
+// Events of kqueue(2) in the form of each system: the structures and the numbers of the systems differ.
+// Folder: os/posix/kqueue. Pure; any thread.
 #ifndef WG_OS_POSIX_KQUEUE_TRANSLATION_HPP
 #define WG_OS_POSIX_KQUEUE_TRANSLATION_HPP
 
@@ -43089,7 +43089,7 @@ union socket_address {
 };
 
 /// Writes `where` as a socket address. Returns: its length in bytes. The kernel stores it in the address itself, on
-/// systems whose addresses have a field for it.
+/// systems with a field for the length.
 inline socklen_t spell(endpoint const& where, socket_address& out) noexcept {
     if (where.address.kind == family::v4) {
         out.v4 = {};
@@ -43943,7 +43943,7 @@ static_assert(wg::threads_with_cell<threads> && wg::threads_with_thread<threads>
 #define WG_OS_BSD_TUN_OPENER_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// A TUN interface with one queue, whose packets have a head of four bytes: utun of macOS, tun(4) of the BSDs.
+// A TUN interface with one queue. Each packet has a head of four bytes: utun of macOS, tun(4) of the BSDs.
 // Folder: os/posix/tun. One thread at a time.
 #ifndef WG_OS_POSIX_TUN_TUN_HPP
 #define WG_OS_POSIX_TUN_TUN_HPP
@@ -44805,8 +44805,8 @@ private:
 #define WG_OS_POSIX_CLOCK_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// Notices a suspend of the host by two clocks, of which one stops during a suspend, and a restored or cloned virtual
-// machine by a number that the hypervisor changes. Folder: os. Any thread.
+// Notices a suspend of the host by two clocks: one of them stops during a suspend. Notices a restored or cloned
+// virtual machine by a number that the hypervisor changes. Folder: os. Any thread.
 #ifndef WG_OS_SNAPSHOT_DETECTOR_HPP
 #define WG_OS_SNAPSHOT_DETECTOR_HPP
 
@@ -45264,7 +45264,7 @@ namespace wg { inline namespace WG_ABI { namespace os {
 inline int open_socket(int domain, int type, int protocol = 0) noexcept {
     return ::socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
 }
-/// A socket whose calls wait; -1 with errno.
+/// Opens a blocking socket. Returns: -1 with errno.
 inline int open_blocking_socket(int domain, int type, int protocol = 0) noexcept {
     return ::socket(domain, type | SOCK_CLOEXEC, protocol);
 }
@@ -45297,7 +45297,7 @@ inline int kept_from_programs(unique_fd fd) noexcept {
 inline int open_socket(int domain, int type, int protocol = 0) noexcept {
     return sockets_detail::kept_private(unique_fd(::socket(domain, type, protocol)));
 }
-/// A socket whose calls wait; -1 with errno.
+/// Opens a blocking socket. Returns: -1 with errno.
 inline int open_blocking_socket(int domain, int type, int protocol = 0) noexcept {
     return sockets_detail::kept_from_programs(unique_fd(::socket(domain, type, protocol)));
 }
@@ -46313,7 +46313,7 @@ public:
 
 private:
     // The first ones stop the daemon. SIGPIPE, SIGXFSZ, SIGTTOU: the write fails with an error, which is handled. The
-    // others are of timers and notices that a daemon does not use, or of users who try out signals.
+    // others are of timers and notices that a daemon does not use, or a user sent them by hand.
     static constexpr int handled[] = {SIGINT,  SIGTERM, SIGQUIT, SIGHUP,    SIGPIPE, SIGXFSZ, SIGTTOU,
                                       SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO};
     static constexpr bool is_ignored(int number) noexcept {
@@ -46909,8 +46909,8 @@ private:
 #define WG_OS_POSIX_SYSTEM_KQUEUE_CALLS_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// Events of kqueue(2) in the form of each system, whose structures and numbers differ. Folder: os/posix/kqueue. Pure;
-// any thread.
+// Events of kqueue(2) in the form of each system: the structures and the numbers of the systems differ.
+// Folder: os/posix/kqueue. Pure; any thread.
 #ifndef WG_OS_POSIX_KQUEUE_TRANSLATION_HPP
 #define WG_OS_POSIX_KQUEUE_TRANSLATION_HPP
 
@@ -47156,7 +47156,7 @@ union socket_address {
 };
 
 /// Writes `where` as a socket address. Returns: its length in bytes. The kernel stores it in the address itself, on
-/// systems whose addresses have a field for it.
+/// systems with a field for the length.
 inline socklen_t spell(endpoint const& where, socket_address& out) noexcept {
     if (where.address.kind == family::v4) {
         out.v4 = {};
@@ -48010,7 +48010,7 @@ static_assert(wg::threads_with_cell<threads> && wg::threads_with_thread<threads>
 #define WG_OS_BSD_TUN_OPENER_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// A TUN interface with one queue, whose packets have a head of four bytes: utun of macOS, tun(4) of the BSDs.
+// A TUN interface with one queue. Each packet has a head of four bytes: utun of macOS, tun(4) of the BSDs.
 // Folder: os/posix/tun. One thread at a time.
 #ifndef WG_OS_POSIX_TUN_TUN_HPP
 #define WG_OS_POSIX_TUN_TUN_HPP
@@ -60679,8 +60679,8 @@ using secret_region = basic_secret_region<>;
 #define WG_OS_WINDOWS_SNAPSHOT_DETECTOR_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// Notices a suspend of the host by two clocks, of which one stops during a suspend, and a restored or cloned virtual
-// machine by a number that the hypervisor changes. Folder: os. Any thread.
+// Notices a suspend of the host by two clocks: one of them stops during a suspend. Notices a restored or cloned
+// virtual machine by a number that the hypervisor changes. Folder: os. Any thread.
 #ifndef WG_OS_SNAPSHOT_DETECTOR_HPP
 #define WG_OS_SNAPSHOT_DETECTOR_HPP
 

@@ -87,7 +87,7 @@ status echo(line_session& session, wg::bytes_view in, reply_text& out) noexcept 
 struct directory {
     std::string path;
     directory() {
-        char pattern[] = "/tmp/wg-posix-XXXXXX";
+        char pattern[] = "/tmp/wg-posix.XXXXXX";
         BOOST_REQUIRE(::mkdtemp(pattern) != nullptr);
         path = pattern;
     }

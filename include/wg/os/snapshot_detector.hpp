@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Notices a suspend of the host by two clocks, of which one stops during a suspend, and a restored or cloned virtual
-// machine by a number that the hypervisor changes. Folder: os. Any thread.
+// Notices a suspend of the host by two clocks: one of them stops during a suspend. Notices a restored or cloned
+// virtual machine by a number that the hypervisor changes. Folder: os. Any thread.
 #ifndef WG_OS_SNAPSHOT_DETECTOR_HPP
 #define WG_OS_SNAPSHOT_DETECTOR_HPP
 

@@ -18,7 +18,7 @@ namespace wg { inline namespace WG_ABI { namespace os {
 inline int open_socket(int domain, int type, int protocol = 0) noexcept {
     return ::socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
 }
-/// A socket whose calls wait; -1 with errno.
+/// Opens a blocking socket. Returns: -1 with errno.
 inline int open_blocking_socket(int domain, int type, int protocol = 0) noexcept {
     return ::socket(domain, type | SOCK_CLOEXEC, protocol);
 }
@@ -51,7 +51,7 @@ inline int kept_from_programs(unique_fd fd) noexcept {
 inline int open_socket(int domain, int type, int protocol = 0) noexcept {
     return sockets_detail::kept_private(unique_fd(::socket(domain, type, protocol)));
 }
-/// A socket whose calls wait; -1 with errno.
+/// Opens a blocking socket. Returns: -1 with errno.
 inline int open_blocking_socket(int domain, int type, int protocol = 0) noexcept {
     return sockets_detail::kept_from_programs(unique_fd(::socket(domain, type, protocol)));
 }

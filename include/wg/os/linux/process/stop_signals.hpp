@@ -60,7 +60,7 @@ public:
 
 private:
     // SIGPIPE, SIGXFSZ, SIGTTOU: the write fails with an error, which is handled. The others are of timers and notices
-    // that a daemon does not use, or of users who try out signals.
+    // that a daemon does not use, or a user sent them by hand.
     static constexpr int ignored[] = {SIGHUP,  SIGPIPE,   SIGXFSZ, SIGTTOU, SIGUSR1, SIGUSR2,
                                       SIGALRM, SIGVTALRM, SIGPROF, SIGPOLL, SIGPWR};
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Events of kqueue(2) in the form of each system, whose structures and numbers differ. Folder: os/posix/kqueue. Pure;
-// any thread.
+// Events of kqueue(2) in the form of each system: the structures and the numbers of the systems differ.
+// Folder: os/posix/kqueue. Pure; any thread.
 #ifndef WG_OS_POSIX_KQUEUE_TRANSLATION_HPP
 #define WG_OS_POSIX_KQUEUE_TRANSLATION_HPP
 

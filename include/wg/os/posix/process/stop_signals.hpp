@@ -68,7 +68,7 @@ public:
 
 private:
     // The first ones stop the daemon. SIGPIPE, SIGXFSZ, SIGTTOU: the write fails with an error, which is handled. The
-    // others are of timers and notices that a daemon does not use, or of users who try out signals.
+    // others are of timers and notices that a daemon does not use, or a user sent them by hand.
     static constexpr int handled[] = {SIGINT,  SIGTERM, SIGQUIT, SIGHUP,    SIGPIPE, SIGXFSZ, SIGTTOU,
                                       SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO};
     static constexpr bool is_ignored(int number) noexcept {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// A TUN interface with one queue, whose packets have a head of four bytes: utun of macOS, tun(4) of the BSDs.
+// A TUN interface with one queue. Each packet has a head of four bytes: utun of macOS, tun(4) of the BSDs.
 // Folder: os/posix/tun. One thread at a time.
 #ifndef WG_OS_POSIX_TUN_TUN_HPP
 #define WG_OS_POSIX_TUN_TUN_HPP

@@ -19,7 +19,7 @@ union socket_address {
 };
 
 /// Writes `where` as a socket address. Returns: its length in bytes. The kernel stores it in the address itself, on
-/// systems whose addresses have a field for it.
+/// systems with a field for the length.
 inline socklen_t spell(endpoint const& where, socket_address& out) noexcept {
     if (where.address.kind == family::v4) {
         out.v4 = {};
