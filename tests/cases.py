@@ -25,8 +25,8 @@ OPTIONAL = {
 }
 
 # Headers that need those of one system, which is not Linux: tests/systems.py compiles them.
-SYSTEM_ONLY = {"os/bsd/freebsd.hpp", "os/bsd/netbsd.hpp", "os/bsd/openbsd.hpp", "os/bsd/system.hpp",
-               "os/darwin/system.hpp", "os/posix/system/kqueue_calls.hpp"}
+SYSTEM_ONLY = {"os/bsd/freebsd.hpp", "os/bsd/netbsd.hpp", "os/bsd/numbered.hpp", "os/bsd/openbsd.hpp",
+               "os/bsd/system.hpp", "os/darwin/system.hpp", "os/posix/system/kqueue_calls.hpp"}
 
 
 def is_portable(header):

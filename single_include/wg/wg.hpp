@@ -29910,26 +29910,22 @@ struct udp_calls {
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// A datagram's address as a socket address, and its control messages: local address and interface, tos, segment size
-// (ip(7), ipv6(7), udp(7)). Folder: os/linux/udp. Pure; any thread.
+// The control messages of a datagram: local address and interface, tos, segment size (ip(7), ipv6(7), udp(7)).
+// Folder: os/linux/udp. Pure; any thread.
 #ifndef WG_OS_LINUX_UDP_UDP_CONTROL_HPP
 #define WG_OS_LINUX_UDP_UDP_CONTROL_HPP
 
+// SPDX-License-Identifier: BSL-1.0
+// An endpoint as a socket address (ip(7), ip(4)). Folder: os/posix/udp. Pure; any thread.
+#ifndef WG_OS_POSIX_UDP_SOCKET_ADDRESS_HPP
+#define WG_OS_POSIX_UDP_SOCKET_ADDRESS_HPP
 
+
+#include <cstring>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-#ifndef UDP_SEGMENT
-#define UDP_SEGMENT 103 // Linux 4.18; older C libraries lack the names
-#endif
-#ifndef UDP_GRO
-#define UDP_GRO 104 // Linux 5.0
-#endif
-
 namespace wg { inline namespace WG_ABI { namespace os {
-
-/// The longest message that Linux cuts into datagrams: 65535 bytes less the headers of IPv6 and UDP.
-inline constexpr std::size_t max_joined_bytes = 65535 - ipv6_header_bytes - udp_header_bytes;
 
 /// A socket address of either family.
 union socket_address {
@@ -29938,18 +29934,8 @@ union socket_address {
     sockaddr_in6 v6; ///< IPv6
 };
 
-/// Whether an address is an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2).
-inline bool is_mapped(ip_address const& address) noexcept {
-    constexpr byte prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-    return address.kind == family::v6 && std::memcmp(address.octets.data(), prefix, sizeof prefix) == 0;
-}
-
-/// The IPv4 endpoint that an IPv4-mapped one stands for. An IPv6 socket with IPV6_V6ONLY refuses mapped addresses.
-inline endpoint without_mapping(endpoint const& mapped) noexcept {
-    return {ip_address::of(family::v4, mapped.address.octets.data() + 12), mapped.port, 0};
-}
-
-/// Writes `where` as a socket address. Returns: its length in bytes.
+/// Writes `where` as a socket address. Returns: its length in bytes. The field for the length, which some
+/// systems have, stays 0: the kernel fills it in.
 inline socklen_t spell(endpoint const& where, socket_address& out) noexcept {
     if (where.address.kind == family::v4) {
         out.v4 = {};
@@ -29975,6 +29961,33 @@ inline endpoint read_address(socket_address const& from) noexcept {
         return {ip_address::of(family::v6, reinterpret_cast<byte const*>(&from.v6.sin6_addr)),
                 load_be16(reinterpret_cast<byte const*>(&from.v6.sin6_port)), from.v6.sin6_scope_id};
     return {};
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103 // Linux 4.18; older C libraries lack the names
+#endif
+#ifndef UDP_GRO
+#define UDP_GRO 104 // Linux 5.0
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// The longest message that Linux cuts into datagrams: 65535 bytes less the headers of IPv6 and UDP.
+inline constexpr std::size_t max_joined_bytes = 65535 - ipv6_header_bytes - udp_header_bytes;
+
+/// Whether an address is an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2).
+inline bool is_mapped(ip_address const& address) noexcept {
+    constexpr byte prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+    return address.kind == family::v6 && std::memcmp(address.octets.data(), prefix, sizeof prefix) == 0;
+}
+
+/// The IPv4 endpoint that an IPv4-mapped one stands for. An IPv6 socket with IPV6_V6ONLY refuses mapped addresses.
+inline endpoint without_mapping(endpoint const& mapped) noexcept {
+    return {ip_address::of(family::v4, mapped.address.octets.data() + 12), mapped.port, 0};
 }
 
 /// The control messages of one datagram.
@@ -30810,26 +30823,22 @@ static_assert(udp_socket<udp>);
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// A datagram's address as a socket address, and its control messages: local address and interface, tos, segment size
-// (ip(7), ipv6(7), udp(7)). Folder: os/linux/udp. Pure; any thread.
+// The control messages of a datagram: local address and interface, tos, segment size (ip(7), ipv6(7), udp(7)).
+// Folder: os/linux/udp. Pure; any thread.
 #ifndef WG_OS_LINUX_UDP_UDP_CONTROL_HPP
 #define WG_OS_LINUX_UDP_UDP_CONTROL_HPP
 
+// SPDX-License-Identifier: BSL-1.0
+// An endpoint as a socket address (ip(7), ip(4)). Folder: os/posix/udp. Pure; any thread.
+#ifndef WG_OS_POSIX_UDP_SOCKET_ADDRESS_HPP
+#define WG_OS_POSIX_UDP_SOCKET_ADDRESS_HPP
 
+
+#include <cstring>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-#ifndef UDP_SEGMENT
-#define UDP_SEGMENT 103 // Linux 4.18; older C libraries lack the names
-#endif
-#ifndef UDP_GRO
-#define UDP_GRO 104 // Linux 5.0
-#endif
-
 namespace wg { inline namespace WG_ABI { namespace os {
-
-/// The longest message that Linux cuts into datagrams: 65535 bytes less the headers of IPv6 and UDP.
-inline constexpr std::size_t max_joined_bytes = 65535 - ipv6_header_bytes - udp_header_bytes;
 
 /// A socket address of either family.
 union socket_address {
@@ -30838,18 +30847,8 @@ union socket_address {
     sockaddr_in6 v6; ///< IPv6
 };
 
-/// Whether an address is an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2).
-inline bool is_mapped(ip_address const& address) noexcept {
-    constexpr byte prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-    return address.kind == family::v6 && std::memcmp(address.octets.data(), prefix, sizeof prefix) == 0;
-}
-
-/// The IPv4 endpoint that an IPv4-mapped one stands for. An IPv6 socket with IPV6_V6ONLY refuses mapped addresses.
-inline endpoint without_mapping(endpoint const& mapped) noexcept {
-    return {ip_address::of(family::v4, mapped.address.octets.data() + 12), mapped.port, 0};
-}
-
-/// Writes `where` as a socket address. Returns: its length in bytes.
+/// Writes `where` as a socket address. Returns: its length in bytes. The field for the length, which some
+/// systems have, stays 0: the kernel fills it in.
 inline socklen_t spell(endpoint const& where, socket_address& out) noexcept {
     if (where.address.kind == family::v4) {
         out.v4 = {};
@@ -30875,6 +30874,33 @@ inline endpoint read_address(socket_address const& from) noexcept {
         return {ip_address::of(family::v6, reinterpret_cast<byte const*>(&from.v6.sin6_addr)),
                 load_be16(reinterpret_cast<byte const*>(&from.v6.sin6_port)), from.v6.sin6_scope_id};
     return {};
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103 // Linux 4.18; older C libraries lack the names
+#endif
+#ifndef UDP_GRO
+#define UDP_GRO 104 // Linux 5.0
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// The longest message that Linux cuts into datagrams: 65535 bytes less the headers of IPv6 and UDP.
+inline constexpr std::size_t max_joined_bytes = 65535 - ipv6_header_bytes - udp_header_bytes;
+
+/// Whether an address is an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2).
+inline bool is_mapped(ip_address const& address) noexcept {
+    constexpr byte prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+    return address.kind == family::v6 && std::memcmp(address.octets.data(), prefix, sizeof prefix) == 0;
+}
+
+/// The IPv4 endpoint that an IPv4-mapped one stands for. An IPv6 socket with IPV6_V6ONLY refuses mapped addresses.
+inline endpoint without_mapping(endpoint const& mapped) noexcept {
+    return {ip_address::of(family::v4, mapped.address.octets.data() + 12), mapped.port, 0};
 }
 
 /// The control messages of one datagram.
@@ -34982,16 +35008,22 @@ constexpr bool switch_off(offloads& which, std::string_view names) noexcept {
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// A datagram's address as a socket address, and its control messages: local address and interface, tos (ip(4), ip6(4),
-// RFC 3542). Folder: os/posix/udp. Pure; any thread.
+// The control messages of a datagram: local address and interface, tos (ip(4), ip6(4), RFC 3542). Folder: os/posix/udp.
+// Pure; any thread.
 #ifndef WG_OS_POSIX_UDP_CONTROL_HPP
 #define WG_OS_POSIX_UDP_CONTROL_HPP
 
+// SPDX-License-Identifier: BSL-1.0
+// An endpoint as a socket address (ip(7), ip(4)). Folder: os/posix/udp. Pure; any thread.
+#ifndef WG_OS_POSIX_UDP_SOCKET_ADDRESS_HPP
+#define WG_OS_POSIX_UDP_SOCKET_ADDRESS_HPP
 
+
+#include <cstring>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// A socket address of either family.
 union socket_address {
@@ -35000,8 +35032,8 @@ union socket_address {
     sockaddr_in6 v6; ///< IPv6
 };
 
-/// Writes `where` as a socket address. Returns: its length in bytes. The kernel stores it in the address itself, on
-/// systems with a field for the length.
+/// Writes `where` as a socket address. Returns: its length in bytes. The field for the length, which some
+/// systems have, stays 0: the kernel fills it in.
 inline socklen_t spell(endpoint const& where, socket_address& out) noexcept {
     if (where.address.kind == family::v4) {
         out.v4 = {};
@@ -35028,6 +35060,12 @@ inline endpoint read_address(socket_address const& from) noexcept {
                 load_be16(reinterpret_cast<byte const*>(&from.v6.sin6_port)), from.v6.sin6_scope_id};
     return {};
 }
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
 
 /// The numbers of options and control messages of a system. 0: the system lacks it.
 struct udp_numbers {
@@ -39005,16 +39043,22 @@ constexpr bool switch_off(offloads& which, std::string_view names) noexcept {
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// A datagram's address as a socket address, and its control messages: local address and interface, tos (ip(4), ip6(4),
-// RFC 3542). Folder: os/posix/udp. Pure; any thread.
+// The control messages of a datagram: local address and interface, tos (ip(4), ip6(4), RFC 3542). Folder: os/posix/udp.
+// Pure; any thread.
 #ifndef WG_OS_POSIX_UDP_CONTROL_HPP
 #define WG_OS_POSIX_UDP_CONTROL_HPP
 
+// SPDX-License-Identifier: BSL-1.0
+// An endpoint as a socket address (ip(7), ip(4)). Folder: os/posix/udp. Pure; any thread.
+#ifndef WG_OS_POSIX_UDP_SOCKET_ADDRESS_HPP
+#define WG_OS_POSIX_UDP_SOCKET_ADDRESS_HPP
 
+
+#include <cstring>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// A socket address of either family.
 union socket_address {
@@ -39023,8 +39067,8 @@ union socket_address {
     sockaddr_in6 v6; ///< IPv6
 };
 
-/// Writes `where` as a socket address. Returns: its length in bytes. The kernel stores it in the address itself, on
-/// systems with a field for the length.
+/// Writes `where` as a socket address. Returns: its length in bytes. The field for the length, which some
+/// systems have, stays 0: the kernel fills it in.
 inline socklen_t spell(endpoint const& where, socket_address& out) noexcept {
     if (where.address.kind == family::v4) {
         out.v4 = {};
@@ -39051,6 +39095,12 @@ inline endpoint read_address(socket_address const& from) noexcept {
                 load_be16(reinterpret_cast<byte const*>(&from.v6.sin6_port)), from.v6.sin6_scope_id};
     return {};
 }
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
 
 /// The numbers of options and control messages of a system. 0: the system lacks it.
 struct udp_numbers {
@@ -40634,6 +40684,12 @@ static_assert(wg::waiter<waiter> && waiter_with_busy_poll<waiter>);
 #define WG_OS_BSD_OPENBSD_HPP
 
 // SPDX-License-Identifier: BSL-1.0
+// What OpenBSD and NetBSD share and FreeBSD does otherwise. Folder: os/bsd, for OpenBSD and NetBSD alone. Threads: as
+// each type says.
+#ifndef WG_OS_BSD_NUMBERED_HPP
+#define WG_OS_BSD_NUMBERED_HPP
+
+// SPDX-License-Identifier: BSL-1.0
 // The parts of the policies and of a daemon that FreeBSD, OpenBSD and NetBSD share, put together of os/posix and of the
 // calls of these systems. Folder: os/bsd, for these systems alone. Threads: as each type says.
 #ifndef WG_OS_BSD_SYSTEM_HPP
@@ -43070,16 +43126,22 @@ constexpr bool switch_off(offloads& which, std::string_view names) noexcept {
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// A datagram's address as a socket address, and its control messages: local address and interface, tos (ip(4), ip6(4),
-// RFC 3542). Folder: os/posix/udp. Pure; any thread.
+// The control messages of a datagram: local address and interface, tos (ip(4), ip6(4), RFC 3542). Folder: os/posix/udp.
+// Pure; any thread.
 #ifndef WG_OS_POSIX_UDP_CONTROL_HPP
 #define WG_OS_POSIX_UDP_CONTROL_HPP
 
+// SPDX-License-Identifier: BSL-1.0
+// An endpoint as a socket address (ip(7), ip(4)). Folder: os/posix/udp. Pure; any thread.
+#ifndef WG_OS_POSIX_UDP_SOCKET_ADDRESS_HPP
+#define WG_OS_POSIX_UDP_SOCKET_ADDRESS_HPP
 
+
+#include <cstring>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// A socket address of either family.
 union socket_address {
@@ -43088,8 +43150,8 @@ union socket_address {
     sockaddr_in6 v6; ///< IPv6
 };
 
-/// Writes `where` as a socket address. Returns: its length in bytes. The kernel stores it in the address itself, on
-/// systems with a field for the length.
+/// Writes `where` as a socket address. Returns: its length in bytes. The field for the length, which some
+/// systems have, stays 0: the kernel fills it in.
 inline socklen_t spell(endpoint const& where, socket_address& out) noexcept {
     if (where.address.kind == family::v4) {
         out.v4 = {};
@@ -43116,6 +43178,12 @@ inline endpoint read_address(socket_address const& from) noexcept {
                 load_be16(reinterpret_cast<byte const*>(&from.v6.sin6_port)), from.v6.sin6_scope_id};
     return {};
 }
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
 
 /// The numbers of options and control messages of a system. 0: the system lacks it.
 struct udp_numbers {
@@ -44555,6 +44623,38 @@ static_assert(random_source<random>);
 
 #endif
 
+namespace wg { inline namespace WG_ABI { namespace os { namespace bsd {
+
+/// The calls of `tun_opener` where the number of an interface is that of a file in /dev: OpenBSD and NetBSD.
+struct numbered_tun_calls : common_tun_calls {
+    static constexpr bool can_rename = false;       ///< an interface keeps its name
+    static constexpr bool has_clone_device = false; ///< each interface has a file of its own
+    /// How to mend a lack of the device.
+    static constexpr char const* missing_device = "make it with `cd /dev && sh MAKEDEV`, the word `tun` and the number";
+
+    /// Returns: EOPNOTSUPP.
+    static constexpr int rename(posix::interface_name const&, posix::interface_name const&) noexcept {
+        return EOPNOTSUPP;
+    }
+};
+
+/// The numbers of control messages of OpenBSD and NetBSD. Neither has one for the tos of IPv4.
+constexpr posix::udp_numbers numbers_without_v4_tos() noexcept {
+    posix::udp_numbers numbers;
+    numbers.has_v4_interface = false;
+    numbers.v4_receive_local = numbers.v4_received_local = IP_RECVDSTADDR;
+    numbers.v4_local = IP_SENDSRCADDR;
+    numbers.v6_receive_local = IPV6_RECVPKTINFO;
+    numbers.v6_local = IPV6_PKTINFO;
+    numbers.v6_receive_tos = IPV6_RECVTCLASS;
+    numbers.v6_tos = IPV6_TCLASS;
+    return numbers;
+}
+
+}}}} // namespace wg::WG_ABI::os::bsd
+
+#endif
+
 #include <cstdlib>
 
 namespace wg { inline namespace WG_ABI { namespace os { namespace bsd {
@@ -44575,12 +44675,7 @@ struct region_calls : common_region_calls {
 };
 
 /// The calls of `tun_opener` and `tun`. Those that return int return 0 or the errno.
-struct tun_calls : common_tun_calls {
-    static constexpr bool can_rename = false;       ///< an interface keeps its name
-    static constexpr bool has_clone_device = false; ///< each interface has a file of its own
-    /// How to mend a lack of the device.
-    static constexpr char const* missing_device = "make it with `cd /dev && sh MAKEDEV`, the word `tun` and the number";
-
+struct tun_calls : numbered_tun_calls {
     /// The name of the interface of a descriptor. TUNGIFINFO fails for other files.
     static int device_name(int fd, posix::interface_name& out) noexcept {
         tuninfo info{};
@@ -44588,25 +44683,12 @@ struct tun_calls : common_tun_calls {
     }
     /// Nothing is to be prepared: packets always have a head. Returns: 0.
     static constexpr int prepare(int, posix::interface_name const&) noexcept { return 0; }
-    /// Returns: EOPNOTSUPP.
-    static constexpr int rename(posix::interface_name const&, posix::interface_name const&) noexcept {
-        return EOPNOTSUPP;
-    }
 };
 
 /// The calls of `udp`.
 struct udp_calls : common_udp_calls {
     // OpenBSD does not report the tos of IPv4, and takes none with a datagram.
-    static constexpr posix::udp_numbers numbers{
-        .has_v4_interface = false,
-        .v4_receive_local = IP_RECVDSTADDR,
-        .v4_received_local = IP_RECVDSTADDR,
-        .v4_local = IP_SENDSRCADDR,
-        .v6_receive_local = IPV6_RECVPKTINFO,
-        .v6_local = IPV6_PKTINFO,
-        .v6_receive_tos = IPV6_RECVTCLASS,
-        .v6_tos = IPV6_TCLASS,
-    }; ///< of this system
+    static constexpr posix::udp_numbers numbers = numbers_without_v4_tos(); ///< of this system
 
     /// Sends by the routing table of this number (SO_RTABLE). Returns: 0 or the errno.
     static int set_mark(int fd, std::uint32_t mark) noexcept {
@@ -44701,6 +44783,12 @@ static_assert(wg::waiter<waiter> && waiter_with_busy_poll<waiter>);
 #define WG_OS_BSD_NETBSD_HPP
 
 // SPDX-License-Identifier: BSL-1.0
+// What OpenBSD and NetBSD share and FreeBSD does otherwise. Folder: os/bsd, for OpenBSD and NetBSD alone. Threads: as
+// each type says.
+#ifndef WG_OS_BSD_NUMBERED_HPP
+#define WG_OS_BSD_NUMBERED_HPP
+
+// SPDX-License-Identifier: BSL-1.0
 // The parts of the policies and of a daemon that FreeBSD, OpenBSD and NetBSD share, put together of os/posix and of the
 // calls of these systems. Folder: os/bsd, for these systems alone. Threads: as each type says.
 #ifndef WG_OS_BSD_SYSTEM_HPP
@@ -47137,16 +47225,22 @@ constexpr bool switch_off(offloads& which, std::string_view names) noexcept {
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// A datagram's address as a socket address, and its control messages: local address and interface, tos (ip(4), ip6(4),
-// RFC 3542). Folder: os/posix/udp. Pure; any thread.
+// The control messages of a datagram: local address and interface, tos (ip(4), ip6(4), RFC 3542). Folder: os/posix/udp.
+// Pure; any thread.
 #ifndef WG_OS_POSIX_UDP_CONTROL_HPP
 #define WG_OS_POSIX_UDP_CONTROL_HPP
 
+// SPDX-License-Identifier: BSL-1.0
+// An endpoint as a socket address (ip(7), ip(4)). Folder: os/posix/udp. Pure; any thread.
+#ifndef WG_OS_POSIX_UDP_SOCKET_ADDRESS_HPP
+#define WG_OS_POSIX_UDP_SOCKET_ADDRESS_HPP
 
+
+#include <cstring>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// A socket address of either family.
 union socket_address {
@@ -47155,8 +47249,8 @@ union socket_address {
     sockaddr_in6 v6; ///< IPv6
 };
 
-/// Writes `where` as a socket address. Returns: its length in bytes. The kernel stores it in the address itself, on
-/// systems with a field for the length.
+/// Writes `where` as a socket address. Returns: its length in bytes. The field for the length, which some
+/// systems have, stays 0: the kernel fills it in.
 inline socklen_t spell(endpoint const& where, socket_address& out) noexcept {
     if (where.address.kind == family::v4) {
         out.v4 = {};
@@ -47183,6 +47277,12 @@ inline endpoint read_address(socket_address const& from) noexcept {
                 load_be16(reinterpret_cast<byte const*>(&from.v6.sin6_port)), from.v6.sin6_scope_id};
     return {};
 }
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
 
 /// The numbers of options and control messages of a system. 0: the system lacks it.
 struct udp_numbers {
@@ -48624,6 +48724,38 @@ static_assert(random_source<random>);
 
 namespace wg { inline namespace WG_ABI { namespace os { namespace bsd {
 
+/// The calls of `tun_opener` where the number of an interface is that of a file in /dev: OpenBSD and NetBSD.
+struct numbered_tun_calls : common_tun_calls {
+    static constexpr bool can_rename = false;       ///< an interface keeps its name
+    static constexpr bool has_clone_device = false; ///< each interface has a file of its own
+    /// How to mend a lack of the device.
+    static constexpr char const* missing_device = "make it with `cd /dev && sh MAKEDEV`, the word `tun` and the number";
+
+    /// Returns: EOPNOTSUPP.
+    static constexpr int rename(posix::interface_name const&, posix::interface_name const&) noexcept {
+        return EOPNOTSUPP;
+    }
+};
+
+/// The numbers of control messages of OpenBSD and NetBSD. Neither has one for the tos of IPv4.
+constexpr posix::udp_numbers numbers_without_v4_tos() noexcept {
+    posix::udp_numbers numbers;
+    numbers.has_v4_interface = false;
+    numbers.v4_receive_local = numbers.v4_received_local = IP_RECVDSTADDR;
+    numbers.v4_local = IP_SENDSRCADDR;
+    numbers.v6_receive_local = IPV6_RECVPKTINFO;
+    numbers.v6_local = IPV6_PKTINFO;
+    numbers.v6_receive_tos = IPV6_RECVTCLASS;
+    numbers.v6_tos = IPV6_TCLASS;
+    return numbers;
+}
+
+}}}} // namespace wg::WG_ABI::os::bsd
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace bsd {
+
 /// The calls of `clock`. No clock of NetBSD counts suspend.
 using clock_calls = posix::clock_calls<CLOCK_MONOTONIC>;
 
@@ -48638,12 +48770,7 @@ struct region_calls : common_region_calls {
 };
 
 /// The calls of `tun_opener` and `tun`. Those that return int return 0 or the errno.
-struct tun_calls : common_tun_calls {
-    static constexpr bool can_rename = false;       ///< an interface keeps its name
-    static constexpr bool has_clone_device = false; ///< each interface has a file of its own
-    /// How to mend a lack of the device.
-    static constexpr char const* missing_device = "make it with `cd /dev && sh MAKEDEV`, the word `tun` and the number";
-
+struct tun_calls : numbered_tun_calls {
     /// The name of the interface of a descriptor. TUNGIFHEAD fails for other files.
     static int device_name(int fd, posix::interface_name& out) noexcept {
         int head = 0;
@@ -48651,25 +48778,12 @@ struct tun_calls : common_tun_calls {
     }
     /// Has packets begin with a head.
     static int prepare(int fd, posix::interface_name const&) noexcept { return set_number(fd, TUNSIFHEAD, 1); }
-    /// Returns: EOPNOTSUPP.
-    static constexpr int rename(posix::interface_name const&, posix::interface_name const&) noexcept {
-        return EOPNOTSUPP;
-    }
 };
 
 /// The calls of `udp`.
 struct udp_calls : common_udp_calls {
     // NetBSD does not report the tos of IPv4, and takes none with a datagram.
-    static constexpr posix::udp_numbers numbers{
-        .has_v4_interface = false,
-        .v4_receive_local = IP_RECVDSTADDR,
-        .v4_received_local = IP_RECVDSTADDR,
-        .v4_local = IP_SENDSRCADDR,
-        .v6_receive_local = IPV6_RECVPKTINFO,
-        .v6_local = IPV6_PKTINFO,
-        .v6_receive_tos = IPV6_RECVTCLASS,
-        .v6_tos = IPV6_TCLASS,
-    }; ///< of this system
+    static constexpr posix::udp_numbers numbers = numbers_without_v4_tos(); ///< of this system
 
     /// NetBSD has no marks. Returns: 0 for no mark; else EOPNOTSUPP.
     static int set_mark(int, std::uint32_t mark) noexcept { return can_mark(mark); }

@@ -313,13 +313,13 @@ BOOST_AUTO_TEST_CASE(ignores_control_messages_that_are_cut_or_unknown) {
 BOOST_AUTO_TEST_CASE(socket_addresses_are_written_and_read_alike) {
     endpoint link_local{six, 51820, 3};
     for (endpoint const& e : {endpoint{four, 51820, 0}, link_local}) {
-        posix::socket_address address;
-        BOOST_TEST(posix::spell(e, address) == (e.address.kind == family::v4 ? sizeof address.v4 : sizeof address.v6));
-        BOOST_TEST((posix::read_address(address) == e));
+        wg::os::socket_address address;
+        BOOST_TEST(wg::os::spell(e, address) == (e.address.kind == family::v4 ? sizeof address.v4 : sizeof address.v6));
+        BOOST_TEST((wg::os::read_address(address) == e));
     }
-    posix::socket_address other{};
+    wg::os::socket_address other{};
     other.any.sa_family = AF_UNIX;
-    BOOST_TEST(!posix::read_address(other));
+    BOOST_TEST(!wg::os::read_address(other));
 }
 
 BOOST_FIXTURE_TEST_CASE(datagrams_pass_over_the_loopback_interface, fixture) {

@@ -4,7 +4,7 @@
 #ifndef WG_OS_BSD_NETBSD_HPP
 #define WG_OS_BSD_NETBSD_HPP
 
-#include "system.hpp"
+#include "numbered.hpp"
 
 namespace wg { inline namespace WG_ABI { namespace os { namespace bsd {
 
@@ -22,12 +22,7 @@ struct region_calls : common_region_calls {
 };
 
 /// The calls of `tun_opener` and `tun`. Those that return int return 0 or the errno.
-struct tun_calls : common_tun_calls {
-    static constexpr bool can_rename = false;       ///< an interface keeps its name
-    static constexpr bool has_clone_device = false; ///< each interface has a file of its own
-    /// How to mend a lack of the device.
-    static constexpr char const* missing_device = "make it with `cd /dev && sh MAKEDEV`, the word `tun` and the number";
-
+struct tun_calls : numbered_tun_calls {
     /// The name of the interface of a descriptor. TUNGIFHEAD fails for other files.
     static int device_name(int fd, posix::interface_name& out) noexcept {
         int head = 0;
@@ -35,25 +30,12 @@ struct tun_calls : common_tun_calls {
     }
     /// Has packets begin with a head.
     static int prepare(int fd, posix::interface_name const&) noexcept { return set_number(fd, TUNSIFHEAD, 1); }
-    /// Returns: EOPNOTSUPP.
-    static constexpr int rename(posix::interface_name const&, posix::interface_name const&) noexcept {
-        return EOPNOTSUPP;
-    }
 };
 
 /// The calls of `udp`.
 struct udp_calls : common_udp_calls {
     // NetBSD does not report the tos of IPv4, and takes none with a datagram.
-    static constexpr posix::udp_numbers numbers{
-        .has_v4_interface = false,
-        .v4_receive_local = IP_RECVDSTADDR,
-        .v4_received_local = IP_RECVDSTADDR,
-        .v4_local = IP_SENDSRCADDR,
-        .v6_receive_local = IPV6_RECVPKTINFO,
-        .v6_local = IPV6_PKTINFO,
-        .v6_receive_tos = IPV6_RECVTCLASS,
-        .v6_tos = IPV6_TCLASS,
-    }; ///< of this system
+    static constexpr posix::udp_numbers numbers = numbers_without_v4_tos(); ///< of this system
 
     /// NetBSD has no marks. Returns: 0 for no mark; else EOPNOTSUPP.
     static int set_mark(int, std::uint32_t mark) noexcept { return can_mark(mark); }

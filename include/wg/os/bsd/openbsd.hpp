@@ -4,7 +4,7 @@
 #ifndef WG_OS_BSD_OPENBSD_HPP
 #define WG_OS_BSD_OPENBSD_HPP
 
-#include "system.hpp"
+#include "numbered.hpp"
 
 #include <cstdlib>
 
@@ -26,12 +26,7 @@ struct region_calls : common_region_calls {
 };
 
 /// The calls of `tun_opener` and `tun`. Those that return int return 0 or the errno.
-struct tun_calls : common_tun_calls {
-    static constexpr bool can_rename = false;       ///< an interface keeps its name
-    static constexpr bool has_clone_device = false; ///< each interface has a file of its own
-    /// How to mend a lack of the device.
-    static constexpr char const* missing_device = "make it with `cd /dev && sh MAKEDEV`, the word `tun` and the number";
-
+struct tun_calls : numbered_tun_calls {
     /// The name of the interface of a descriptor. TUNGIFINFO fails for other files.
     static int device_name(int fd, posix::interface_name& out) noexcept {
         tuninfo info{};
@@ -39,25 +34,12 @@ struct tun_calls : common_tun_calls {
     }
     /// Nothing is to be prepared: packets always have a head. Returns: 0.
     static constexpr int prepare(int, posix::interface_name const&) noexcept { return 0; }
-    /// Returns: EOPNOTSUPP.
-    static constexpr int rename(posix::interface_name const&, posix::interface_name const&) noexcept {
-        return EOPNOTSUPP;
-    }
 };
 
 /// The calls of `udp`.
 struct udp_calls : common_udp_calls {
     // OpenBSD does not report the tos of IPv4, and takes none with a datagram.
-    static constexpr posix::udp_numbers numbers{
-        .has_v4_interface = false,
-        .v4_receive_local = IP_RECVDSTADDR,
-        .v4_received_local = IP_RECVDSTADDR,
-        .v4_local = IP_SENDSRCADDR,
-        .v6_receive_local = IPV6_RECVPKTINFO,
-        .v6_local = IPV6_PKTINFO,
-        .v6_receive_tos = IPV6_RECVTCLASS,
-        .v6_tos = IPV6_TCLASS,
-    }; ///< of this system
+    static constexpr posix::udp_numbers numbers = numbers_without_v4_tos(); ///< of this system
 
     /// Sends by the routing table of this number (SO_RTABLE). Returns: 0 or the errno.
     static int set_mark(int fd, std::uint32_t mark) noexcept {

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: BSL-1.0
-// A datagram's address as a socket address, and its control messages: local address and interface, tos, segment size
-// (ip(7), ipv6(7), udp(7)). Folder: os/linux/udp. Pure; any thread.
+// The control messages of a datagram: local address and interface, tos, segment size (ip(7), ipv6(7), udp(7)).
+// Folder: os/linux/udp. Pure; any thread.
 #ifndef WG_OS_LINUX_UDP_UDP_CONTROL_HPP
 #define WG_OS_LINUX_UDP_UDP_CONTROL_HPP
 
 #include "../../../base/ip.hpp"
 #include "../../../base/packet.hpp"
-
-#include <netinet/in.h>
-#include <sys/socket.h>
+#include "../../posix/udp/socket_address.hpp"
 
 #ifndef UDP_SEGMENT
 #define UDP_SEGMENT 103 // Linux 4.18; older C libraries lack the names
@@ -22,13 +20,6 @@ namespace wg { inline namespace WG_ABI { namespace os {
 /// The longest message that Linux cuts into datagrams: 65535 bytes less the headers of IPv6 and UDP.
 inline constexpr std::size_t max_joined_bytes = 65535 - ipv6_header_bytes - udp_header_bytes;
 
-/// A socket address of either family.
-union socket_address {
-    sockaddr any;    ///< has the family
-    sockaddr_in v4;  ///< IPv4
-    sockaddr_in6 v6; ///< IPv6
-};
-
 /// Whether an address is an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2).
 inline bool is_mapped(ip_address const& address) noexcept {
     constexpr byte prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
@@ -38,34 +29,6 @@ inline bool is_mapped(ip_address const& address) noexcept {
 /// The IPv4 endpoint that an IPv4-mapped one stands for. An IPv6 socket with IPV6_V6ONLY refuses mapped addresses.
 inline endpoint without_mapping(endpoint const& mapped) noexcept {
     return {ip_address::of(family::v4, mapped.address.octets.data() + 12), mapped.port, 0};
-}
-
-/// Writes `where` as a socket address. Returns: its length in bytes.
-inline socklen_t spell(endpoint const& where, socket_address& out) noexcept {
-    if (where.address.kind == family::v4) {
-        out.v4 = {};
-        out.v4.sin_family = AF_INET;
-        store_be16(reinterpret_cast<byte*>(&out.v4.sin_port), where.port);
-        std::memcpy(&out.v4.sin_addr, where.address.octets.data(), 4);
-        return sizeof out.v4;
-    }
-    out.v6 = {};
-    out.v6.sin6_family = AF_INET6;
-    store_be16(reinterpret_cast<byte*>(&out.v6.sin6_port), where.port);
-    std::memcpy(&out.v6.sin6_addr, where.address.octets.data(), 16);
-    out.v6.sin6_scope_id = where.scope_id;
-    return sizeof out.v6;
-}
-
-/// Reads a socket address. Returns: an endpoint without a family if the address is neither IPv4 nor IPv6.
-inline endpoint read_address(socket_address const& from) noexcept {
-    if (from.any.sa_family == AF_INET)
-        return {ip_address::of(family::v4, reinterpret_cast<byte const*>(&from.v4.sin_addr)),
-                load_be16(reinterpret_cast<byte const*>(&from.v4.sin_port)), 0};
-    if (from.any.sa_family == AF_INET6)
-        return {ip_address::of(family::v6, reinterpret_cast<byte const*>(&from.v6.sin6_addr)),
-                load_be16(reinterpret_cast<byte const*>(&from.v6.sin6_port)), from.v6.sin6_scope_id};
-    return {};
 }
 
 /// The control messages of one datagram.

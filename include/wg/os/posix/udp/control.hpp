@@ -1,51 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
-// A datagram's address as a socket address, and its control messages: local address and interface, tos (ip(4), ip6(4),
-// RFC 3542). Folder: os/posix/udp. Pure; any thread.
+// The control messages of a datagram: local address and interface, tos (ip(4), ip6(4), RFC 3542). Folder: os/posix/udp.
+// Pure; any thread.
 #ifndef WG_OS_POSIX_UDP_CONTROL_HPP
 #define WG_OS_POSIX_UDP_CONTROL_HPP
 
 #include "../../../base/packet.hpp"
-
-#include <netinet/in.h>
-#include <sys/socket.h>
+#include "socket_address.hpp"
 
 namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
-
-/// A socket address of either family.
-union socket_address {
-    sockaddr any;    ///< has the family
-    sockaddr_in v4;  ///< IPv4
-    sockaddr_in6 v6; ///< IPv6
-};
-
-/// Writes `where` as a socket address. Returns: its length in bytes. The kernel stores it in the address itself, on
-/// systems with a field for the length.
-inline socklen_t spell(endpoint const& where, socket_address& out) noexcept {
-    if (where.address.kind == family::v4) {
-        out.v4 = {};
-        out.v4.sin_family = AF_INET;
-        store_be16(reinterpret_cast<byte*>(&out.v4.sin_port), where.port);
-        std::memcpy(&out.v4.sin_addr, where.address.octets.data(), 4);
-        return sizeof out.v4;
-    }
-    out.v6 = {};
-    out.v6.sin6_family = AF_INET6;
-    store_be16(reinterpret_cast<byte*>(&out.v6.sin6_port), where.port);
-    std::memcpy(&out.v6.sin6_addr, where.address.octets.data(), 16);
-    out.v6.sin6_scope_id = where.scope_id;
-    return sizeof out.v6;
-}
-
-/// Reads a socket address. Returns: an endpoint without a family if the address is neither IPv4 nor IPv6.
-inline endpoint read_address(socket_address const& from) noexcept {
-    if (from.any.sa_family == AF_INET)
-        return {ip_address::of(family::v4, reinterpret_cast<byte const*>(&from.v4.sin_addr)),
-                load_be16(reinterpret_cast<byte const*>(&from.v4.sin_port)), 0};
-    if (from.any.sa_family == AF_INET6)
-        return {ip_address::of(family::v6, reinterpret_cast<byte const*>(&from.v6.sin6_addr)),
-                load_be16(reinterpret_cast<byte const*>(&from.v6.sin6_port)), from.v6.sin6_scope_id};
-    return {};
-}
 
 /// The numbers of options and control messages of a system. 0: the system lacks it.
 struct udp_numbers {
