@@ -28,6 +28,9 @@
 #include "bare_node.hpp"
 #include "base/event.hpp"
 #include "base/version.hpp"
+#if __STDC_HOSTED__ && !defined(WG_BARE)
+#include "control/quick.hpp"
+#endif
 #include "control/uapi.hpp"
 #include "core.hpp"
 #include "default_policies.hpp"

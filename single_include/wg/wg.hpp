@@ -20783,6 +20783,1177 @@ template <bare::board Board, engine_policies Policies = bare_policies<Board>> st
 #define WG_VERSION_STRING WG_VERSION_TEXT(WG_VERSION_MAJOR, WG_VERSION_MINOR, WG_VERSION_PATCH)
 
 #endif
+#if __STDC_HOSTED__ && !defined(WG_BARE)
+// SPDX-License-Identifier: BSL-1.0
+// Reads the configuration files of wg-quick(8) and wg(8).
+// Sources: wg-quick(8), wg(8), and the parsers of wireguard-tools. Folder: control. Pure, but for `load`; any thread.
+//
+//     std::string why;
+//     auto office = wg::quick::load("office.conf", why);
+//     if (!office) return failed(why); // office.conf:7: PublicKey of [Peer] has 43 characters; a key has 44, ...
+//
+// The rules of these programs:
+// - Names of sections and keys are read in any case. White space in a line does not count for a key of wg(8).
+// - `#` starts a comment. Lines end with LF or CR LF. A byte order mark of UTF-8 is skipped.
+// - `Address`, `DNS` and `AllowedIPs` may be repeated and add up; of any other key the last value counts. Sections may
+//   be repeated too. A second [Peer] with the same public key changes the first: its allowed IPs are replaced.
+// - What only wg-quick does (`PostUp`, `Table`, ...) has no effect here. `configuration::ignored` lists it.
+// This parser also accepts comments that start a line with `;`, and numeric ports and addresses only: no name of a
+// service, and the name of a host is left to the caller.
+//
+// An error is one line of text: the file, the number of the line, what is wrong and how to mend it. It never contains
+// the text of a key, nor a text that may be one. The heap is used, and a program ends if it is exhausted.
+#ifndef WG_CONTROL_QUICK_HPP
+#define WG_CONTROL_QUICK_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Growing memory that may hold keys. It is wiped before it is freed, so that no key stays on the heap.
+// Folder: control. One thread at a time. Nothing throws: functions that append return whether there was memory.
+#ifndef WG_CONTROL_SECRET_BUFFER_HPP
+#define WG_CONTROL_SECRET_BUFFER_HPP
+
+
+#include <cstddef>
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+namespace wg { inline namespace WG_ABI {
+
+/// The memory of the buffers in this folder. A host without a heap gives its own type with these members.
+struct heap_memory {
+    /// `size` bytes, aligned for any object. Returns: nullptr if there is no memory.
+    static void* acquire(std::size_t size) noexcept { return std::malloc(size); }
+    /// Frees memory of `acquire(size)`, which is wiped already.
+    static void release(void* memory, std::size_t) noexcept { std::free(memory); }
+};
+
+/// A growing array of elements that may hold secrets. Storage that it stops using, by growth, `truncate`, `clear` or
+/// destruction, is wiped after the elements are destroyed.
+template <class Element, class Memory = heap_memory> class secret_vector {
+    static_assert(std::is_nothrow_move_constructible_v<Element> && alignof(Element) <= alignof(std::max_align_t));
+
+public:
+    secret_vector() noexcept = default;
+    secret_vector(secret_vector&& other) noexcept
+        : elements_(std::exchange(other.elements_, nullptr)), size_(std::exchange(other.size_, 0)),
+          capacity_(std::exchange(other.capacity_, 0)) {}
+    secret_vector& operator=(secret_vector&& other) noexcept {
+        if (this != &other) {
+            release();
+            elements_ = std::exchange(other.elements_, nullptr);
+            size_ = std::exchange(other.size_, 0);
+            capacity_ = std::exchange(other.capacity_, 0);
+        }
+        return *this;
+    }
+    ~secret_vector() { release(); }
+
+    /// The number of elements.
+    std::size_t size() const noexcept { return size_; }
+    /// Whether there are no elements.
+    bool empty() const noexcept { return size_ == 0; }
+    /// The number of elements that fit into the storage.
+    std::size_t capacity() const noexcept { return capacity_; }
+    /// All elements, until the next change.
+    /// @{
+    std::span<Element> view() noexcept { return {elements_, size_}; }
+    std::span<Element const> view() const noexcept { return {elements_, size_}; }
+    /// @}
+
+    /// Appends by moving. Returns: false, and changes nothing, if there is no memory.
+    [[nodiscard]] bool append(Element&& element) noexcept {
+        if (!reserve_more(1)) return false;
+        std::construct_at(elements_ + size_, std::move(element));
+        ++size_;
+        return true;
+    }
+
+    /// Appends `count` zero elements. Returns: the first; nullptr, and changes nothing, if there is no memory.
+    [[nodiscard]] Element* extend(std::size_t count) noexcept
+        requires std::is_trivially_copyable_v<Element>
+    {
+        if (!reserve_more(count)) return nullptr;
+        Element* const first = elements_ + size_;
+        for (std::size_t i = 0; i < count; ++i) std::construct_at(first + i);
+        size_ += count;
+        return first;
+    }
+
+    /// Destroys and wipes all elements after the first `size`, and keeps the storage. `size` is at most `size()`.
+    void truncate(std::size_t size) noexcept {
+        WG_ASSERT(size <= size_);
+        if (size == size_) return;
+        std::destroy_n(elements_ + size, size_ - size);
+        wipe(static_cast<void*>(elements_ + size), (size_ - size) * sizeof(Element));
+        size_ = size;
+    }
+    /// Destroys and wipes all elements, and keeps the storage.
+    void clear() noexcept { truncate(0); }
+    /// Destroys and wipes all elements, and frees the storage.
+    void release() noexcept {
+        if (elements_ == nullptr) return;
+        clear();
+        Memory::release(elements_, capacity_ * sizeof(Element));
+        elements_ = nullptr;
+        capacity_ = 0;
+    }
+
+private:
+    static constexpr std::size_t smallest_elements = (512 + sizeof(Element) - 1) / sizeof(Element);
+    static constexpr std::size_t most_elements = static_cast<std::size_t>(PTRDIFF_MAX) / 2 / sizeof(Element);
+
+    bool reserve_more(std::size_t count) noexcept {
+        if (count > most_elements || size_ > most_elements - count) return false;
+        if (count <= capacity_ - size_) return true;
+        std::size_t capacity = 2 * capacity_; // at most 2 * most_elements: no overflow
+        if (capacity < size_ + count) capacity = size_ + count;
+        if (capacity < smallest_elements) capacity = smallest_elements;
+        auto* const elements = static_cast<Element*>(Memory::acquire(capacity * sizeof(Element)));
+        if (elements == nullptr) return false;
+        std::uninitialized_move_n(elements_, size_, elements);
+        std::size_t const size = size_;
+        release(); // wipes the storage that the elements were moved from
+        elements_ = elements;
+        size_ = size;
+        capacity_ = capacity;
+        return true;
+    }
+
+    Element* elements_ = nullptr;
+    std::size_t size_ = 0;
+    std::size_t capacity_ = 0;
+};
+
+/// Growing text that may hold keys: the reply of a configuration socket.
+template <class Memory = heap_memory> class basic_secret_buffer {
+public:
+    /// The number of characters.
+    std::size_t size() const noexcept { return text_.size(); }
+    /// Whether there is no text.
+    bool empty() const noexcept { return text_.empty(); }
+    /// The text, until the next change.
+    std::string_view text() const noexcept { return {text_.view().data(), text_.size()}; }
+    /// The text as bytes.
+    bytes_view view() const noexcept { return {reinterpret_cast<byte const*>(text_.view().data()), text_.size()}; }
+
+    /// Appends text. Returns: false, and appends nothing, if there is no memory.
+    [[nodiscard]] bool append(std::string_view more) noexcept {
+        if (more.empty()) return true;
+        char* const place = text_.extend(more.size());
+        if (place == nullptr) return false;
+        std::memcpy(place, more.data(), more.size());
+        return true;
+    }
+    /// Appends `size` characters for the caller to write. Returns: the first; nullptr if there is no memory.
+    [[nodiscard]] char* extend(std::size_t size) noexcept { return text_.extend(size); }
+
+    void truncate(std::size_t size) noexcept { text_.truncate(size); } ///< wipes the text after `size`
+    void clear() noexcept { text_.clear(); }                           ///< wipes; keeps the storage
+    void release() noexcept { text_.release(); }                       ///< wipes; frees the storage
+
+private:
+    secret_vector<char, Memory> text_;
+};
+
+/// A reply on the heap.
+using secret_buffer = basic_secret_buffer<>;
+
+}} // namespace wg::WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Keys, numbers, addresses and endpoints as text, and back: without heap, without locale, without a resolver.
+// Sources: RFC 4291 2.2 and RFC 5952 (IPv6 addresses), RFC 4007 11 (zones), RFC 4648 4 (base64).
+// Folder: control. Pure; any thread.
+//
+// Keys are read and printed by arithmetic: no table is indexed by a secret, and no branch depends on its digits.
+//
+//     auto const where = wg::text::parse_endpoint("[fe80::1%eth0]:51820", if_nametoindex);
+//     if (where) log(wg::text::print(*where).view());
+#ifndef WG_CONTROL_TEXT_HPP
+#define WG_CONTROL_TEXT_HPP
+
+
+#include <concepts>
+#include <limits>
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace text {
+
+inline constexpr std::size_t hex_key_chars = 2 * key_bytes; ///< length of a key in hexadecimal
+inline constexpr std::size_t base64_key_chars = 44;         ///< length of a key in base64
+inline constexpr std::size_t longest_zone_chars = 63;       ///< of the zone of an IPv6 address
+
+/// At most `Capacity` characters, held in place.
+template <std::size_t Capacity> class short_text {
+public:
+    /// The text.
+    constexpr std::string_view view() const noexcept { return {chars_, size_}; }
+    /// The text.
+    constexpr operator std::string_view() const noexcept { return view(); }
+    /// The text, with a zero byte after it.
+    constexpr char const* c_str() const noexcept { return chars_; }
+
+    /// Appends text, for which there must be room.
+    /// @{
+    constexpr void append(char c) noexcept {
+        WG_ASSERT(size_ < Capacity);
+        chars_[size_++] = c;
+    }
+    constexpr void append(std::string_view more) noexcept {
+        for (char const c : more) append(c);
+    }
+    /// @}
+    /// Appends a number without leading zeros, with lower-case digits.
+    constexpr void append_number(std::uint64_t value, unsigned base = 10) noexcept {
+        char digits[20]{}; // 2^64 - 1 has 20 digits
+        std::size_t count = 0;
+        do {
+            auto const digit = static_cast<unsigned>(value % base);
+            digits[count++] = static_cast<char>(digit < 10 ? '0' + digit : 'a' + digit - 10);
+            value /= base;
+        } while (value != 0);
+        while (count > 0) append(digits[--count]);
+    }
+
+private:
+    char chars_[Capacity + 1]{};
+    std::size_t size_ = 0;
+};
+
+namespace text_detail {
+
+/// All ones if low <= value <= high, else zero. All three are below 2^31: a difference wraps exactly if it is negative.
+constexpr std::uint32_t mask_between(std::uint32_t value, std::uint32_t low, std::uint32_t high) noexcept {
+    std::uint32_t const at_least_low = low - 1 - value;
+    std::uint32_t const at_most_high = value - (high + 1);
+    return 0u - ((at_least_low & at_most_high) >> 31);
+}
+
+constexpr std::uint32_t code_of(char c) noexcept { return static_cast<unsigned char>(c); }
+
+/// The value of a hexadecimal digit. Clears `valid` if `c` is not a digit.
+constexpr std::uint32_t hex_value(char c, std::uint32_t& valid) noexcept {
+    std::uint32_t const code = code_of(c);
+    std::uint32_t const digit = mask_between(code, '0', '9');
+    std::uint32_t const lower = mask_between(code, 'a', 'f');
+    std::uint32_t const upper = mask_between(code, 'A', 'F');
+    valid &= digit | lower | upper;
+    return (digit & (code - '0')) | (lower & (code - 'a' + 10)) | (upper & (code - 'A' + 10));
+}
+
+constexpr char hex_digit(std::uint32_t value) noexcept {
+    return static_cast<char>('0' + value + (mask_between(value, 10, 15) & ('a' - '0' - 10)));
+}
+
+constexpr std::uint32_t base64_value(char c, std::uint32_t& valid) noexcept {
+    std::uint32_t const code = code_of(c);
+    std::uint32_t const upper = mask_between(code, 'A', 'Z');
+    std::uint32_t const lower = mask_between(code, 'a', 'z');
+    std::uint32_t const digit = mask_between(code, '0', '9');
+    std::uint32_t const plus = mask_between(code, '+', '+');
+    std::uint32_t const slash = mask_between(code, '/', '/');
+    valid &= upper | lower | digit | plus | slash;
+    return (upper & (code - 'A')) | (lower & (code - 'a' + 26)) | (digit & (code - '0' + 52)) | (plus & 62) |
+           (slash & 63);
+}
+
+constexpr char base64_digit(std::uint32_t value) noexcept {
+    std::uint32_t const upper = mask_between(value, 0, 25) & (value + 'A');
+    std::uint32_t const lower = mask_between(value, 26, 51) & (value - 26 + 'a');
+    std::uint32_t const digit = mask_between(value, 52, 61) & (value - 52 + '0');
+    std::uint32_t const plus = mask_between(value, 62, 62) & '+';
+    std::uint32_t const slash = mask_between(value, 63, 63) & '/';
+    return static_cast<char>(upper | lower | digit | plus | slash);
+}
+
+constexpr bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
+
+} // namespace text_detail
+
+/// Reads exactly `2 * to.size()` hexadecimal digits of either case. Returns: false if the text is something else; `to`
+/// is unspecified then. The time depends on the sizes only.
+[[nodiscard]] constexpr bool parse_hex(std::string_view from, bytes to) noexcept {
+    if (from.size() != 2 * to.size()) return false;
+    std::uint32_t valid = ~0u;
+    for (std::size_t i = 0; i < to.size(); ++i) {
+        std::uint32_t const high = text_detail::hex_value(from[2 * i], valid);
+        to[i] = static_cast<byte>(high << 4 | text_detail::hex_value(from[2 * i + 1], valid));
+    }
+    return valid != 0;
+}
+
+/// Writes `from` as lower-case digits; `to` is twice as long.
+constexpr void print_hex(bytes_view from, std::span<char> to) noexcept {
+    WG_ASSERT(to.size() == 2 * from.size());
+    for (std::size_t i = 0; i < from.size(); ++i) {
+        to[2 * i] = text_detail::hex_digit(from[i] >> 4);
+        to[2 * i + 1] = text_detail::hex_digit(from[i] & 15u);
+    }
+}
+
+/// Reads a key in the format of `wg genkey`: 44 characters, the last of them `=`, no stray bits. Returns: false if the
+/// text is something else; `to` is unspecified then. The time depends on the size only.
+[[nodiscard]] constexpr bool parse_base64_key(std::string_view from, std::span<byte, key_bytes> to) noexcept {
+    if (from.size() != base64_key_chars || from.back() != '=') return false;
+    std::uint32_t valid = ~0u;
+    std::uint32_t bits = 0; // the last 4 sextets or less, 24 bits
+    for (std::size_t i = 0; i < base64_key_chars - 1; ++i) {
+        bits = (bits << 6 | text_detail::base64_value(from[i], valid)) & 0xffffff;
+        if (i % 4 != 3) continue;
+        to[i / 4 * 3] = static_cast<byte>(bits >> 16);
+        to[i / 4 * 3 + 1] = static_cast<byte>(bits >> 8);
+        to[i / 4 * 3 + 2] = static_cast<byte>(bits);
+    }
+    // 43 sextets: after ten whole groups there are 18 bits left, 16 of them the last two bytes
+    to[30] = static_cast<byte>(bits >> 10);
+    to[31] = static_cast<byte>(bits >> 2);
+    return (valid & text_detail::mask_between(bits & 3, 0, 0)) != 0;
+}
+
+/// Writes a key in the format of `wg genkey`. The caller wipes the text of a secret key, and does not log it.
+constexpr void print_base64_key(std::span<byte const, key_bytes> from, std::span<char, base64_key_chars> to) noexcept {
+    for (std::size_t i = 0; i < base64_key_chars - 1; ++i) {
+        std::size_t const first = i * 6 / 8; // at most 31
+        byte const second = first + 1 < key_bytes ? from[first + 1] : byte{0};
+        auto const pair = static_cast<std::uint32_t>(from[first] << 8 | second);
+        to[i] = text_detail::base64_digit(pair >> (10 - i * 6 % 8) & 63);
+    }
+    to[base64_key_chars - 1] = '=';
+}
+
+/// Returns: a public key in the format of `wg genkey`.
+constexpr short_text<base64_key_chars> print_base64_key(std::span<byte const, key_bytes> from) noexcept {
+    char chars[base64_key_chars]{};
+    print_base64_key(from, chars);
+    short_text<base64_key_chars> text;
+    text.append({chars, base64_key_chars});
+    return text;
+}
+
+/// Reads decimal digits. Returns: invalid if there is no digit, if there is another character, or if the number
+/// is too large.
+template <std::unsigned_integral Number> constexpr result<Number> parse_decimal(std::string_view from) noexcept {
+    if (from.empty()) return status::invalid;
+    constexpr Number most = (std::numeric_limits<Number>::max)();
+    Number value = 0;
+    for (char const c : from) {
+        if (!text_detail::is_digit(c)) return status::invalid;
+        auto const digit = static_cast<Number>(c - '0');
+        if (value > most / 10 || (value == most / 10 && digit > most % 10)) return status::invalid;
+        value = static_cast<Number>(value * 10 + digit);
+    }
+    return value;
+}
+
+/// The number in decimal digits.
+constexpr short_text<20> print_decimal(std::uint64_t value) noexcept {
+    short_text<20> text;
+    text.append_number(value);
+    return text;
+}
+
+namespace text_detail {
+
+/// Like `parse_decimal`, but refuses leading zeros: some programs read such a number as octal.
+constexpr result<std::uint8_t> parse_octet(std::string_view from) noexcept {
+    if (from.size() > 1 && from.front() == '0') return status::invalid;
+    return parse_decimal<std::uint8_t>(from);
+}
+
+constexpr bool parse_v4(std::string_view from, std::span<byte, 4> to) noexcept {
+    for (std::size_t i = 0; i < 4; ++i) {
+        std::size_t const end = i < 3 ? from.find('.') : from.size();
+        if (end == std::string_view::npos) return false;
+        auto const octet = parse_octet(from.substr(0, end));
+        if (!octet) return false;
+        to[i] = *octet;
+        from.remove_prefix(i < 3 ? end + 1 : end);
+    }
+    return true;
+}
+
+/// One to four hexadecimal digits.
+constexpr bool parse_group(std::string_view from, std::uint16_t& group) noexcept {
+    if (from.empty() || from.size() > 4) return false;
+    std::uint32_t valid = ~0u;
+    std::uint32_t value = 0;
+    for (char const c : from) value = value << 4 | hex_value(c, valid);
+    group = static_cast<std::uint16_t>(value);
+    return valid != 0;
+}
+
+constexpr bool parse_v6(std::string_view from, byte_array<16>& to) noexcept {
+    constexpr std::size_t none = 17; // no offset in an address, not even its end
+    std::size_t filled = 0;
+    std::size_t gap = none; // where `::` stands
+    if (from.starts_with("::")) {
+        gap = 0;
+        from.remove_prefix(2);
+    }
+    while (!from.empty()) {
+        std::size_t const end = from.find(':');
+        std::string_view const part = from.substr(0, end);
+        if (end == std::string_view::npos && part.find('.') != std::string_view::npos) {
+            if (filled > 12 || !parse_v4(part, std::span<byte, 16>(to).subspan(filled).first<4>())) return false;
+            filled += 4;
+            break;
+        }
+        std::uint16_t group = 0;
+        if (filled > 14 || !parse_group(part, group)) return false;
+        store_be16(to.data() + filled, group);
+        filled += 2;
+        if (end == std::string_view::npos) break;
+        from.remove_prefix(end + 1);
+        if (from.empty()) return false; // a lone colon at the end
+        if (from.front() != ':') continue;
+        if (gap != none) return false;
+        gap = filled;
+        from.remove_prefix(1);
+    }
+    if (gap == none) return filled == 16;
+    if (filled == 16) return false; // `::` stands for one group at least
+    for (std::size_t i = 0; i < filled - gap; ++i) to[15 - i] = to[filled - 1 - i];
+    for (std::size_t i = gap; i < gap + (16 - filled); ++i) to[i] = 0;
+    return true;
+}
+
+} // namespace text_detail
+
+/// Reads `192.0.2.1` or `2001:db8::1`, in any spelling of RFC 4291, without a zone.
+constexpr result<ip_address> parse_address(std::string_view from) noexcept {
+    ip_address address;
+    bool const v6 = from.find(':') != std::string_view::npos;
+    address.kind = v6 ? family::v6 : family::v4;
+    bool const good = v6 ? text_detail::parse_v6(from, address.octets)
+                         : text_detail::parse_v4(from, std::span<byte, 16>(address.octets).first<4>());
+    if (!good) return status::invalid;
+    return address;
+}
+
+/// Reads `address/bits`, or an address alone for all of its bits. Host bits are masked.
+constexpr result<ip_prefix> parse_prefix(std::string_view from) noexcept {
+    std::size_t const slash = from.find('/');
+    auto const address = parse_address(from.substr(0, slash));
+    if (!address) return status::invalid;
+    if (slash == std::string_view::npos) return ip_prefix::of(*address, address->bits());
+    auto const bits = text_detail::parse_octet(from.substr(slash + 1));
+    if (!bits || *bits > address->bits()) return status::invalid;
+    return ip_prefix::of(*address, *bits);
+}
+
+/// Finds the number of the interface with this name, like `if_nametoindex`. Returns: 0 if there is none.
+using zone_resolver = unsigned (*)(char const* name);
+
+namespace text_detail {
+
+/// A name that `resolve` finds takes precedence over a number, because an interface may be called `7`.
+inline result<std::uint32_t> parse_zone(std::string_view zone, zone_resolver resolve) noexcept {
+    if (zone.empty() || zone.size() > longest_zone_chars) return status::invalid;
+    if (zone.find('\0') != std::string_view::npos) return status::invalid;
+    if (resolve != nullptr) {
+        char name[longest_zone_chars + 1]{};
+        std::memcpy(name, zone.data(), zone.size());
+        if (unsigned const index = resolve(name); index != 0) return std::uint32_t{index};
+    }
+    return parse_decimal<std::uint32_t>(zone);
+}
+
+} // namespace text_detail
+
+/// Reads `192.0.2.1:51820`, `[2001:db8::1]:51820` or `[fe80::1%zone]:51820`. The zone is a number, or a name that
+/// `resolve` finds. No host names. An IPv4-mapped address is returned as IPv4.
+inline result<endpoint> parse_endpoint(std::string_view from, zone_resolver resolve = nullptr) noexcept {
+    bool const v6 = from.starts_with('[');
+    std::size_t const end = v6 ? from.find(']') : from.find(':');
+    if (end == std::string_view::npos) return status::invalid;
+    std::string_view host = from.substr(v6, end - v6);
+    std::string_view const tail = from.substr(end + v6);
+    if (!tail.starts_with(':')) return status::invalid;
+    auto const port = parse_decimal<std::uint16_t>(tail.substr(1));
+    if (!port) return status::invalid;
+
+    endpoint where;
+    where.port = *port;
+    if (std::size_t const percent = host.find('%'); v6 && percent != std::string_view::npos) {
+        auto const zone = text_detail::parse_zone(host.substr(percent + 1), resolve);
+        if (!zone) return status::invalid;
+        where.scope_id = *zone;
+        host = host.substr(0, percent);
+    }
+    auto const address = parse_address(host);
+    if (!address || address->kind != (v6 ? family::v6 : family::v4)) return status::invalid;
+    where.address = *address;
+    return where.unmapped();
+}
+
+namespace text_detail {
+
+template <std::size_t Capacity> constexpr void append_v4(short_text<Capacity>& text, byte const* octets) noexcept {
+    for (std::size_t i = 0; i < 4; ++i) {
+        if (i > 0) text.append('.');
+        text.append_number(octets[i]);
+    }
+}
+
+/// RFC 5952: lower case, no leading zeros, `::` for the longest run of two or more zero groups, the first of equals;
+/// an IPv4-mapped address ends in dotted decimal.
+template <std::size_t Capacity> constexpr void append_v6(short_text<Capacity>& text, byte const* octets) noexcept {
+    bool mapped = true;
+    for (std::size_t i = 0; i < 12; ++i) mapped = mapped && octets[i] == (i < 10 ? 0 : 0xff);
+    if (mapped) {
+        text.append("::ffff:");
+        return append_v4(text, octets + 12);
+    }
+    std::size_t best = 8, best_length = 1, length = 0; // a run of one group is not shortened
+    for (std::size_t i = 0; i < 8; ++i) {
+        length = load_be16(octets + 2 * i) == 0 ? length + 1 : 0;
+        if (length <= best_length) continue;
+        best_length = length;
+        best = i + 1 - length;
+    }
+    for (std::size_t i = 0; i < 8; ++i) {
+        if (i == best) {
+            text.append("::");
+            i += best_length - 1;
+            continue;
+        }
+        if (i > 0 && i != best + best_length) text.append(':');
+        text.append_number(load_be16(octets + 2 * i), 16);
+    }
+}
+
+template <std::size_t Capacity>
+constexpr void append_address(short_text<Capacity>& text, ip_address const& address) noexcept {
+    if (address.kind == family::v4) append_v4(text, address.octets.data());
+    if (address.kind == family::v6) append_v6(text, address.octets.data());
+}
+
+} // namespace text_detail
+
+/// `192.0.2.1` or `2001:db8::1` (RFC 5952); empty for no address.
+constexpr short_text<39> print(ip_address const& address) noexcept {
+    short_text<39> text;
+    text_detail::append_address(text, address);
+    return text;
+}
+
+/// An address and a prefix length: `192.0.2.0/24`.
+constexpr short_text<43> print(ip_prefix const& prefix) noexcept {
+    short_text<43> text;
+    text_detail::append_address(text, prefix.address);
+    text.append('/');
+    text.append_number(prefix.bits);
+    return text;
+}
+
+/// `192.0.2.1:51820`, `[2001:db8::1]:51820`, `[fe80::1%2]:51820`; empty for none. The zone is a number.
+constexpr short_text<58> print(endpoint const& where) noexcept {
+    short_text<58> text;
+    if (!where) return text;
+    bool const v6 = where.address.kind == family::v6;
+    if (v6) text.append('[');
+    text_detail::append_address(text, where.address);
+    if (v6 && where.scope_id != 0) {
+        text.append('%');
+        text.append_number(where.scope_id);
+    }
+    text.append(v6 ? "]:" : ":");
+    text.append_number(where.port);
+    return text;
+}
+
+}}} // namespace wg::WG_ABI::text
+
+#endif
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace wg { inline namespace WG_ABI { namespace quick {
+
+inline constexpr std::size_t most_file_bytes = std::size_t{16} << 20; ///< of a file that `load` reads: 100,000 peers
+inline constexpr std::uint16_t least_mtu_bytes = 68;                  ///< RFC 791: every IPv4 host takes 68 bytes
+
+/// An address of the interface, and the length of the prefix of its network.
+struct interface_address {
+    ip_address address{};  ///< with host bits
+    std::uint8_t bits = 0; ///< 0 to 32 or 128
+
+    friend constexpr bool operator==(interface_address const&, interface_address const&) noexcept = default;
+};
+
+/// The endpoint of a peer: an address, or the name of a host that the caller resolves.
+struct remote {
+    std::string host{};     ///< a name or an address, without brackets; empty: no endpoint
+    std::uint16_t port = 0; ///< UDP port
+    endpoint address{};     ///< family::none if `host` is a name
+};
+
+/// A [Peer] section.
+struct peer {
+    wg::public_key public_key{};              ///< PublicKey
+    secret<key_bytes> preshared_key{};        ///< PresharedKey; all zero: none
+    std::vector<ip_prefix> allowed_ips{};     ///< AllowedIPs, in the order of the file
+    remote endpoint{};                        ///< Endpoint
+    std::uint16_t persistent_keepalive_s = 0; ///< PersistentKeepalive in seconds; 0: off
+    unsigned line = 0;                        ///< the line of [Peer]
+};
+
+/// A key that has no effect here, because only wg-quick acts on it.
+struct ignored_key {
+    std::string name{}; ///< as in wg-quick(8); its value may be a secret, and is not kept
+    unsigned line = 0;  ///< the line of the key
+};
+
+/// The contents of a file. Can be moved, but not copied. Keys are wiped when it is destroyed.
+struct configuration {
+    secret<key_bytes> private_key{};            ///< PrivateKey; all zero: none
+    std::vector<interface_address> addresses{}; ///< Address
+    std::uint16_t listen_port = 0;              ///< ListenPort; 0: any free one
+    std::uint16_t mtu_bytes = 0;                ///< MTU; 0: not given
+    std::uint32_t fwmark = 0;                   ///< FwMark; 0: off
+    std::vector<ip_address> dns_servers{};      ///< addresses of DNS
+    std::vector<std::string> search_domains{};  ///< other words of DNS
+    std::vector<peer> peers{};                  ///< one for each public key
+    std::vector<ignored_key> ignored{};         ///< keys without an effect, in the order of the file
+};
+
+/// A line of the file that the parser does not know.
+struct entry {
+    std::string_view section{};   ///< the name between brackets, as the file spells it; empty: before any section
+    std::string_view key{};       ///< empty: the section begins
+    std::string_view value{};     ///< without a comment and without space around it
+    std::string_view raw_value{}; ///< with the comment
+    unsigned line = 0;            ///< counts from 1
+};
+
+/// What an extension says of an entry.
+enum class verdict : std::uint8_t {
+    unknown, ///< not an entry of the extension: an error
+    taken,   ///< used
+    wrong,   ///< the extension has put the error into `why`, without file and line
+};
+
+/// What a caller may add to the parser.
+struct options {
+    /// Turns the zone of an endpoint into a number, like `if_nametoindex`. nullptr: zones are numbers.
+    text::zone_resolver resolve_zone = nullptr;
+    /// A value `$NAME` is replaced by the result, like `getenv`. nullptr: `$` is an ordinary character.
+    char const* (*variable)(char const* name) = nullptr;
+    /// Is called for each section and each key that the parser does not know. nullptr: all of these are errors.
+    verdict (*extension)(void* context, entry const& what, std::string& why) = nullptr;
+    /// The first argument of `extension`.
+    void* context = nullptr;
+};
+
+/// Whether both are the same, if ASCII letters of either case are equal.
+constexpr bool same_word(std::string_view a, std::string_view b) noexcept {
+    auto const lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
+    return a.size() == b.size() &&
+           std::equal(a.begin(), a.end(), b.begin(), [&](char x, char y) { return lower(x) == lower(y); });
+}
+
+/// White space of the C locale.
+constexpr bool is_space(char c) noexcept { return c == ' ' || (c >= '\t' && c <= '\r'); }
+
+/// The text without white space at its ends.
+constexpr std::string_view trimmed(std::string_view from) noexcept {
+    while (!from.empty() && is_space(from.front())) from.remove_prefix(1);
+    while (!from.empty() && is_space(from.back())) from.remove_suffix(1);
+    return from;
+}
+
+/// Whether `text` without its white space is `word`, in any case. Makes no copy: the text may be a misplaced key.
+constexpr bool same_word_spaced(std::string_view text, std::string_view word) noexcept {
+    std::size_t matched = 0;
+    for (char const& c : text) {
+        if (is_space(c)) continue;
+        if (matched == word.size() || !same_word({&c, 1}, word.substr(matched, 1))) return false;
+        ++matched;
+    }
+    return matched == word.size();
+}
+
+/// Whether the text may be the name of a host or a domain: letters, digits, `-`, `_` and single dots (RFC 1123 2.1), at
+/// most 253 characters, and labels of at most 63. A dot at the end is allowed.
+constexpr bool is_host_name(std::string_view name) noexcept {
+    if (name.ends_with('.')) name.remove_suffix(1);
+    if (name.empty() || name.size() > 253) return false;
+    std::size_t label = 0;
+    for (char const c : name) {
+        bool const letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        if (c == '.' ? label == 0 : !letter && c != '-' && c != '_') return false;
+        label = c == '.' ? 0 : label + 1;
+        if (label > 63) return false;
+    }
+    return label > 0;
+}
+
+/// Reads `HOST:PORT` or `[ADDRESS]:PORT`. The port is 1 to 65535. `ADDRESS` may have a zone, see `parse_endpoint`.
+/// Returns: invalid if the text is something else.
+inline result<remote> parse_remote(std::string_view from, text::zone_resolver resolve = nullptr) noexcept {
+    bool const brackets = from.starts_with('[');
+    std::size_t const end = brackets ? from.find(']') : from.rfind(':');
+    if (end == std::string_view::npos) return status::invalid;
+    std::string_view const tail = from.substr(end + brackets);
+    auto const port = text::parse_decimal<std::uint16_t>(tail.substr(!tail.empty()));
+    if (!tail.starts_with(':') || !port || *port == 0) return status::invalid;
+    remote where;
+    where.host = from.substr(brackets, end - brackets);
+    where.port = *port;
+    bool const v6 = where.host.find(':') != std::string::npos;
+    bool const v4 = where.host.find_first_not_of("0123456789.") == std::string::npos;
+    if (!v6 && !v4) return is_host_name(where.host) ? result<remote>(std::move(where)) : status::invalid;
+    std::string const whole = (v6 ? "[" + where.host + "]" : where.host) + ":" + std::to_string(*port);
+    auto const address = text::parse_endpoint(whole, resolve);
+    if (!address) return status::invalid;
+    where.address = *address;
+    return where;
+}
+
+namespace quick_detail {
+
+/// An address with or without `/BITS`. Host bits stay.
+inline result<interface_address> parse_network(std::string_view from) noexcept {
+    std::size_t const slash = from.find('/');
+    auto const address = text::parse_address(from.substr(0, slash));
+    if (!address) return status::invalid;
+    interface_address network{*address, static_cast<std::uint8_t>(address->bits())};
+    if (slash == std::string_view::npos) return network;
+    auto const bits = text::parse_decimal<std::uint32_t>(from.substr(slash + 1));
+    if (!bits || *bits > address->bits()) return status::invalid;
+    network.bits = static_cast<std::uint8_t>(*bits);
+    return network;
+}
+
+/// Keys that wg-quick or an application acts on, and this parser does not. The last two are those of Android.
+inline constexpr std::string_view without_effect[] = {
+    "Table", "PreUp", "PostUp", "PreDown", "PostDown", "SaveConfig", "IncludedApplications", "ExcludedApplications"};
+
+class reader {
+public:
+    reader(std::string_view from, std::string_view file, std::string& why, options const& with) noexcept
+        : rest_(from), file_(file), why_(why), with_(with) {}
+
+    result<configuration> read() noexcept {
+        why_.clear();
+        bool const utf16 = rest_.starts_with("\xff\xfe") || rest_.starts_with("\xfe\xff");
+        if (rest_.starts_with("\xef\xbb\xbf")) rest_.remove_prefix(3);
+        while (!rest_.empty()) {
+            ++line_;
+            std::size_t const end = rest_.find('\n');
+            std::string_view const line = rest_.substr(0, end);
+            rest_.remove_prefix(end == std::string_view::npos ? rest_.size() : end + 1);
+            if (utf16 || line.find('\0') != std::string_view::npos) {
+                fail({"this is no text in UTF-8; save the file as UTF-8, without zero bytes"});
+                return status::invalid;
+            }
+            if (!read_line(line)) return status::invalid;
+        }
+        if (!check_peer() || !merge_peers()) return status::invalid;
+        return std::move(to_);
+    }
+
+private:
+    enum class place : std::uint8_t { nowhere, interface, peer, elsewhere };
+
+    bool read_line(std::string_view line) noexcept {
+        std::string_view const code = trimmed(line.substr(0, line.find('#')));
+        if (code.empty() || code.front() == ';') return true;
+        if (code.front() == '[') return begin_section(code);
+        std::size_t const equals = code.find('=');
+        std::string_view const key = trimmed(code.substr(0, equals));
+        if (equals == std::string_view::npos || key.empty())
+            return fail({"this line is neither `[SECTION]` nor `KEY = VALUE`; mend it, or put `#` before it"});
+        std::string_view value = trimmed(code.substr(equals + 1));
+        std::string_view raw = trimmed(line.substr(line.find('=') + 1));
+        if (with_.variable != nullptr && value.starts_with('$')) {
+            if (!substitute(key, value)) return false;
+            raw = value;
+        }
+        switch (place_) {
+        case place::interface: return interface_line(key, value, raw);
+        case place::peer: return peer_line(key, value, raw);
+        default: return other_line(key, value, raw);
+        }
+    }
+
+    bool begin_section(std::string_view code) noexcept {
+        if (!code.ends_with(']')) return fail({"a section is a line `[NAME]`; the closing bracket is missing"});
+        if (!check_peer()) return false;
+        section_ = trimmed(code.substr(1, code.size() - 2));
+        place_ = place::elsewhere;
+        if (same_word(section_, "Interface")) {
+            place_ = place::interface;
+            return true;
+        }
+        if (same_word(section_, "Peer")) {
+            place_ = place::peer;
+            to_.peers.emplace_back();
+            to_.peers.back().line = line_;
+            has_key_ = false;
+            return true;
+        }
+        return ask(entry{section_, {}, {}, {}, line_}, "is no section; the sections are [Interface] and [Peer]",
+                   section_);
+    }
+
+    bool interface_line(std::string_view key, std::string_view value, std::string_view raw) noexcept {
+        for (std::string_view const name : without_effect) {
+            if (!same_word(key, name)) continue;
+            to_.ignored.push_back({std::string(name), line_});
+            return true;
+        }
+        if (same_word(key, "Address")) return each_word(value, &reader::add_address);
+        if (same_word(key, "DNS")) return each_word(value, &reader::add_dns);
+        if (same_word(key, "MTU")) return value.empty() || mtu(value);
+        if (same_word_spaced(key, "PrivateKey"))
+            return read_key("PrivateKey of [Interface]", value, to_.private_key.expose());
+        if (same_word_spaced(key, "ListenPort")) return port("ListenPort", without_space(value));
+        if (same_word_spaced(key, "FwMark")) return fwmark(without_space(value));
+        return ask(entry{section_, key, value, raw, line_},
+                   is_peer_key(key) ? "is a key of [Peer], not of [Interface]; move it below `[Peer]`"
+                                    : "is no key of [Interface]; mend its spelling, or remove the line",
+                   key);
+    }
+
+    bool peer_line(std::string_view key, std::string_view value, std::string_view raw) noexcept {
+        peer& to = to_.peers.back();
+        if (same_word_spaced(key, "PublicKey")) {
+            has_key_ = true;
+            return read_key("PublicKey of [Peer]", value, to.public_key);
+        }
+        if (same_word_spaced(key, "PresharedKey"))
+            return read_key("PresharedKey of [Peer]", value, to.preshared_key.expose(), "`wg genpsk`");
+        if (same_word_spaced(key, "AllowedIPs")) return allowed_ips(without_space(value));
+        if (same_word_spaced(key, "Endpoint")) return remote_end(without_space(value));
+        if (same_word_spaced(key, "PersistentKeepalive")) return keepalive(without_space(value));
+        return ask(entry{section_, key, value, raw, line_},
+                   is_interface_key(key) ? "is a key of [Interface], not of [Peer]; move it below `[Interface]`"
+                                         : "is no key of [Peer]; mend its spelling, or remove the line",
+                   key);
+    }
+
+    bool other_line(std::string_view key, std::string_view value, std::string_view raw) noexcept {
+        bool const known = is_interface_key(key) || is_peer_key(key);
+        return ask(entry{section_, key, value, raw, line_},
+                   place_ == place::elsewhere ? "is no key of this section; mend its spelling, or remove the line"
+                   : known                    ? "stands before any section; put `[Interface]` or `[Peer]` before it"
+                                              : "stands before any section, and is no key there; remove the line",
+                   key);
+    }
+
+    static bool is_peer_key(std::string_view key) noexcept {
+        for (std::string_view const name :
+             {"PublicKey", "PresharedKey", "AllowedIPs", "Endpoint", "PersistentKeepalive"})
+            if (same_word_spaced(key, name)) return true;
+        return false;
+    }
+    static bool is_interface_key(std::string_view key) noexcept {
+        for (std::string_view const name : {"PrivateKey", "ListenPort", "FwMark", "Address", "DNS", "MTU"})
+            if (same_word_spaced(key, name)) return true;
+        for (std::string_view const name : without_effect)
+            if (same_word_spaced(key, name)) return true;
+        return false;
+    }
+
+    /// Asks the extension. `problem` is the error if the extension does not know the entry.
+    bool ask(entry const& what, std::string_view problem, std::string_view name) noexcept {
+        std::string reason;
+        verdict const said =
+            with_.extension != nullptr ? with_.extension(with_.context, what, reason) : verdict::unknown;
+        if (said == verdict::taken) return true;
+        if (said == verdict::wrong) return fail({reason});
+        return fail({shown(name, "this"), " ", problem});
+    }
+
+    /// Replaces `$NAME` by the value of the variable. The value belongs to the caller of the parser.
+    bool substitute(std::string_view key, std::string_view& value) noexcept {
+        std::string const name(value.substr(1));
+        char const* const found = with_.variable(name.c_str());
+        if (found == nullptr)
+            return fail({shown(key, "this key"), " takes its value from the environment, where ",
+                         shown(name, "that variable"), " is not set; set it, or write the value here"});
+        value = trimmed(found);
+        return true;
+    }
+
+    bool read_key(std::string_view name, std::string_view value, std::span<byte, key_bytes> to,
+                  std::string_view source = "`wg genkey`") noexcept {
+        char chars[text::base64_key_chars] = {}; // wg(8) ignores white space inside
+        std::size_t count = 0;
+        for (char const c : value) {
+            if (is_space(c)) continue;
+            if (count < sizeof chars) chars[count] = c;
+            ++count;
+        }
+        bool const good = count == sizeof chars && text::parse_base64_key({chars, count}, to);
+        wipe(chars);
+        if (good) return true;
+        wipe(to.data(), to.size());
+        if (count == 0) return fail({name, " has no value; a key has 44 characters, for instance from ", source});
+        if (count != sizeof chars)
+            return fail({name, " has ", std::to_string(count), count == 1 ? " character" : " characters",
+                         "; a key has 44, for instance from ", source});
+        return fail({name, " is no key; a key is 44 characters of base64 that end in `=`, for instance from ", source});
+    }
+
+    bool port(std::string_view name, std::string_view value) noexcept {
+        auto const number = text::parse_decimal<std::uint16_t>(value);
+        if (!number) return fail({name, " is ", shown(value), "; a port is a number from 0 to 65535"});
+        to_.listen_port = *number;
+        return true;
+    }
+
+    bool mtu(std::string_view value) noexcept {
+        auto const number = text::parse_decimal<std::uint16_t>(value);
+        if (!number || *number < least_mtu_bytes)
+            return fail({"MTU is ", shown(value), "; it is a number from 68 to 65535, mostly 1420"});
+        to_.mtu_bytes = *number;
+        return true;
+    }
+
+    bool fwmark(std::string_view value) noexcept {
+        bool const hexadecimal = value.size() > 2 && value.starts_with("0x");
+        result<std::uint32_t> number = std::uint32_t{0};
+        if (hexadecimal) number = parse_hexadecimal(value.substr(2));
+        else if (!same_word(value, "off")) number = text::parse_decimal<std::uint32_t>(value);
+        if (!number) return fail({"FwMark is ", shown(value), "; it is `off`, or a number from 0 to 0xffffffff"});
+        to_.fwmark = *number;
+        return true;
+    }
+
+    static result<std::uint32_t> parse_hexadecimal(std::string_view digits) noexcept {
+        std::uint32_t valid = ~0u;
+        std::uint64_t number = 0;
+        for (char const c : digits) {
+            number = number << 4 | text::text_detail::hex_value(c, valid);
+            if (valid == 0 || number > UINT32_MAX) return status::invalid;
+        }
+        return static_cast<std::uint32_t>(number);
+    }
+
+    bool keepalive(std::string_view value) noexcept {
+        auto number = text::parse_decimal<std::uint16_t>(value);
+        if (same_word(value, "off")) number = std::uint16_t{0};
+        if (!number)
+            return fail({"PersistentKeepalive is ", shown(value), "; it is `off`, or seconds from 0 to 65535"});
+        to_.peers.back().persistent_keepalive_s = *number;
+        return true;
+    }
+
+    bool remote_end(std::string_view value) noexcept {
+        auto where = parse_remote(value, with_.resolve_zone);
+        if (!where)
+            return fail({"Endpoint is ", shown(value),
+                         "; it is HOST:PORT, ADDRESS:PORT or [IPV6-ADDRESS]:PORT, with a ",
+                         "port from 1 to 65535 and, in a zone, an interface of this host"});
+        to_.peers.back().endpoint = std::move(*where);
+        return true;
+    }
+
+    /// Networks separated by commas. `-` before a network removes it from those before it; `+` has no effect (wg(8)).
+    bool allowed_ips(std::string_view value) noexcept {
+        std::vector<ip_prefix>& list = to_.peers.back().allowed_ips;
+        while (true) {
+            std::size_t const comma = value.find(',');
+            std::string_view word = value.substr(0, comma);
+            bool const minus = word.starts_with('-');
+            if (minus || word.starts_with('+')) word.remove_prefix(1);
+            auto const network = parse_network(word);
+            if (!network)
+                return fail({"AllowedIPs has ", word.empty() ? "an empty place" : shown(word),
+                             "; it is networks such as 10.0.0.0/24, with commas between them"});
+            auto const prefix = ip_prefix::of(network->address, network->bits);
+            if (minus) std::erase(list, prefix);
+            else list.push_back(prefix);
+            if (comma == std::string_view::npos) return true;
+            value.remove_prefix(comma + 1);
+        }
+    }
+
+    bool add_address(std::string_view word) noexcept {
+        auto const network = parse_network(word);
+        if (!network)
+            return fail(
+                {"Address has ", shown(word), "; it is addresses such as 10.0.0.2/24, with commas between them"});
+        to_.addresses.push_back(*network);
+        return true;
+    }
+
+    bool add_dns(std::string_view word) noexcept {
+        bool const is_address =
+            word.find(':') != std::string_view::npos || word.find_first_not_of("0123456789.") == std::string_view::npos;
+        auto const address = text::parse_address(word);
+        if (is_address ? !address : !is_host_name(word))
+            return fail({"DNS has ", shown(word),
+                         "; it is addresses of servers and names of search domains, with commas between them"});
+        if (is_address) to_.dns_servers.push_back(*address);
+        else to_.search_domains.emplace_back(word);
+        return true;
+    }
+
+    /// Calls `add` for each word. Words are separated by commas and white space; there may be none.
+    bool each_word(std::string_view value, bool (reader::*add)(std::string_view) noexcept) noexcept {
+        auto const separates = [](char c) { return c == ',' || is_space(c); };
+        while (true) {
+            while (!value.empty() && separates(value.front())) value.remove_prefix(1);
+            if (value.empty()) return true;
+            std::size_t size = 0;
+            while (size < value.size() && !separates(value[size])) ++size;
+            if (!(this->*add)(value.substr(0, size))) return false;
+            value.remove_prefix(size);
+        }
+    }
+
+    /// At the end of a [Peer] section.
+    bool check_peer() noexcept {
+        if (place_ != place::peer || has_key_) return true;
+        line_ = to_.peers.back().line;
+        return fail({"this [Peer] has no PublicKey; add the public key of the peer, which `wg pubkey` prints there"});
+    }
+
+    /// Makes one peer of all sections with the same public key, as the changes of a device do.
+    bool merge_peers() noexcept {
+        std::vector<std::size_t> order(to_.peers.size());
+        for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
+        std::sort(order.begin(), order.end(), [this](std::size_t a, std::size_t b) {
+            auto const& x = to_.peers[a].public_key;
+            auto const& y = to_.peers[b].public_key;
+            return x != y ? x < y : a < b;
+        });
+        std::vector<bool> merged(order.size());
+        for (std::size_t i = 1, first = 0; i < order.size(); ++i) {
+            peer& to = to_.peers[order[first]];
+            peer& from = to_.peers[order[i]];
+            if (to.public_key != from.public_key) {
+                first = i;
+                continue;
+            }
+            merged[order[i]] = true;
+            to.allowed_ips = std::move(from.allowed_ips);
+            if (!from.preshared_key.is_zero()) to.preshared_key = std::move(from.preshared_key);
+            if (from.endpoint.port != 0) to.endpoint = std::move(from.endpoint);
+            if (from.persistent_keepalive_s != 0) to.persistent_keepalive_s = from.persistent_keepalive_s;
+        }
+        std::size_t kept = 0;
+        for (std::size_t i = 0; i < to_.peers.size(); ++i) {
+            if (merged[i]) continue;
+            if (kept != i) to_.peers[kept] = std::move(to_.peers[i]);
+            ++kept;
+        }
+        to_.peers.erase(to_.peers.begin() + static_cast<std::ptrdiff_t>(kept), to_.peers.end());
+        return true;
+    }
+
+    /// A text for an error, or `instead` if the text is long, or could be a piece of a key: if it has more than 20
+    /// characters of base64 in a row.
+    static std::string shown(std::string_view value, std::string_view instead = "something else") noexcept {
+        if (value.empty()) return "empty";
+        if (value.size() > 64) return std::string(instead);
+        std::size_t run = 0;
+        for (char const c : value) {
+            std::uint32_t valid = ~0u;
+            (void)text::text_detail::base64_value(c, valid);
+            run = valid != 0 ? run + 1 : 0;
+            if (run > 20 || c < ' ' || c > '~') return std::string(instead);
+        }
+        return "`" + std::string(value) + "`";
+    }
+
+    /// Only for values that are no secrets: the copy is not wiped.
+    static std::string without_space(std::string_view from) noexcept {
+        std::string out;
+        for (char const c : from)
+            if (!is_space(c)) out.push_back(c);
+        return out;
+    }
+
+    bool fail(std::initializer_list<std::string_view> pieces) noexcept {
+        why_ = std::string(file_) + ":" + std::to_string(line_) + ": ";
+        for (std::string_view const piece : pieces) why_ += piece;
+        return false;
+    }
+
+    std::string_view rest_, file_, section_{};
+    std::string& why_;
+    options const& with_;
+    configuration to_{};
+    unsigned line_ = 0;
+    place place_ = place::nowhere;
+    bool has_key_ = false;
+};
+
+} // namespace quick_detail
+
+/// Reads the text of a configuration file. `file` is its name for errors. The caller wipes `from`.
+/// Returns: invalid, and an error in `why`, if the text has a mistake.
+inline result<configuration> parse(std::string_view from, std::string_view file, std::string& why,
+                                   options const& with = {}) noexcept {
+    return quick_detail::reader(from, file, why, with).read();
+}
+
+/// Reads a file of at most `most_file_bytes`. Its text is wiped. Blocks for as long as the file system does.
+/// Returns: invalid, and an error in `why`, if the text has a mistake; io_error if the file cannot be read; no_memory.
+inline result<configuration> load(char const* path, std::string& why, options const& with = {}) noexcept {
+    auto const failed = [&](status s, char const* reason) {
+        why = std::string(path) + ": " + reason;
+        return s;
+    };
+    struct closer {
+        void operator()(std::FILE* file) const noexcept { (void)std::fclose(file); }
+    };
+    std::unique_ptr<std::FILE, closer> const file(std::fopen(path, "rb"));
+    if (!file) return failed(status::io_error, std::strerror(errno));
+    (void)std::setvbuf(file.get(), nullptr, _IONBF, 0); // a buffer of the C library would keep keys
+    secret_buffer content;
+    constexpr std::size_t piece_bytes = 4096;
+    while (true) {
+        std::size_t const before = content.size();
+        char* const place = content.extend(piece_bytes);
+        if (place == nullptr) return failed(status::no_memory, "no memory for its text");
+        std::size_t const size = std::fread(place, 1, piece_bytes, file.get());
+        content.truncate(before + size);
+        if (content.size() > most_file_bytes)
+            return failed(status::invalid, "has more than 16 MiB; is it a configuration?");
+        if (size == piece_bytes) continue;
+        if (std::ferror(file.get()) != 0) return failed(status::io_error, std::strerror(errno));
+        break;
+    }
+    return parse(content.text(), path, why, with);
+}
+
+/// The changes that give a device this configuration: keys, port, mark and peers. A peer whose endpoint is a name gets
+/// no endpoint: the caller resolves the name, and adds `change::endpoint`.
+/// Returns: false if there is no memory.
+[[nodiscard]] inline bool append_changes(configuration const& from, secret_vector<change>& to) noexcept {
+    bool good = to.append(change::private_key(from.private_key.expose())) &&
+                to.append(change::listen_port(from.listen_port)) && to.append(change::fwmark(from.fwmark));
+    for (peer const& p : from.peers) {
+        good = good && to.append(change::peer(p.public_key)) && to.append(change::replace_allowed_ips());
+        if (!p.preshared_key.is_zero()) good = good && to.append(change::preshared_key(p.preshared_key.expose()));
+        if (p.endpoint.address) good = good && to.append(change::endpoint(p.endpoint.address));
+        if (p.persistent_keepalive_s != 0)
+            good = good && to.append(change::persistent_keepalive(p.persistent_keepalive_s));
+        for (ip_prefix const& prefix : p.allowed_ips) good = good && to.append(change::allowed_ip(prefix));
+    }
+    return good;
+}
+
+}}} // namespace wg::WG_ABI::quick
+
+#endif
+#endif
 // SPDX-License-Identifier: BSL-1.0
 // The cross-platform configuration protocol of wg(8), without the stream that it runs over.
 // Source: https://www.wireguard.com/xplatform/. Folder: control. A session is used by one thread at a time.
