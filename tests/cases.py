@@ -22,6 +22,7 @@ OPTIONAL = {
     "backends/hacl.hpp": ("WG_WITH_HACL", ["Hacl_AEAD_Chacha20Poly1305.h", "Hacl_Chacha20Poly1305_32.h"]),
     "backends/libsodium.hpp": ("WG_WITH_LIBSODIUM", ["sodium.h"]),
     "os/bare/lwip.hpp": ("WG_WITH_LWIP", ["lwip/udp.h"]),
+    "tunnel.hpp": ("WG_WITH_TUNNEL", ["lwip/tcp.h"]),
 }
 
 # Headers that need those of one system, which is not Linux: tests/systems.py compiles them.
@@ -31,7 +32,12 @@ SYSTEM_ONLY = {"os/bsd/freebsd.hpp", "os/bsd/netbsd.hpp", "os/bsd/numbered.hpp",
 
 def is_portable(header):
     """Whether a header compiles for any machine: it belongs to no operating system and needs no library."""
-    return header not in OPTIONAL and not re.match(r"os/\w+/", header.replace("os/bare/", "os/"))
+    return optional(header) is None and not re.match(r"(os/\w+|tunnel)/", header.replace("os/bare/", "os/"))
+
+
+def optional(header):
+    """The header of OPTIONAL that needs the same library; none: None."""
+    return "tunnel.hpp" if re.match("tunnel/lwip", header) else header if header in OPTIONAL else None
 
 
 class Failed(Exception):
@@ -108,11 +114,11 @@ def library_flags(compiler, header):
     """The flags that make wg.hpp include an optional header. Skips the case where the library of the header is missing.
 
     The flags for the headers of HACL* come from the build, in the environment variable WG_HACL."""
-    macro, ones = OPTIONAL[header]
+    macro, ones = OPTIONAL[optional(header)]
     flags = [f"-D{macro}"]
     if macro == "WG_WITH_HACL":
         flags += os.environ.get("WG_HACL", "").split()
-    if macro == "WG_WITH_LWIP" and shutil.which("pkg-config"):
+    if ones[0].startswith("lwip/") and shutil.which("pkg-config"):
         found = subprocess.run(["pkg-config", "--cflags-only-I", "lwip"], text=True, stdout=subprocess.PIPE,
                                stderr=subprocess.DEVNULL)
         flags += [flag.replace("-I", "-isystem") for flag in found.stdout.split()]

@@ -41,7 +41,7 @@ def graph(root):
     """Which folders each folder includes directly, by the reader of layers.py."""
     headers = root / "include" / "wg"
     edges = {}
-    for header in sorted(p.relative_to(headers) for p in headers.rglob("*") if p.is_file()):
+    for header in sorted(p.relative_to(headers) for p in headers.rglob("*.[hci][pn][pl]")):
         folder = folder_of(header)
         targets = {folder_of(target) for _, target in layers.included(headers, header)[0]}
         edges.setdefault(folder, set()).update(targets - {folder})

@@ -29,7 +29,7 @@ import subprocess
 import sys
 import time
 
-import hacl_sources
+import source_trees
 from cases import numbered, warnings_are_errors
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -60,12 +60,14 @@ def builds(quick, full, long):
         return
     clang = oldest_clang()
     system = ["long"] if long else SYSTEM  # the long tests contain the short ones
-    hacl, reason = hacl_sources.tree()
-    if hacl is None:
-        os.environ["WG_NO_HACL"] = f"({reason})"  # for missing_backend.py
+    trees = {}
+    for name in source_trees.TREES:
+        trees[name], reason = source_trees.tree(name)
+        if trees[name] is None:
+            os.environ[f"WG_NO_{name.upper()}"] = f"({reason})"  # for missing_backend.py
     yield "sanitize", clang, ["-Dsamples=disabled", "-Doptimization=0", "-Db_lundef=false",
-                              "-Db_sanitize=address,undefined"], ["unit", "programs"]
-    yield "gcc", "g++", [lean, "-Dbench=enabled", f"-Dhacl={hacl or ''}"], \
+                              "-Db_sanitize=address,undefined", f"-Dlwip={trees['lwip'] or ''}"], ["unit", "programs"]
+    yield "gcc", "g++", [lean, "-Dbench=enabled", *(f"-D{name}={tree or ''}" for name, tree in trees.items())], \
         PORTABLE + (["matrix"] if full else []) + system
     if full:
         yield "clang", clang, [lean], ["unit", "programs", "single"]

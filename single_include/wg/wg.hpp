@@ -6,7 +6,8 @@
 // `wg::device<Policies>` is the protocol without input and output, `wg::engine<Policies>` runs one on a host's TUN
 // device and UDP socket. `wg::default_policies` is a bundle that needs nothing else; derive from it to change a part.
 // Concepts: policy.hpp. The macros WG_WITH_HACL, WG_WITH_LIBSODIUM and WG_WITH_LWIP, defined before the first include,
-// add the headers for these libraries. Smaller includes: core.hpp (the device alone), fwd.hpp (names alone).
+// add the headers for these libraries; WG_WITH_TUNNEL adds tunnel.hpp, which needs lwIP. Smaller includes: core.hpp
+// (the device alone), fwd.hpp (names alone).
 #ifndef WG_WG_HPP
 #define WG_WG_HPP
 
@@ -930,6 +931,11 @@ namespace wg { inline namespace WG_ABI {
     X(not_supported, "not supported here")                                                                             \
     X(would_block, "no data or no room at present")                                                                    \
     X(gone, "the other end or the device is gone")                                                                     \
+    X(refused, "the other end refused the connection")                                                                 \
+    X(reset, "the other end reset the connection")                                                                     \
+    X(timed_out, "no answer within the time")                                                                          \
+    X(cancelled, "cancelled by another thread")                                                                        \
+    X(name_not_found, "no address has this name")                                                                      \
     X(io_error, "an input or output error")
 
 /// Errors and the fates of packets, one list for both.
@@ -67059,7 +67065,7 @@ template <class Policies> class workers;
 
 
 #include <algorithm>
-#include <lwip/inet.h>
+#include <lwip/ip_addr.h>
 #include <lwip/ip.h>
 #include <lwip/netif.h>
 #include <lwip/pbuf.h>
@@ -67701,6 +67707,3307 @@ struct policies {
 
 }} // namespace wg::WG_ABI
 
+#endif
+#ifdef WG_WITH_TUNNEL
+// SPDX-License-Identifier: BSL-1.0
+// wg::tunnel: connections through WireGuard inside a program. Needs lwIP, see docs/tunnel.md. Not part of wg.hpp.
+#ifndef WG_TUNNEL_HPP
+#define WG_TUNNEL_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// lwIP 2.1 and later as the TCP/IP stack of wg::tunnel: compiled with tunnel/lwip/lwipopts.h, or a binary of a
+// distribution, which is slower. Folder: tunnel.
+#ifndef WG_TUNNEL_LWIP_STACK_HPP
+#define WG_TUNNEL_LWIP_STACK_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The concept of a TCP/IP stack inside the process, for wg::basic_tunnel. tunnel/lwip_stack.hpp is a model.
+// Folder: tunnel.
+#ifndef WG_TUNNEL_IP_STACK_HPP
+#define WG_TUNNEL_IP_STACK_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// A function that is called when something has changed. Folder: tunnel.
+#ifndef WG_TUNNEL_EVENTS_HPP
+#define WG_TUNNEL_EVENTS_HPP
+
+
+namespace wg { inline namespace WG_ABI {
+
+/// A function and its argument; without a function, the call does nothing.
+struct event {
+    void (*function)(void* context) noexcept = nullptr; ///< what is called
+    void* context = nullptr;                            ///< its argument
+
+    /// Calls the function.
+    void operator()() const noexcept {
+        if (function != nullptr) function(context);
+    }
+};
+
+}} // namespace wg::WG_ABI
+
+#endif
+
+#include <concepts>
+#include <memory>
+#include <mutex>
+
+namespace wg { inline namespace WG_ABI {
+
+/// A TCP/IP stack. One lock, `mutex()`, guards all of its objects: every member is called while the lock is held,
+/// except `tun_device`'s members and `has_waiting` of `interface`, which take it themselves. An object calls its event
+/// `changed` under the lock when one of its results may have changed; the function that is called does not call the
+/// stack. `interface::add` names the function that wakes the thread that reads the interface.
+template <class Stack>
+concept ip_stack = requires(typename Stack::interface& interface, typename Stack::connection& connection,
+                            typename Stack::acceptor& acceptor, typename Stack::datagram_port& port,
+                            typename Stack::echo& echo, ip_address const& address, endpoint& where, bytes into,
+                            bytes_view data, std::uint16_t number, std::size_t count) {
+    requires tun_device<typename Stack::interface>;
+    { Stack::mutex() } noexcept -> std::same_as<std::mutex&>;
+    { Stack::run_timers() } noexcept -> std::same_as<duration>;
+    { interface.add(count, nullptr, nullptr) } noexcept -> std::same_as<status>;
+    { interface.add_address(address) } noexcept -> std::same_as<status>;
+    { interface.remove() } noexcept -> std::same_as<void>;
+    { interface.has_waiting() } noexcept -> std::same_as<bool>;
+    { interface.has_family(address.kind) } noexcept -> std::same_as<bool>;
+    { interface.is_flushed() } noexcept -> std::same_as<bool>;
+    { connection.connect(interface, where) } noexcept -> std::same_as<status>;
+    { connection.state() } noexcept -> std::same_as<status>;
+    { connection.readable() } noexcept -> std::same_as<bool>;
+    { connection.writable() } noexcept -> std::same_as<bool>;
+    { connection.read(into) } noexcept -> std::same_as<result<std::size_t>>;
+    { connection.write(data) } noexcept -> std::same_as<result<std::size_t>>;
+    { connection.finish() } noexcept -> std::same_as<void>;
+    { connection.close() } noexcept -> std::same_as<void>;
+    { connection.abort() } noexcept -> std::same_as<void>;
+    { connection.local() } noexcept -> std::same_as<endpoint>;
+    { connection.remote() } noexcept -> std::same_as<endpoint>;
+    { acceptor.open(interface, number, count) } noexcept -> std::same_as<result<std::uint16_t>>;
+    { acceptor.take() } noexcept -> std::same_as<std::unique_ptr<typename Stack::connection>>;
+    { acceptor.has_waiting() } noexcept -> std::same_as<bool>;
+    { acceptor.close() } noexcept -> std::same_as<void>;
+    { port.open(interface, number) } noexcept -> std::same_as<result<std::uint16_t>>;
+    { port.readable() } noexcept -> std::same_as<bool>;
+    { port.receive(into, where) } noexcept -> std::same_as<result<std::size_t>>;
+    { port.send(data, where) } noexcept -> std::same_as<status>;
+    { port.close() } noexcept -> std::same_as<void>;
+    { echo.send(interface, address, number) } noexcept -> std::same_as<status>;
+    { echo.is_answered() } noexcept -> std::same_as<bool>;
+    { echo.close() } noexcept -> std::same_as<void>;
+    requires std::same_as<decltype(connection.changed), event> && std::same_as<decltype(acceptor.changed), event> &&
+                 std::same_as<decltype(port.changed), event> && std::same_as<decltype(echo.changed), event>;
+};
+
+}} // namespace wg::WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// A TCP connection of lwIP, and a port that accepts connections. Folder: tunnel/lwip. All calls under the stack's lock;
+// `changed` is called under the lock, often inside a function of lwIP, so it must not call lwIP.
+#ifndef WG_TUNNEL_LWIP_CONNECTION_HPP
+#define WG_TUNNEL_LWIP_CONNECTION_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An interface of lwIP as the TUN device of an engine. lwIP hands over TCP segments of up to 60 kB, which the interface
+// cuts into packets, and gets packets of one connection joined. So lwIP runs once for many packets.
+// Folder: tunnel/lwip. `read`, `write` and `settle` by the engine's thread; the rest under the stack's lock.
+#ifndef WG_TUNNEL_LWIP_INTERFACE_HPP
+#define WG_TUNNEL_LWIP_INTERFACE_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// WireGuard on lwIP: lwIP's UDP is the socket, and a network interface in lwIP is the TUN device (lwIP 2.1, raw API).
+// Folder: os/bare. Included by wg.hpp where WG_WITH_LWIP is defined.
+//
+// All of this, and the engine that uses it, runs where lwIP's raw API may be used: in the main loop; with threads, in
+// lwIP's own thread or while lwIP's lock is held.
+#ifndef WG_OS_BARE_LWIP_HPP
+#define WG_OS_BARE_LWIP_HPP
+
+
+#include <algorithm>
+#include <lwip/ip_addr.h>
+#include <lwip/ip.h>
+#include <lwip/netif.h>
+#include <lwip/pbuf.h>
+#include <lwip/udp.h>
+
+namespace wg { inline namespace WG_ABI { namespace bare {
+
+/// Whether lwIP was configured with this family of addresses (LWIP_IPV4, LWIP_IPV6).
+constexpr bool lwip_has(family kind) noexcept {
+    return kind == family::v4 ? LWIP_IPV4 != 0 : kind == family::v6 && LWIP_IPV6 != 0;
+}
+
+/// The address in lwIP's form; zero if lwIP was configured without its family.
+inline ip_addr_t to_lwip(ip_address const& from, [[maybe_unused]] std::uint32_t zone = 0) noexcept {
+    ip_addr_t to;
+    std::memset(&to, 0, sizeof to);
+#if LWIP_IPV4
+    if (from.kind == family::v4) {
+        std::memcpy(&ip_2_ip4(&to)->addr, from.octets.data(), 4);
+        IP_SET_TYPE_VAL(to, IPADDR_TYPE_V4);
+    }
+#endif
+#if LWIP_IPV6
+    if (from.kind == family::v6) {
+        std::memcpy(ip_2_ip6(&to)->addr, from.octets.data(), 16);
+        ip6_addr_set_zone(ip_2_ip6(&to), static_cast<std::uint8_t>(zone));
+        IP_SET_TYPE_VAL(to, IPADDR_TYPE_V6);
+    }
+#endif
+    return to;
+}
+
+/// The address that lwIP's form stands for.
+inline ip_address from_lwip(ip_addr_t const& from) noexcept {
+#if LWIP_IPV6
+    if (IP_IS_V6_VAL(from)) return ip_address::of(family::v6, reinterpret_cast<byte const*>(ip_2_ip6(&from)->addr));
+#endif
+#if LWIP_IPV4
+    return ip_address::of(family::v4, reinterpret_cast<byte const*>(&ip_2_ip4(&from)->addr));
+#else
+    return {};
+#endif
+}
+
+/// The traffic class (IPv6) or type of service (IPv4) of the packet that lwIP is handing over.
+inline std::uint8_t tos_from_lwip() noexcept {
+#if LWIP_IPV6
+    if (ip_current_is_v6()) return static_cast<std::uint8_t>(IP6H_TC(ip6_current_header()));
+#endif
+#if LWIP_IPV4
+    return static_cast<std::uint8_t>(IPH_TOS(ip4_current_header()));
+#else
+    return 0;
+#endif
+}
+
+/// A queue of lwIP's packets, each with an `About`. It holds `Capacity` packets.
+template <class About, std::size_t Capacity> class lwip_queue {
+public:
+    /// Empty.
+    lwip_queue() noexcept = default;
+    lwip_queue(lwip_queue const&) = delete;
+    lwip_queue& operator=(lwip_queue const&) = delete;
+    ~lwip_queue() { clear(); }
+
+    /// Takes over the packet. Returns: false if the queue is full; then the packet is freed.
+    bool put(pbuf* p, About const& about) noexcept {
+        if (count_ == Capacity) {
+            pbuf_free(p);
+            return false;
+        }
+        items_[(first_ + count_++) % Capacity] = {p, about};
+        return true;
+    }
+    /// Copies the oldest packet into the window of `into` and frees it. A packet that is longer than the window gets
+    /// the length 0. Returns: false if the queue is empty.
+    bool take(packet& into, About& about) noexcept {
+        if (count_ == 0) return false;
+        item& oldest = items_[first_];
+        std::size_t const size = oldest.data->tot_len;
+        into.length = size <= into.capacity - into.offset ? static_cast<std::uint32_t>(size) : 0;
+        (void)pbuf_copy_partial(oldest.data, into.view().data(), static_cast<std::uint16_t>(into.length), 0);
+        pbuf_free(oldest.data);
+        about = oldest.about;
+        first_ = (first_ + 1) % Capacity;
+        --count_;
+        return true;
+    }
+    /// Frees all packets.
+    void clear() noexcept {
+        for (; count_ != 0; --count_, first_ = (first_ + 1) % Capacity) pbuf_free(items_[first_].data);
+    }
+
+private:
+    struct item {
+        pbuf* data = nullptr;
+        About about{};
+    };
+    std::array<item, Capacity> items_{};
+    std::size_t first_ = 0, count_ = 0;
+};
+
+/// Models `udp_socket` on a `udp_pcb` for both families. At most `Queue` datagrams wait for the engine.
+template <std::size_t Queue = 8> class lwip_udp {
+public:
+    static constexpr std::size_t receive_bytes = 1500; ///< the room that a received datagram needs
+
+    /// Not open.
+    lwip_udp() noexcept = default;
+    lwip_udp(lwip_udp const&) = delete;
+    lwip_udp& operator=(lwip_udp const&) = delete;
+    ~lwip_udp() { close(); }
+
+    /// Opens `port`; 0: a free port. On failure an open port stays open. Returns: the port; `no_memory`;
+    /// `address_in_use`.
+    result<std::uint16_t> open(std::uint16_t port) noexcept {
+        if (pcb_ != nullptr && port != 0 && port == pcb_->local_port) return port;
+        udp_pcb* const made = udp_new_ip_type(IPADDR_TYPE_ANY);
+        if (made == nullptr) return status::no_memory;
+        if (udp_bind(made, IP_ANY_TYPE, port) != ERR_OK) {
+            udp_remove(made);
+            return status::address_in_use;
+        }
+        udp_recv(made, arrived, this);
+        close();
+        pcb_ = made;
+        return std::uint16_t{made->local_port};
+    }
+    /// Closes the port, and drops the datagrams that wait.
+    void close() noexcept {
+        if (pcb_ != nullptr) udp_remove(pcb_);
+        pcb_ = nullptr;
+        arrived_.clear();
+    }
+
+    /// Hands out the datagrams that wait. Returns: how many.
+    result<std::size_t> receive(std::span<datagram> datagrams) noexcept {
+        std::size_t filled = 0;
+        for (about a; filled < datagrams.size() && arrived_.take(datagrams[filled], a); ++filled) {
+            datagrams[filled].where = a.where;
+            datagrams[filled].tos = a.tos;
+            datagrams[filled].segment_bytes = 0;
+        }
+        return filled;
+    }
+
+    /// Sends datagrams and stores each one's status in `why`: ok, no_endpoint, no_memory, not_supported (no route, or a
+    /// family that lwIP lacks), io_error. Returns: how many left.
+    std::size_t send(std::span<datagram> datagrams) noexcept {
+        std::size_t sent = 0;
+        for (datagram& d : datagrams) {
+            d.why = send_one(d);
+            sent += d.why == status::ok;
+        }
+        return sent;
+    }
+
+private:
+    struct about {
+        path where{};
+        std::uint8_t tos = 0;
+    };
+
+    static void arrived(void* self, udp_pcb*, pbuf* p, ip_addr_t const* from, std::uint16_t port) noexcept {
+        about a;
+        a.where.remote = {from_lwip(*from), port, 0};
+#if LWIP_IPV6
+        if (IP_IS_V6(from)) a.where.remote.scope_id = ip6_addr_zone(ip_2_ip6(from));
+#endif
+        a.where.local = {from_lwip(*ip_current_dest_addr()), 0};
+        a.tos = tos_from_lwip();
+        (void)static_cast<lwip_udp*>(self)->arrived_.put(p, a);
+    }
+
+    status send_one(datagram const& d) noexcept {
+        if (!d.where.remote || pcb_ == nullptr) return status::no_endpoint;
+        if (!lwip_has(d.where.remote.address.kind)) return status::not_supported;
+        pbuf* const p = pbuf_alloc(PBUF_TRANSPORT, static_cast<std::uint16_t>(d.length), PBUF_RAM);
+        if (p == nullptr) return status::no_memory;
+        (void)pbuf_take(p, d.view().data(), static_cast<std::uint16_t>(d.length));
+        ip_addr_t const to = to_lwip(d.where.remote.address, d.where.remote.scope_id);
+        pcb_->tos = d.tos;
+        err_t const why = udp_sendto(pcb_, p, &to, d.where.remote.port);
+        pbuf_free(p);
+        return why == ERR_OK ? status::ok : why == ERR_RTE ? status::not_supported : status::io_error;
+    }
+
+    udp_pcb* pcb_ = nullptr;
+    lwip_queue<about, Queue> arrived_;
+};
+
+/// Models `tun_device` as an interface of lwIP. At most `Queue` packets wait for the engine.
+template <std::size_t MtuBytes = default_mtu_bytes, std::size_t Queue = 8> class lwip_tun {
+public:
+    static constexpr std::size_t headroom = 0; ///< bytes that `write` needs before a packet
+
+    /// Adds an interface to lwIP and sets it up. It has no addresses; add them to `stack_interface()` (netif_set_addr).
+    lwip_tun() noexcept {
+        (void)netif_add_noaddr(&interface_, this, initialize, ip_input);
+        netif_set_link_up(&interface_);
+        netif_set_up(&interface_);
+    }
+    lwip_tun(lwip_tun const&) = delete;
+    lwip_tun& operator=(lwip_tun const&) = delete;
+    ~lwip_tun() { netif_remove(&interface_); }
+
+    /// The interface in lwIP.
+    netif& stack_interface() noexcept { return interface_; }
+
+    /// Hands out the packets that lwIP sends into the tunnel. Returns: how many.
+    result<std::size_t> read(std::span<packet> packets) noexcept {
+        std::size_t filled = 0;
+        for (nothing n; filled < packets.size() && leaving_.take(packets[filled], n);) ++filled;
+        return filled;
+    }
+    /// Hands packets from the tunnel to lwIP. Returns: how many; fewer if lwIP has no memory.
+    std::size_t write(std::span<packet> packets) noexcept {
+        for (packet const& data : packets) {
+            // PBUF_RAM is one piece, because lwIP needs the headers of a packet to be contiguous.
+            pbuf* const p = pbuf_alloc(PBUF_RAW, static_cast<std::uint16_t>(data.length), PBUF_RAM);
+            if (p == nullptr) return static_cast<std::size_t>(&data - packets.data());
+            (void)pbuf_take(p, data.view().data(), static_cast<std::uint16_t>(data.length));
+            if (interface_.input(p, &interface_) != ERR_OK) pbuf_free(p);
+        }
+        return packets.size();
+    }
+    /// The MTU in bytes.
+    std::size_t mtu() const noexcept { return MtuBytes; }
+
+private:
+    struct nothing {};
+
+    static err_t initialize(netif* made) noexcept {
+        made->name[0] = 'w';
+        made->name[1] = 'g';
+        made->mtu = MtuBytes;
+#if LWIP_IPV4
+        made->output = [](netif* through, pbuf* p, ip4_addr_t const*) noexcept { return leave(through, p); };
+#endif
+#if LWIP_IPV6
+        made->output_ip6 = [](netif* through, pbuf* p, ip6_addr_t const*) noexcept { return leave(through, p); };
+#endif
+        return ERR_OK;
+    }
+    /// Queues a copy of a packet, because lwIP may change the packet after the return.
+    static err_t leave(netif* through, pbuf* p) noexcept {
+        pbuf* const copy = pbuf_clone(PBUF_RAW, PBUF_RAM, p);
+        if (copy == nullptr) return ERR_MEM;
+        return static_cast<lwip_tun*>(through->state)->leaving_.put(copy, {}) ? ERR_OK : ERR_BUF;
+    }
+
+    netif interface_{};
+    lwip_queue<nothing, Queue> leaving_;
+};
+
+static_assert(udp_socket<lwip_udp<>> && tun_device<lwip_tun<>>);
+
+}}} // namespace wg::WG_ABI::bare
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Joins consecutive packets of a TCP connection or a UDP flow into one frame, which the host takes in one system call.
+// Folder: os/linux/tun. Pure; one thread at a time.
+#ifndef WG_OS_LINUX_TUN_COALESCER_HPP
+#define WG_OS_LINUX_TUN_COALESCER_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Reads and completes the headers of packets of TCP and UDP, for flow numbers, joining and cutting (RFC 791, 8200,
+// 9293, 768). Folder: os/linux/tun. Pure; any thread.
+#ifndef WG_OS_LINUX_TUN_PACKET_HEADERS_HPP
+#define WG_OS_LINUX_TUN_PACKET_HEADERS_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The Internet checksum of packets (RFC 1071), 32 bytes at a time. Sums are in the machine's byte order: by section
+// 2 (B) the sum of swapped words is the swapped sum. Folder: os/linux/tun. Pure; any thread.
+#ifndef WG_OS_LINUX_TUN_CHECKSUM_HPP
+#define WG_OS_LINUX_TUN_CHECKSUM_HPP
+
+
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+namespace checksum_detail {
+
+/// Adds the words of `from` to `sum`, and copies `from` to `to` if `Copies`.
+template <bool Copies>
+[[gnu::always_inline]] inline std::uint64_t add_words(std::uint64_t sum, [[maybe_unused]] byte* to,
+                                                      bytes_view from) noexcept {
+    // `all` sums 64-bit words modulo 2^64, `high` sums their upper halves, which are below 2^32 each and so do not
+    // overflow. all - (high << 32) is the sum of the lower halves modulo 2^64, which does not overflow either. Every
+    // processor has vectors of 16 bytes, and wider ones are not faster: the caches are the limit.
+    using lanes [[gnu::vector_size(16)]] = std::uint64_t;
+    byte const* at = from.data();
+    std::size_t left = from.size();
+    lanes all = {}, all2 = {}, high = {}, high2 = {}; // not arrays, which g++ 12 would keep on the stack
+    for (; left >= 32; at += 32, left -= 32) {
+        lanes a, b;
+        std::memcpy(&a, at, sizeof a);
+        std::memcpy(&b, at + sizeof a, sizeof b);
+        if constexpr (Copies) {
+            std::memcpy(to, &a, sizeof a);
+            std::memcpy(to + sizeof a, &b, sizeof b);
+            to += sizeof a + sizeof b;
+        }
+        all += a;
+        high += a >> 32;
+        all2 += b;
+        high2 += b >> 32;
+    }
+    high += high2;
+    lanes const both = (all + all2) - (high << 32) + high;
+    sum += both[0] + both[1];
+    for (; left >= 8; at += 8, left -= 8) {
+        std::uint64_t word;
+        std::memcpy(&word, at, sizeof word);
+        if constexpr (Copies) std::memcpy(std::exchange(to, to + sizeof word), &word, sizeof word);
+        sum += (word & 0xffffffff) + (word >> 32);
+    }
+    if (left >= 4) {
+        std::uint32_t word;
+        std::memcpy(&word, at, sizeof word);
+        if constexpr (Copies) std::memcpy(std::exchange(to, to + sizeof word), &word, sizeof word);
+        sum += word;
+        at += 4, left -= 4;
+    }
+    if (left != 0) { // padded with zeros
+        if constexpr (Copies) std::memcpy(to, at, left);
+        byte const last[4] = {at[0], left > 1 ? at[1] : byte{0}, left > 2 ? at[2] : byte{0}, 0};
+        std::uint32_t word;
+        std::memcpy(&word, last, sizeof word);
+        sum += word;
+    }
+    return sum;
+}
+
+} // namespace checksum_detail
+
+/// Adds the 16-bit words of `data`, at most 1 MiB, to `sum`; an odd byte at the end is padded with zero. The result is
+/// not folded.
+inline std::uint64_t add_words(std::uint64_t sum, bytes_view data) noexcept {
+    return checksum_detail::add_words<false>(sum, nullptr, data);
+}
+
+/// As `add_words`, and copies `data` to `to`, which must not overlap it.
+inline std::uint64_t copy_and_add_words(std::uint64_t sum, byte* to, bytes_view data) noexcept {
+    return checksum_detail::add_words<true>(sum, to, data);
+}
+
+/// Folds a sum to 16 bits. The checksum is the inverse of the result.
+constexpr std::uint16_t fold_sum(std::uint64_t sum) noexcept {
+    while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
+    return static_cast<std::uint16_t>(sum);
+}
+
+/// A 16-bit number in network byte order, as a word that can be added to a sum.
+constexpr std::uint16_t network_word(std::size_t number) noexcept {
+    auto const word = static_cast<std::uint16_t>(number);
+    return std::endian::native == std::endian::little ? __builtin_bswap16(word) : word;
+}
+/// Reads a word of a packet in the machine's byte order.
+inline std::uint16_t load_word(byte const* from) noexcept {
+    std::uint16_t word;
+    std::memcpy(&word, from, sizeof word);
+    return word;
+}
+/// Writes a word of a packet in the machine's byte order.
+inline void store_word(byte* to, std::uint16_t word) noexcept { std::memcpy(to, &word, sizeof word); }
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace headers_detail {
+
+inline constexpr std::size_t tcp_header_bytes = 20, max_tcp_header_bytes = 60; ///< without options; with all of them
+inline constexpr std::size_t tcp_checksum_at = 16, udp_checksum_at = 6;        ///< from the start of the header
+inline constexpr byte ip_protocol_tcp = 6;
+
+/// Flags of TCP, in byte 13 of its header.
+enum : byte { fin = 1, psh = 8, ack = 16, ece = 64, cwr = 128 };
+
+/// Reads the IP header of a packet. Each member reads the packet itself, so that nothing is read that is not used.
+class ip_view {
+public:
+    explicit ip_view(bytes_view packet) noexcept : ip_(packet.data()), size_(packet.size()) {}
+
+    /// Whether the fixed part of an IPv4 header is there. The other members may be called if this or `is_v6` holds.
+    bool is_v4() const noexcept { return size_ >= ipv4_header_bytes && v4(); }
+    /// Whether the fixed part of an IPv6 header is there.
+    bool is_v6() const noexcept { return size_ >= ipv6_header_bytes && ip_[0] >> 4 == 6; }
+
+    /// Header and payload, as the header says; may be more or less than the packet has.
+    std::size_t total_bytes() const noexcept {
+        return v4() ? load_be16(ip_ + 2) : ipv6_header_bytes + load_be16(ip_ + 4);
+    }
+    /// With IPv4's options, without IPv6's extension headers.
+    std::size_t header_bytes() const noexcept { return v4() ? std::size_t{ip_[0] & 0x0fu} * 4 : ipv6_header_bytes; }
+    /// Of IPv6: of the first header after the fixed one.
+    byte protocol() const noexcept { return v4() ? ip_[9] : ip_[6]; }
+    /// Whether this is a fragment, be it the first one. IPv6 has an extension header for that.
+    bool is_fragment() const noexcept { return v4() && (load_be16(ip_ + 6) & 0x3fff) != 0; }
+    /// Whether flags or offset of IPv4 are set, except "don't fragment".
+    bool has_fragment_bits() const noexcept { return v4() && (load_be16(ip_ + 6) & 0xbfff) != 0; }
+
+private:
+    bool v4() const noexcept { return ip_[0] >> 4 == 4; }
+
+    byte const* ip_;
+    std::size_t size_;
+};
+
+/// The size in bytes of the TCP header at `segment`, with its options.
+inline std::size_t tcp_bytes_of(byte const* segment) noexcept { return std::size_t{segment[12]} / 16 * 4; }
+
+/// The sum of what a checksum covers besides the segment: addresses, protocol and length.
+inline std::uint64_t pseudo_header_sum(byte const* ip, byte protocol, std::size_t segment_bytes) noexcept {
+    bytes_view const addresses = ip[0] >> 4 == 4 ? bytes_view(ip + 12, 8) : bytes_view(ip + 8, 32);
+    return add_words(std::uint64_t{network_word(protocol)} + network_word(segment_bytes), addresses);
+}
+
+/// Writes length and checksum of the IP header of a packet of `total_bytes`.
+inline void finish_ip(byte* ip, std::size_t header_bytes, std::size_t total_bytes) noexcept {
+    if (ip[0] >> 4 == 6) return store_be16(ip + 4, static_cast<std::uint16_t>(total_bytes - ipv6_header_bytes));
+    store_be16(ip + 2, static_cast<std::uint16_t>(total_bytes));
+    store_word(ip + 10, 0);
+    store_word(ip + 10, static_cast<std::uint16_t>(~fold_sum(add_words(0, {ip, header_bytes}))));
+}
+
+}}}} // namespace wg::WG_ABI::os::headers_detail
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The header that precedes the packet in a frame of a TUN device (Virtual I/O Device 1.1, section 5.1.6).
+// Folder: os/linux/tun. Pure; any thread.
+#ifndef WG_OS_LINUX_TUN_VIRTIO_HPP
+#define WG_OS_LINUX_TUN_VIRTIO_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+inline constexpr std::size_t virtio_header_bytes = 10; ///< of `virtio_header` in a frame
+
+/// Declared here because <linux/virtio_net.h> is not valid C++.
+struct virtio_header {
+    /// Values of `flags`.
+    enum : std::uint8_t { needs_checksum = 1 };
+    /// Values of `segments`; `ecn` is a bit beside `tcp_v4` and `tcp_v6`.
+    enum : std::uint8_t { no_segments = 0, tcp_v4 = 1, tcp_v6 = 4, udp = 5, ecn = 0x80 };
+
+    std::uint8_t flags = 0;              ///< `needs_checksum` or 0
+    std::uint8_t segments = no_segments; ///< how the packet is to be cut
+    std::uint16_t header_bytes = 0;      ///< of IP and of TCP or UDP
+    std::uint16_t segment_bytes = 0;     ///< payload of each segment; the last one may have less
+    std::uint16_t checksum_start = 0;    ///< the first byte that the checksum covers; it covers all from there
+    std::uint16_t checksum_offset = 0;   ///< of the checksum's field, from `checksum_start`
+
+    /// Reads the header; its fields are little-endian.
+    static constexpr virtio_header load(std::span<byte const, virtio_header_bytes> from) noexcept {
+        return {from[0], from[1], load_le16(&from[2]), load_le16(&from[4]), load_le16(&from[6]), load_le16(&from[8])};
+    }
+    /// Writes the header.
+    constexpr void store(std::span<byte, virtio_header_bytes> to) const noexcept {
+        to[0] = flags;
+        to[1] = segments;
+        store_le16(&to[2], header_bytes);
+        store_le16(&to[4], segment_bytes);
+        store_le16(&to[6], checksum_start);
+        store_le16(&to[8], checksum_offset);
+    }
+};
+
+/// The longest packet in a frame, without the virtio header. Linux makes longer ones only where an administrator
+/// raised the interface's gso_max_size.
+inline constexpr std::size_t max_frame_packet_bytes = 65535;
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <algorithm>
+#include <sys/uio.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Plans which packets of a batch share a frame. Packets of one TCP connection or UDP flow keep their order, and so do
+/// all packets that are neither TCP nor UDP. No payload is copied, and no packet is changed.
+class coalescer {
+public:
+    static constexpr std::size_t max_packets = 244;  ///< in one plan, and so in one frame
+    static constexpr std::size_t max_datagrams = 64; ///< in one frame of UDP; Linux refuses more (128 in new kernels)
+
+    /// Plans frames for `packets`, at most `max_packets`. `joins_tcp` and `joins_udp` say which protocols are joined.
+    /// The packets must stay where they are while the plan is in use.
+    coalescer(std::span<packet const> packets, bool joins_tcp, bool joins_udp) noexcept : packets_(packets) {
+        WG_ASSERT(packets.size() <= max_packets);
+        for (std::size_t i = 0; i < packets.size(); ++i) {
+            next_[i] = none;
+            headers const h = read_headers(packets[i].view());
+            if (h.kind == kinds::unclear) reachable_ = frame_count_; // it may belong to any flow
+            bool const joins = (h.kind == kinds::tcp && joins_tcp) || (h.kind == kinds::udp && joins_udp);
+            frame* const f = joins ? latest_of(h) : nullptr;
+            if (f != nullptr && may_join(*f, h)) {
+                if (!has_right_checksums(*f)) {
+                    f->open = false;
+                } else if (is_right(h)) {
+                    join(*f, h, i);
+                    continue;
+                }
+            }
+            frames_[frame_count_++] = {h,
+                                       h.sequence() + h.payload_bytes,
+                                       h.size_bytes,
+                                       static_cast<std::uint8_t>(i),
+                                       static_cast<std::uint8_t>(i),
+                                       1,
+                                       joins && !is_pushed(h),
+                                       false};
+        }
+    }
+
+    /// The number of frames.
+    std::size_t frame_count() const noexcept { return frame_count_; }
+    /// The number of packets in frame `number`.
+    std::size_t packet_count(std::size_t number) const noexcept { return frames_[number].count; }
+
+    /// The first packet of frame `number`.
+    bytes_view first_packet(std::size_t number) const noexcept { return packets_[frames_[number].first].view(); }
+
+    /// The pieces of frame `number` in the order in which they must be written. They are valid until the next call.
+    std::span<iovec const> pieces(std::size_t number) noexcept {
+        frame const& f = frames_[number];
+        bool const joined = f.count > 1;
+        virtio_header const header = joined ? write_joined_headers(f) : virtio_header{};
+        header.store(bytes(front_).first<virtio_header_bytes>());
+        std::size_t const own_bytes = joined ? f.head.header_bytes() : 0; // headers that are written into `front_`
+        std::size_t count = 0;
+        pieces_[count++] = {front_, virtio_header_bytes + own_bytes};
+        for (std::size_t i = f.first; i != none; i = next_[i])
+            pieces_[count++] = {packets_[i].buffer + packets_[i].offset + own_bytes, packets_[i].length - own_bytes};
+        return {pieces_, count};
+    }
+
+    /// Calls `use(packet)` for each packet of frame `number`, to write them singly if the host refuses the frame.
+    template <class Use> void each_packet(std::size_t number, Use use) const noexcept {
+        for (std::size_t i = frames_[number].first; i != none; i = next_[i]) use(packets_[i]);
+    }
+
+private:
+    static constexpr std::uint8_t none = 0xff;
+
+    enum class kinds : std::uint8_t {
+        unclear, ///< a fragment, with options, or not IP: may belong to any flow, so no later packet may overtake it
+        other,   ///< neither TCP nor UDP: other packets may overtake it
+        alone,   ///< TCP or UDP that is never joined, but keeps its place in its connection or flow
+        tcp,     ///< can be joined
+        udp,     ///< can be joined
+    };
+
+    struct headers {
+        byte const* ip;
+        std::uint64_t flow; ///< equal for packets of one connection; two connections can have the same number
+        std::uint32_t size_bytes;
+        std::uint16_t payload_bytes;
+        std::uint8_t ip_bytes;
+        std::uint8_t segment_header_bytes; ///< of TCP or UDP; 0: the packet is neither
+        kinds kind;
+
+        bool v4() const noexcept { return ip[0] >> 4 == 4; }
+        byte protocol() const noexcept { return v4() ? ip[9] : ip[6]; }
+        byte const* segment() const noexcept { return ip + ip_bytes; }
+        std::size_t header_bytes() const noexcept { return std::size_t{ip_bytes} + segment_header_bytes; }
+        std::uint32_t sequence() const noexcept { return kind == kinds::tcp ? load_be32(segment() + 4) : 0; }
+    };
+
+    struct frame {
+        headers head;                    ///< of the first packet
+        std::uint32_t next_sequence;     ///< of the TCP segment that would follow
+        std::uint32_t size_bytes;        ///< of the joined packet
+        std::uint8_t first, last, count; ///< numbers of its first and last packet; how many it has
+        bool open;                       ///< may take more packets
+        bool right;                      ///< all checksums were found right; those of a single packet are not checked
+    };
+
+    static headers read_headers(bytes_view packet) noexcept {
+        using namespace headers_detail;
+        headers h{};
+        h.ip = packet.data();
+        h.size_bytes = converted<std::uint32_t>(packet.size());
+        ip_view const ip(packet);
+        if (ip.is_v4()) {
+            bool const plain = ip.header_bytes() == ipv4_header_bytes && !ip.has_fragment_bits();
+            if (!plain || ip.total_bytes() != packet.size()) return h;
+            h.ip_bytes = ipv4_header_bytes;
+            h.flow = load_le64(&packet[12]);
+        } else if (ip.is_v6()) {
+            if (ip.total_bytes() != packet.size()) return h;
+            h.ip_bytes = ipv6_header_bytes;
+            h.flow = load_le64(&packet[8]) ^ load_le64(&packet[16]) ^ load_le64(&packet[24]) ^ load_le64(&packet[32]);
+        } else {
+            return h;
+        }
+        if (h.protocol() == ip_protocol_tcp) read_tcp(h);
+        else if (h.protocol() == ip_protocol_udp) read_udp(h);
+        else if (h.v4() || h.protocol() == ip_protocol_icmp_v6) // others of IPv6 may be extension headers
+            h.kind = kinds::other;
+        return h;
+    }
+
+    static void read_tcp(headers& h) noexcept {
+        using namespace headers_detail;
+        std::size_t const room = h.size_bytes - h.ip_bytes;
+        std::size_t const length = room >= tcp_header_bytes ? tcp_bytes_of(h.segment()) : 0;
+        if (length < tcp_header_bytes || length > room) return;
+        read_segment(h, length);
+        bool const plain = (load_be16(h.segment() + 12) & 0x0fff & ~(psh | ece)) == ack;
+        h.kind = plain && h.payload_bytes != 0 ? kinds::tcp : kinds::alone;
+    }
+
+    static void read_udp(headers& h) noexcept {
+        using namespace headers_detail;
+        std::size_t const room = h.size_bytes - h.ip_bytes;
+        if (room < udp_header_bytes) return;
+        read_segment(h, udp_header_bytes);
+        bool const plain = load_be16(h.segment() + 4) == room && load_word(h.segment() + udp_checksum_at) != 0;
+        h.kind = plain && h.payload_bytes != 0 ? kinds::udp : kinds::alone;
+    }
+
+    static void read_segment(headers& h, std::size_t header_bytes) noexcept {
+        h.segment_header_bytes = static_cast<std::uint8_t>(header_bytes);
+        h.payload_bytes = static_cast<std::uint16_t>(h.size_bytes - h.ip_bytes - header_bytes);
+        h.flow ^= (std::uint64_t{load_be32(h.segment())} << 8 | h.protocol()) * 0x9e3779b97f4a7c15;
+    }
+
+    static bool is_pushed(headers const& h) noexcept {
+        return h.kind == kinds::tcp && (h.segment()[13] & headers_detail::psh) != 0;
+    }
+
+    /// The latest frame that has packets of the same connection or flow; none: nullptr.
+    frame* latest_of(headers const& h) noexcept {
+        for (std::size_t i = frame_count_; i-- > reachable_;) {
+            headers const& other = frames_[i].head;
+            if (other.flow != h.flow || other.ip_bytes != h.ip_bytes || other.segment_header_bytes == 0) continue;
+            bool const same_ends =
+                h.v4() ? std::memcmp(other.ip + 12, h.ip + 12, 8) == 0 : std::memcmp(other.ip + 8, h.ip + 8, 32) == 0;
+            if (same_ends && other.protocol() == h.protocol() && std::memcmp(other.segment(), h.segment(), 4) == 0)
+                return &frames_[i];
+        }
+        return nullptr;
+    }
+
+    /// Whether cutting the frame with this packet in it would give back the same packets.
+    bool may_join(frame const& f, headers const& h) const noexcept {
+        using namespace headers_detail;
+        headers const& a = f.head;
+        if (!f.open || (h.kind == kinds::tcp && h.sequence() != f.next_sequence)) return false;
+        if (h.segment_header_bytes != a.segment_header_bytes || h.payload_bytes > a.payload_bytes) return false;
+        if (f.size_bytes + h.payload_bytes > max_frame_packet_bytes) return false;
+        if (h.v4()) {
+            // Tos, flags and time to live. The identification counts up, or is unused (RFC 6864, 4.1).
+            if (h.ip[1] != a.ip[1] || h.ip[6] != a.ip[6] || h.ip[8] != a.ip[8]) return false;
+            bool const counted = load_be16(h.ip + 4) == static_cast<std::uint16_t>(load_be16(a.ip + 4) + f.count);
+            if (!counted && (h.ip[6] & 0x40) == 0) return false;
+        } else if (std::memcmp(h.ip, a.ip, 4) != 0 || h.ip[7] != a.ip[7]) {
+            return false; // traffic class, flow label, hop limit
+        }
+        if (h.kind == kinds::udp) return f.count < max_datagrams;
+        byte const *const x = a.segment(), *const y = h.segment();
+        for (std::size_t at = tcp_header_bytes; at < h.segment_header_bytes;
+             at += 4) // options; a call of memcmp would take longer
+            if (load_be32(x + at) != load_be32(y + at)) return false;
+        return load_be32(x + 8) == load_be32(y + 8) && (x[12] == y[12]) && ((x[13] ^ y[13]) & ~psh) == 0 &&
+               load_be16(x + 14) == load_be16(y + 14) && load_be16(x + 18) == load_be16(y + 18);
+    }
+
+    /// Whether the checksums are right. The host does not check those of a frame.
+    static bool is_right(headers const& h) noexcept {
+        if (h.v4() && fold_sum(add_words(0, {h.ip, h.ip_bytes})) != 0xffff) return false;
+        std::size_t const bytes = h.size_bytes - h.ip_bytes;
+        return fold_sum(add_words(headers_detail::pseudo_header_sum(h.ip, h.protocol(), bytes),
+                                  {h.segment(), bytes})) == 0xffff;
+    }
+    static bool has_right_checksums(frame& f) noexcept { return f.right = f.right || is_right(f.head); }
+
+    void join(frame& f, headers const& h, std::size_t number) noexcept {
+        next_[f.last] = static_cast<std::uint8_t>(number);
+        f.last = static_cast<std::uint8_t>(number);
+        ++f.count;
+        f.size_bytes += h.payload_bytes;
+        f.next_sequence += h.payload_bytes;
+        f.open = h.payload_bytes == f.head.payload_bytes && !is_pushed(h);
+    }
+
+    /// Writes the headers of a frame of several packets into `front_`. Returns: its virtio header.
+    virtio_header write_joined_headers(frame const& f) noexcept {
+        using namespace headers_detail;
+        bool const tcp = f.head.kind == kinds::tcp;
+        std::size_t const segment_bytes = f.size_bytes - f.head.ip_bytes;
+        byte* const ip = front_ + virtio_header_bytes;
+        byte* const segment = ip + f.head.ip_bytes;
+        std::memcpy(ip, f.head.ip, f.head.header_bytes());
+        finish_ip(ip, f.head.ip_bytes, f.size_bytes);
+        virtio_header header;
+        header.flags = virtio_header::needs_checksum;
+        header.header_bytes = static_cast<std::uint16_t>(f.head.header_bytes());
+        header.segment_bytes = f.head.payload_bytes;
+        header.checksum_start = f.head.ip_bytes;
+        if (tcp) {
+            packet const& last = packets_[f.last];
+            segment[13] |= static_cast<byte>(last.buffer[last.offset + f.head.ip_bytes + 13] & psh);
+            header.segments = f.head.v4() ? virtio_header::tcp_v4 : virtio_header::tcp_v6;
+            header.checksum_offset = tcp_checksum_at;
+        } else {
+            store_be16(segment + 4, static_cast<std::uint16_t>(segment_bytes));
+            header.segments = virtio_header::udp;
+            header.checksum_offset = udp_checksum_at;
+        }
+        store_word(segment + header.checksum_offset, fold_sum(pseudo_header_sum(ip, f.head.protocol(), segment_bytes)));
+        return header;
+    }
+
+    std::span<packet const> packets_;
+    std::size_t frame_count_ = 0;
+    std::size_t reachable_ = 0; ///< frames before this one take no more packets
+    frame frames_[max_packets];
+    std::uint8_t next_[max_packets]; ///< of each packet, the next one in its frame
+    iovec pieces_[1 + max_packets];
+    byte front_[virtio_header_bytes + ipv6_header_bytes + headers_detail::max_tcp_header_bytes];
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Cuts a frame of up to 64 KiB into TCP segments or UDP datagrams. So one system call and one pass through the host's
+// network stack bring many packets. Folder: os/linux/tun. Pure; one thread at a time.
+#ifndef WG_OS_LINUX_TUN_SEGMENTER_HPP
+#define WG_OS_LINUX_TUN_SEGMENTER_HPP
+
+
+#include <algorithm>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Makes packets of a frame that was read: one packet, or the segments that the host did not cut itself.
+class segmenter {
+public:
+    /// Takes a frame. The frame is written to, and must stay in place until nothing is pending. Returns: false if the
+    /// frame is malformed or of a kind that was not asked for; then nothing is pending.
+    bool begin(bytes frame) noexcept {
+        pending_ = false;
+        if (frame.size() <= virtio_header_bytes || frame.size() - virtio_header_bytes > max_frame_packet_bytes)
+            return false;
+        virtio_header const header = virtio_header::load(frame.first<virtio_header_bytes>());
+        packet_ = frame.subspan(virtio_header_bytes);
+        done_bytes_ = 0;
+        bool const cut = header.segments != virtio_header::no_segments;
+        pending_ = cut ? begin_segments(header) : begin_whole(header);
+        return pending_;
+    }
+
+    /// Whether `next` has a packet.
+    bool pending() const noexcept { return pending_; }
+
+    /// Writes the next packet to the window of `p`, and its length in bytes to `p.length`. A packet that is longer than
+    /// the room is cut; it is then shorter than its header says.
+    void next(packet& p) noexcept {
+        WG_ASSERT(pending_);
+        bytes const room(p.buffer + p.offset, p.capacity - p.offset);
+        if (segment_bytes_ == 0) {
+            pending_ = false;
+            return put(p, room, packet_, packet_.last(0));
+        }
+        std::size_t const left = packet_.size() - header_bytes_ - done_bytes_;
+        bytes_view const payload =
+            packet_.subspan(header_bytes_ + done_bytes_, (std::min<std::size_t>)(segment_bytes_, left));
+        pending_ = payload.size() < left;
+        if (header_bytes_ + payload.size() <= room.size()) {
+            copy(room, packet_.first(header_bytes_));
+            // The payload is read once, for the copy and for the checksum.
+            write_header(room.data(), payload.size(), copy_and_add_words(sum_, &room[header_bytes_], payload));
+            p.length = converted<std::uint32_t>(header_bytes_ + payload.size());
+        } else {
+            bytes const header = packet_.first(header_bytes_);
+            write_header(header.data(), payload.size(), add_words(sum_, payload));
+            put(p, room, header, payload);
+        }
+        done_bytes_ += payload.size();
+    }
+
+private:
+    /// A UDP checksum of zero means that there is none (RFC 768). In one's complement this is zero too.
+    static constexpr std::uint16_t no_zero = 0xffff;
+
+    /// Begins a frame of one packet, and completes its checksum if the host has left that to the reader. The checksum's
+    /// field then has the sum of the pseudo header.
+    bool begin_whole(virtio_header const& header) noexcept {
+        segment_bytes_ = 0;
+        if ((header.flags & virtio_header::needs_checksum) == 0) return true;
+        std::size_t const start = header.checksum_start, field = start + header.checksum_offset;
+        if (field + 2 > packet_.size()) return false;
+        auto const checksum = static_cast<std::uint16_t>(~fold_sum(add_words(0, packet_.subspan(start))));
+        store_word(&packet_[field], checksum != 0 ? checksum : no_zero);
+        return true;
+    }
+
+    /// Begins a frame of several segments.
+    bool begin_segments(virtio_header const& header) noexcept {
+        using namespace headers_detail;
+        std::uint8_t const kind = header.segments & ~virtio_header::ecn;
+        ip_view const from(packet_);
+        std::size_t const ip_bytes = header.checksum_start, size = packet_.size();
+        bool const v4 = from.is_v4();
+        if ((!v4 && !from.is_v6()) || from.total_bytes() != size || from.is_fragment()) return false;
+        tcp_ = kind == virtio_header::tcp_v4 || kind == virtio_header::tcp_v6;
+        if (tcp_ ? kind != (v4 ? virtio_header::tcp_v4 : virtio_header::tcp_v6) : header.segments != virtio_header::udp)
+            return false;
+        if ((header.flags & virtio_header::needs_checksum) == 0 || header.segment_bytes == 0) return false;
+        std::size_t const least_bytes = tcp_ ? tcp_header_bytes : udp_header_bytes;
+        if (ip_bytes < (v4 ? ipv4_header_bytes : ipv6_header_bytes) || ip_bytes + least_bytes >= size) return false;
+        if (header.checksum_offset != (tcp_ ? tcp_checksum_at : udp_checksum_at)) return false;
+        // Behind IPv6 extension headers, only `checksum_start` shows where the segment begins.
+        if (ip_bytes == from.header_bytes() ? from.protocol() != (tcp_ ? ip_protocol_tcp : ip_protocol_udp) : v4)
+            return false;
+        byte const* const ip = packet_.data();
+        byte const* const segment = ip + ip_bytes;
+        std::size_t const own_bytes = tcp_ ? tcp_bytes_of(segment) : udp_header_bytes;
+        if (own_bytes < least_bytes || ip_bytes + own_bytes >= size) return false;
+
+        v4_ = v4;
+        ip_bytes_ = ip_bytes;
+        header_bytes_ = ip_bytes + own_bytes;
+        checksum_at_ = ip_bytes + header.checksum_offset;
+        segment_bytes_ = header.segment_bytes;
+        identification_ = v4 ? load_be16(ip + 4) : std::uint16_t{0};
+        sequence_ = tcp_ ? load_be32(segment + 4) : 0;
+        flags_ = tcp_ ? segment[13] : byte{0};
+        // The checksum's field has the sum of the pseudo header with the length of the whole frame. That length is
+        // subtracted here, and `write_header` adds the segment's. The addresses are not read, because with a routing
+        // header the destination in the pseudo header is not the one in the IP header (RFC 8200, 8.1).
+        auto const without_length = static_cast<std::uint16_t>(~network_word(size - ip_bytes));
+        sum_ = add_words(without_length, begin_headers());
+        ip_sum_ = v4 ? add_words(0, packet_.first(ip_bytes)) : 0;
+        return true;
+    }
+
+    /// Zeroes the fields of the frame's headers that differ from segment to segment. Returns: the header of TCP or UDP;
+    /// its checksum field still has the sum of the pseudo header.
+    bytes_view begin_headers() noexcept {
+        byte* const ip = packet_.data();
+        byte* const segment = ip + ip_bytes_;
+        if (v4_) store_be32(ip + 2, 0), store_word(ip + 10, 0);
+        if (tcp_) store_be32(segment + 4, 0), segment[13] = 0;
+        else store_word(segment + 4, 0);
+        return {segment, header_bytes_ - ip_bytes_};
+    }
+
+    /// Completes the next segment's headers: `ip` has the fields that all segments have in common, and `sum` is the sum
+    /// of these fields and of the payload. The headers are only written to. Reading them would stall, because they were
+    /// stored just before in pieces of another size.
+    void write_header(byte* ip, std::size_t payload_bytes, std::uint64_t sum) noexcept {
+        using namespace headers_detail;
+        byte* const segment = ip + ip_bytes_;
+        std::size_t const ip_size = header_bytes_ + payload_bytes, size = ip_size - ip_bytes_;
+        bool const first = done_bytes_ == 0, last = !pending_;
+        if (v4_) {
+            store_be16(ip + 2, static_cast<std::uint16_t>(ip_size));
+            store_be16(ip + 4, identification_);
+            std::uint64_t const ip_sum = ip_sum_ + network_word(ip_size) + network_word(identification_++);
+            store_word(ip + 10, static_cast<std::uint16_t>(~fold_sum(ip_sum)));
+        } else {
+            store_be16(ip + 4, static_cast<std::uint16_t>(ip_size - ipv6_header_bytes));
+        }
+        sum += network_word(size);
+        if (tcp_) {
+            auto const flags = static_cast<byte>(flags_ & ~((first ? 0 : cwr) | (last ? 0 : fin | psh)));
+            store_be32(segment + 4, sequence_);
+            segment[13] = flags;
+            sum += std::uint64_t{network_word(sequence_ >> 16)} + network_word(sequence_) + network_word(flags);
+            sequence_ += segment_bytes_;
+        } else {
+            store_be16(segment + 4, static_cast<std::uint16_t>(size));
+            sum += network_word(size);
+        }
+        auto const checksum = static_cast<std::uint16_t>(~fold_sum(sum));
+        store_word(ip + checksum_at_, checksum != 0 || tcp_ ? checksum : no_zero);
+    }
+
+    /// Writes `front` and `back` to `room`, as far as they fit.
+    static void put(packet& p, bytes room, bytes_view front, bytes_view back) noexcept {
+        front = front.first((std::min)(front.size(), room.size()));
+        back = back.first((std::min)(back.size(), room.size() - front.size()));
+        copy(room, front);
+        copy(room.subspan(front.size()), back);
+        p.length = converted<std::uint32_t>(front.size() + back.size());
+    }
+
+    bytes packet_{};
+    std::size_t ip_bytes_ = 0;
+    std::size_t header_bytes_ = 0;     ///< IP, and TCP or UDP
+    std::size_t checksum_at_ = 0;      ///< from the packet's start
+    std::size_t done_bytes_ = 0;       ///< of the payload
+    std::uint64_t sum_ = 0;            ///< of the fields of TCP or UDP and pseudo header that all segments share
+    std::uint64_t ip_sum_ = 0;         ///< of the fields of the IPv4 header that all segments share
+    std::uint32_t sequence_ = 0;       ///< of TCP, of the next segment
+    std::uint16_t identification_ = 0; ///< of IPv4, of the next segment
+    std::uint16_t segment_bytes_ = 0;  ///< payload of a segment; 0: the packet is not cut
+    byte flags_ = 0;                   ///< of TCP, as the frame has them
+    bool v4_ = false;
+    bool tcp_ = false;
+    bool pending_ = false;
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// lwIP's state is global: one lock for the process. Folder: tunnel/lwip. Any thread.
+#ifndef WG_TUNNEL_LWIP_LOCK_HPP
+#define WG_TUNNEL_LWIP_LOCK_HPP
+
+
+#include <lwip/init.h>
+#include <lwip/timeouts.h>
+#include <mutex>
+
+namespace wg { inline namespace WG_ABI { namespace lwip {
+
+/// The lock. Initializes lwIP at the first call.
+inline std::mutex& mutex() noexcept {
+    static std::mutex only;
+    static bool const initialized = (lwip_init(), true);
+    (void)initialized;
+    return only;
+}
+
+/// Holds the lock during its life.
+class guard {
+public:
+    /// Waits for the lock.
+    guard() noexcept : held_(mutex()) {}
+
+private:
+    std::lock_guard<std::mutex> held_;
+};
+
+/// Runs lwIP's timers that are due. Under the lock. Returns: the time until the next one is due.
+inline duration run_timers() noexcept {
+    sys_check_timeouts();
+    std::uint32_t const left = sys_timeouts_sleeptime();
+    return left == SYS_TIMEOUTS_SLEEPTIME_INFINITE ? seconds(60) : milliseconds(left);
+}
+
+}}} // namespace wg::WG_ABI::lwip
+
+#endif
+
+#include <atomic>
+#include <lwip/inet_chksum.h>
+#include <lwip/priv/tcp_priv.h>
+#include <lwip/tcp.h>
+#include <memory>
+#include <new>
+
+namespace wg { inline namespace WG_ABI { namespace lwip {
+
+/// Whether lwIP was compiled with the options of tunnel/lwip/lwipopts.h: it leaves long segments and the checksums of
+/// TCP to the interface. A binary of a distribution does not.
+inline constexpr bool cuts_segments =
+#if LWIP_CHECKSUM_CTRL_PER_NETIF && !IP_FRAG && !LWIP_IPV6_FRAG
+    true;
+#else
+    false;
+#endif
+
+/// Models `tun_device` as an interface of lwIP.
+class interface {
+public:
+    static constexpr std::size_t headroom = 0;        ///< bytes that `write` needs before a packet
+    static constexpr std::size_t most_waiting = 4096; ///< packets and long segments of lwIP that wait for the engine
+    static constexpr std::size_t most_v6_addresses =
+        3; ///< IPv6 addresses of an interface, fewer than lwIP has room for
+
+    /// Not in lwIP yet.
+    interface() noexcept = default;
+    interface(interface const&) = delete;
+    interface& operator=(interface const&) = delete;
+    /// Removes the interface from lwIP and drops the packets that wait. All connections must be closed.
+    ~interface() {
+        guard const held;
+        remove();
+        while (frame_in* const oldest = waiting_.take()) drop(oldest);
+    }
+
+    /// Adds the interface to lwIP and sets it up. `wake(context)` is called under the lock when a packet waits for
+    /// `read`. Returns: no_memory, if lwIP has no room: a process has at most 254 interfaces.
+    status add(std::size_t mtu_bytes, void (*wake)(void*) noexcept, void* context) noexcept {
+        wake_ = wake;
+        wake_context_ = context;
+        mtu_ = mtu_bytes;
+        if (cuts_segments && frame_ == nullptr) frame_.reset(new (std::nothrow) byte[frame_bytes]);
+        if (cuts_segments && frame_ == nullptr) return status::no_memory;
+        if (netif_add_noaddr(&netif_, this, initialize, ip_input) == nullptr) return status::no_memory;
+        netif_set_link_up(&netif_);
+        netif_set_up(&netif_);
+        added_ = true;
+        return status::ok;
+    }
+    /// Adds an address of this host in the tunnel. Returns: no_memory, if lwIP has no room: it holds one IPv4 address,
+    /// and three IPv6 addresses; not_supported, if lwIP lacks the family.
+    status add_address(ip_address const& address) noexcept {
+        if (!bare::lwip_has(address.kind)) return status::not_supported;
+        ip_addr_t const own = bare::to_lwip(address);
+        if (address.kind == family::v4) {
+            if (!ip4_addr_isany_val(*netif_ip4_addr(&netif_))) return status::no_memory;
+            ip4_addr_t mask;
+            IP4_ADDR(&mask, 255, 255, 255, 255);
+            netif_set_addr(&netif_, ip_2_ip4(&own), &mask, IP4_ADDR_ANY4);
+            return status::ok;
+        }
+        for (s8_t i = 0; i < LWIP_IPV6_NUM_ADDRESSES && i < static_cast<s8_t>(most_v6_addresses); ++i) {
+            if (ip6_addr_isvalid(netif_ip6_addr_state(&netif_, i))) continue;
+            netif_ip6_addr_set(&netif_, i, ip_2_ip6(&own));
+            netif_ip6_addr_set_state(&netif_, i, IP6_ADDR_PREFERRED);
+            return status::ok;
+        }
+        return status::no_memory;
+    }
+    /// Aborts all connections through the interface, and removes it from lwIP.
+    void remove() noexcept {
+        if (!added_) return;
+        added_ = false;
+        for (tcp_pcb** const list : {&tcp_active_pcbs, &tcp_tw_pcbs, &tcp_bound_pcbs}) abort_all(*list);
+        // netif_remove would abort the connections of other interfaces that have the same address.
+        ip_addr_set_zero_ip4(&netif_.ip_addr);
+        for (u8_t& state : netif_.ip6_addr_state) state = IP6_ADDR_INVALID;
+        netif_remove(&netif_);
+    }
+
+    /// The interface in lwIP.
+    netif* in_lwip() noexcept { return &netif_; }
+    /// Whether the interface has an address of this family.
+    bool has_family(family kind) const noexcept {
+        if (kind == family::v4) return !ip4_addr_isany_val(*netif_ip4_addr(&netif_));
+        for (u8_t const state : netif_.ip6_addr_state)
+            if (ip6_addr_isvalid(state)) return kind == family::v6;
+        return false;
+    }
+    /// Whether the other ends have acknowledged all that was sent through the interface, connections that were closed
+    /// included.
+    bool is_flushed() const noexcept {
+        for (tcp_pcb const* pcb = tcp_active_pcbs; pcb != nullptr; pcb = pcb->next)
+            if (pcb->netif_idx == netif_get_index(&netif_) && (pcb->unsent != nullptr || pcb->unacked != nullptr))
+                return false;
+        return true;
+    }
+    /// Whether this is an address of the interface.
+    bool has_address(ip_address const& address) const noexcept {
+        if (address.kind == family::v4)
+            return std::memcmp(&netif_ip4_addr(&netif_)->addr, address.octets.data(), 4) == 0;
+        for (s8_t i = 0; i < LWIP_IPV6_NUM_ADDRESSES; ++i)
+            if (ip6_addr_isvalid(netif_ip6_addr_state(&netif_, i)) &&
+                std::memcmp(netif_ip6_addr(&netif_, i)->addr, address.octets.data(), 16) == 0)
+                return true;
+        return false;
+    }
+
+    /// Whether `read` would find a packet. Any thread.
+    bool has_waiting() const noexcept { return segments_.pending() || waiting_count_.load() != 0; }
+    /// Datagrams and packets that were dropped because the engine did not keep up, or because they were longer than the
+    /// MTU.
+    std::uint64_t dropped() const noexcept { return dropped_; }
+
+    /// Hands out the packets that lwIP sends into the tunnel. Returns: how many.
+    result<std::size_t> read(std::span<packet> packets) noexcept {
+        std::size_t filled = 0;
+        while (filled < packets.size()) {
+            if (segments_.pending()) {
+                segments_.next(packets[filled++]);
+                continue;
+            }
+            if (waiting_count_.load() == 0) break;
+            guard const held;
+            frame_in* const oldest = waiting_.take();
+            if (oldest == nullptr) break;
+            --waiting_count_;
+            if (!cuts_segments || !begin_frame(*oldest->data)) {
+                packet& p = packets[filled++];
+                p.length = oldest->data->tot_len <= p.capacity - p.offset ? oldest->data->tot_len : 0u;
+                (void)pbuf_copy_partial(oldest->data, p.view().data(), static_cast<u16_t>(p.length), 0);
+            }
+            drop(oldest);
+        }
+        return filled;
+    }
+    /// Hands packets from the tunnel to lwIP. A packet for another address than those of the interface is dropped.
+    /// Returns: how many packets lwIP took.
+    std::size_t write(std::span<packet> packets) noexcept {
+        std::size_t taken = 0;
+        while (!packets.empty()) {
+            auto const some = packets.first((std::min)(packets.size(), os::coalescer::max_packets));
+            packets = packets.subspan(some.size());
+            os::coalescer plan(some, cuts_segments, false);
+            guard const held;
+            for (std::size_t i = 0; i < plan.frame_count(); ++i)
+                if (is_for_us(plan.first_packet(i)) && give(plan.pieces(i))) taken += plan.packet_count(i);
+        }
+        return taken;
+    }
+    /// The MTU in bytes.
+    std::size_t mtu() const noexcept { return mtu_; }
+
+private:
+    static constexpr std::size_t frame_bytes = os::virtio_header_bytes + os::max_frame_packet_bytes;
+
+    /// A packet of lwIP that waits. It holds a reference and no copy: lwIP does not change a packet that is referenced
+    /// (tcp_output_segment_busy).
+    struct frame_in {
+        pbuf* data;
+        frame_in* next;
+    };
+    /// A queue of such packets.
+    class frame_queue {
+    public:
+        void put(frame_in* f) noexcept {
+            (last_ != nullptr ? last_->next : first_) = f;
+            last_ = f;
+        }
+        frame_in* take() noexcept {
+            frame_in* const f = first_;
+            if (f == nullptr) return nullptr;
+            first_ = f->next;
+            if (first_ == nullptr) last_ = nullptr;
+            return f;
+        }
+
+    private:
+        frame_in *first_ = nullptr, *last_ = nullptr;
+    };
+
+    static err_t initialize(netif* made) noexcept {
+        made->name[0] = 'w';
+        made->name[1] = 'g';
+        made->mtu = static_cast<u16_t>(static_cast<interface*>(made->state)->mtu_);
+        made->output = [](netif* through, pbuf* p, ip4_addr_t const*) noexcept { return leave(through, p); };
+        made->output_ip6 = [](netif* through, pbuf* p, ip6_addr_t const*) noexcept { return leave(through, p); };
+#if LWIP_CHECKSUM_CTRL_PER_NETIF
+        NETIF_SET_CHECKSUM_CTRL(made, NETIF_CHECKSUM_GEN_IP | NETIF_CHECKSUM_GEN_UDP | NETIF_CHECKSUM_GEN_ICMP |
+                                          NETIF_CHECKSUM_GEN_ICMP6 | NETIF_CHECKSUM_CHECK_IP |
+                                          NETIF_CHECKSUM_CHECK_UDP | NETIF_CHECKSUM_CHECK_ICMP |
+                                          NETIF_CHECKSUM_CHECK_ICMP6);
+#endif
+        return ERR_OK;
+    }
+
+    static err_t leave(netif* through, pbuf* p) noexcept {
+        interface& self = *static_cast<interface*>(through->state);
+        if (self.waiting_count_.load() >= most_waiting) {
+            ++self.dropped_;
+            return ERR_MEM;
+        }
+        auto* const f = new (std::nothrow) frame_in{p, nullptr};
+        if (f == nullptr) return ERR_MEM;
+        pbuf_ref(p);
+        self.waiting_.put(f);
+        if (self.waiting_count_++ == 0 && self.wake_ != nullptr) self.wake_(self.wake_context_);
+        return ERR_OK;
+    }
+    static void drop(frame_in* f) noexcept {
+        pbuf_free(f->data);
+        delete f;
+    }
+
+    /// Takes over a TCP segment, to compute its checksum and to cut it. Returns: false for other packets, which are
+    /// complete.
+    bool begin_frame(pbuf& p) noexcept {
+        using namespace os::headers_detail;
+        using os::fold_sum, os::store_word;
+        byte* const ip = &frame_[os::virtio_header_bytes];
+        std::size_t const size = pbuf_copy_partial(&p, ip, p.tot_len, 0);
+        ip_view const header({ip, size});
+        if (!header.is_v4() && !header.is_v6()) return false;
+        std::size_t const ip_bytes = header.header_bytes();
+        if (header.protocol() != ip_protocol_tcp || header.is_fragment() || size < ip_bytes + tcp_header_bytes)
+            return false;
+        byte* const segment = ip + ip_bytes;
+        std::size_t const header_bytes = ip_bytes + tcp_bytes_of(segment);
+        os::virtio_header how;
+        how.flags = os::virtio_header::needs_checksum;
+        how.header_bytes = static_cast<std::uint16_t>(header_bytes);
+        how.checksum_start = static_cast<std::uint16_t>(ip_bytes);
+        how.checksum_offset = tcp_checksum_at;
+        if (size > mtu_) {
+            how.segments = header.is_v4() ? os::virtio_header::tcp_v4 : os::virtio_header::tcp_v6;
+            how.segment_bytes = static_cast<std::uint16_t>(mtu_ - header_bytes);
+        }
+        store_word(segment + tcp_checksum_at, fold_sum(pseudo_header_sum(ip, ip_protocol_tcp, size - ip_bytes)));
+        how.store(bytes(frame_.get(), frame_bytes).first<os::virtio_header_bytes>());
+        return segments_.begin({frame_.get(), os::virtio_header_bytes + size});
+    }
+
+    /// lwIP would take packets for all its interfaces from each of them.
+    bool is_for_us(bytes_view packet) const noexcept {
+        using namespace os::headers_detail;
+        ip_view const ip(packet);
+        if (ip.is_v4()) return has_address(ip_address::of(family::v4, &packet[16]));
+        return ip.is_v6() && has_address(ip_address::of(family::v6, &packet[24]));
+    }
+
+    bool give(std::span<iovec const> pieces) noexcept {
+        std::size_t size = 0;
+        for (iovec const& piece : pieces) size += piece.iov_len;
+        size -= os::virtio_header_bytes;
+        if (size > 0xffff) return false;
+        pbuf* const p = pbuf_alloc(PBUF_RAW, static_cast<u16_t>(size), PBUF_RAM);
+        if (p == nullptr) return false;
+        byte* to = static_cast<byte*>(p->payload);
+        std::size_t skip = os::virtio_header_bytes;
+        for (iovec const& piece : pieces) {
+            std::memcpy(to, static_cast<byte const*>(piece.iov_base) + skip, piece.iov_len - skip);
+            to += piece.iov_len - std::exchange(skip, 0u);
+        }
+        if (netif_.input(p, &netif_) == ERR_OK) return true;
+        pbuf_free(p);
+        return false;
+    }
+
+    void abort_all(tcp_pcb*& list) noexcept {
+        for (tcp_pcb* pcb = list; pcb != nullptr;) {
+            if (pcb->netif_idx == netif_get_index(&netif_)) {
+                tcp_abort(pcb);
+                pcb = list; // tcp_abort calls back, and may change the list
+            } else {
+                pcb = pcb->next;
+            }
+        }
+    }
+
+    netif netif_{};
+    bool added_ = false;
+    std::size_t mtu_ = default_mtu_bytes;
+    void (*wake_)(void*) noexcept = nullptr;
+    void* wake_context_ = nullptr;
+    frame_queue waiting_;
+    std::atomic<std::size_t> waiting_count_{0};
+    std::uint64_t dropped_ = 0;
+    std::unique_ptr<byte[]> frame_{}; ///< the segment that is being cut
+    os::segmenter segments_{};        ///< the rest of `frame_`; used by the engine's thread
+};
+
+static_assert(tun_device<interface>);
+
+}}} // namespace wg::WG_ABI::lwip
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace lwip {
+
+/// Packets of lwIP in the order of their arrival, read byte by byte. Takes no memory while it is empty.
+class received_bytes {
+public:
+    received_bytes() noexcept = default;
+    received_bytes(received_bytes const&) = delete;
+    received_bytes& operator=(received_bytes const&) = delete;
+    ~received_bytes() {
+        while (count_ != 0) free_first();
+    }
+
+    /// Takes over the packet. Returns: false without memory.
+    bool put(pbuf* p) noexcept {
+        if (count_ == room_) {
+            std::size_t const more = room_ != 0 ? 2 * room_ : 4;
+            std::unique_ptr<pbuf*[]> bigger(new (std::nothrow) pbuf*[more]);
+            if (!bigger) return false;
+            for (std::size_t i = 0; i < count_; ++i) bigger[i] = packets_[(first_ + i) % room_];
+            packets_ = std::move(bigger);
+            room_ = more;
+            first_ = 0;
+        }
+        packets_[(first_ + count_++) % room_] = p;
+        bytes_ += p->tot_len;
+        return true;
+    }
+    /// Copies bytes out and forgets them. Returns: how many.
+    std::size_t take(bytes into) noexcept {
+        std::size_t done = 0;
+        while (count_ != 0 && done < into.size()) {
+            pbuf* const p = packets_[first_];
+            std::size_t const some = (std::min<std::size_t>)(into.size() - done, p->tot_len - offset_);
+            (void)pbuf_copy_partial(p, &into[done], static_cast<u16_t>(some), static_cast<u16_t>(offset_));
+            done += some;
+            offset_ += some;
+            if (offset_ == p->tot_len) free_first();
+        }
+        bytes_ -= done;
+        return done;
+    }
+    /// Bytes that wait.
+    std::size_t size() const noexcept { return bytes_; }
+
+private:
+    void free_first() noexcept {
+        pbuf_free(packets_[first_]);
+        offset_ = 0;
+        first_ = (first_ + 1) % room_;
+        if (--count_ != 0) return;
+        packets_.reset();
+        room_ = first_ = 0;
+    }
+
+    std::unique_ptr<pbuf*[]> packets_{};
+    std::size_t room_ = 0, first_ = 0, count_ = 0;
+    std::size_t offset_ = 0; ///< of the first packet, bytes that were taken
+    std::size_t bytes_ = 0;
+};
+
+/// A TCP connection. Objects are on the heap and stay where they are.
+class connection {
+public:
+    connection() noexcept = default;
+    connection(connection const&) = delete;
+    connection& operator=(connection const&) = delete;
+    /// Closes the connection, see `close`.
+    ~connection() { close(); }
+
+    /// Called when the connection is open, failed, or can be read or written again.
+    event changed{};
+
+    /// Begins to connect. Returns: no_memory; not_supported, if the interface has no address of this family.
+    status connect(interface& through, endpoint const& to) noexcept {
+        ip_addr_t const address = bare::to_lwip(to.address, to.scope_id);
+        tcp_pcb* const made = tcp_new_ip_type(IP_GET_TYPE(&address));
+        if (made == nullptr) return status::no_memory;
+        tcp_bind_netif(made, through.in_lwip());
+        take_over(made, through.mtu());
+        err_t const why = tcp_connect(made, &address, to.port, [](void* self, tcp_pcb*, err_t) noexcept -> err_t {
+            static_cast<connection*>(self)->opened();
+            return ERR_OK;
+        });
+        if (why == ERR_OK) return status::ok;
+        pcb_ = nullptr;
+        tcp_arg(made, nullptr);
+        tcp_abort(made);
+        return why == ERR_RTE ? status::not_supported : status::no_memory;
+    }
+    /// Takes over an accepted connection, which is open.
+    void accept(tcp_pcb* accepted, std::size_t mtu_bytes) noexcept {
+        take_over(accepted, mtu_bytes);
+        opened();
+    }
+
+    /// ok while the connection can be used; would_block while it connects; refused, reset, timed_out or gone after its
+    /// end.
+    status state() const noexcept { return state_; }
+    /// Whether `read` would return bytes or the end.
+    bool readable() const noexcept { return received_.size() != 0 || ended_ || failed(); }
+    /// Whether `write` would take bytes, or fail.
+    bool writable() const noexcept { return failed() || finished_ || (state_ == status::ok && room() != 0); }
+    /// Whether all bytes that were written are acknowledged.
+    bool is_flushed() const noexcept {
+        return pcb_ == nullptr || (pcb_->unsent == nullptr && pcb_->unacked == nullptr);
+    }
+
+    /// Takes bytes to send; they leave at once. Returns: how many, 0 if there is no room; gone after `finish`; the
+    /// reason why the connection ended.
+    result<std::size_t> write(bytes_view data) noexcept {
+        if (state_ != status::ok) return state_ == status::would_block ? result<std::size_t>(std::size_t{0}) : state_;
+        if (finished_) return status::gone;
+        std::size_t done = 0;
+        choose_segment_size();
+        while (done < data.size()) {
+            std::size_t const some = (std::min)({data.size() - done, room(), std::size_t{0xffff}});
+            if (some == 0) break;
+            // lwIP sends only if no more of this call follows: PSH ends a joined frame at the other end.
+            u8_t const flags =
+                done + some < data.size() ? TCP_WRITE_FLAG_COPY | TCP_WRITE_FLAG_MORE : TCP_WRITE_FLAG_COPY;
+            if (tcp_write(pcb_, &data[done], static_cast<u16_t>(some), flags) != ERR_OK) break;
+            done += some;
+        }
+        if (done != 0) (void)tcp_output(pcb_);
+        return done;
+    }
+    /// Copies received bytes out. Returns: how many, 0 at the end of the other end's data; would_block; the reason why
+    /// the connection ended.
+    result<std::size_t> read(bytes into) noexcept {
+        std::size_t const got = received_.take(into);
+        if (got == 0) {
+            if (ended_ || into.empty()) return std::size_t{0};
+            return failed() ? state_ : status::would_block;
+        }
+        for (std::size_t left = got; pcb_ != nullptr && left != 0;) {
+            std::size_t const some = (std::min)(left, std::size_t{0xffff});
+            tcp_recved(pcb_, static_cast<u16_t>(some));
+            left -= some;
+        }
+        return got;
+    }
+    /// Ends the data of this end. The other end may go on to send.
+    void finish() noexcept {
+        if (pcb_ == nullptr || std::exchange(finished_, true)) return;
+        (void)tcp_shutdown(pcb_, 0, 1);
+    }
+    /// Ends the connection: in order if all received data was read and the connection is open, else by a reset. Data
+    /// that was written is still sent.
+    void close() noexcept {
+        tcp_pcb* const pcb = std::exchange(pcb_, nullptr);
+        if (pcb == nullptr) return;
+        state_ = status::gone;
+        tcp_arg(pcb, nullptr);
+        tcp_recv(pcb, nullptr);
+        tcp_sent(pcb, nullptr);
+        tcp_err(pcb, nullptr);
+        if (received_.size() != 0 || tcp_close(pcb) != ERR_OK) tcp_abort(pcb);
+    }
+    /// Ends the connection by a reset. Data that was not sent yet is lost.
+    void abort() noexcept {
+        tcp_pcb* const pcb = std::exchange(pcb_, nullptr);
+        if (pcb == nullptr) return;
+        state_ = status::gone;
+        tcp_arg(pcb, nullptr);
+        tcp_err(pcb, nullptr);
+        tcp_abort(pcb);
+    }
+
+    /// Switches Nagle's algorithm (RFC 896) on or off. It is off at the start.
+    void set_delay(bool on) noexcept {
+        if (pcb_ == nullptr) return;
+        if (on) tcp_nagle_enable(pcb_);
+        else tcp_nagle_disable(pcb_);
+    }
+    /// Both ends. An ended connection keeps them.
+    endpoint local() const noexcept { return local_; }
+    /// @copydoc local
+    endpoint remote() const noexcept { return remote_; }
+
+private:
+    static constexpr std::size_t most_segment_bytes = 60000;
+    static constexpr std::size_t timestamp_bytes = 12; ///< of the option in each segment (RFC 7323), with padding
+
+    bool failed() const noexcept { return state_ != status::ok && state_ != status::would_block; }
+    std::size_t room() const noexcept {
+        return pcb_ != nullptr && tcp_sndqueuelen(pcb_) < TCP_SND_QUEUELEN - 4 ? tcp_sndbuf(pcb_) : 0;
+    }
+
+    void take_over(tcp_pcb* pcb, std::size_t mtu_bytes) noexcept {
+        pcb_ = pcb;
+        mtu_ = mtu_bytes;
+        tcp_arg(pcb, this);
+        tcp_nagle_disable(pcb);
+        ip_set_option(pcb, SOF_KEEPALIVE);
+        tcp_recv(pcb, [](void* self, tcp_pcb*, pbuf* p, err_t) noexcept -> err_t {
+            return static_cast<connection*>(self)->arrived(p);
+        });
+        tcp_sent(pcb, [](void* self, tcp_pcb*, u16_t) noexcept -> err_t {
+            static_cast<connection*>(self)->changed();
+            return ERR_OK;
+        });
+        tcp_err(pcb, [](void* self, err_t why) noexcept {
+            if (self != nullptr) static_cast<connection*>(self)->fail(why);
+        });
+    }
+    void opened() noexcept {
+        state_ = status::ok;
+        wire_segment_ = pcb_->mss;
+        local_ = {bare::from_lwip(pcb_->local_ip), pcb_->local_port, 0};
+        remote_ = {bare::from_lwip(pcb_->remote_ip), pcb_->remote_port, 0};
+        changed();
+    }
+    err_t arrived(pbuf* p) noexcept {
+        if (p == nullptr) ended_ = true;
+        else if (!received_.put(p)) return ERR_MEM; // lwIP offers it again
+        changed();
+        return ERR_OK;
+    }
+    void fail(err_t why) noexcept {
+        pcb_ = nullptr; // lwIP has freed it
+        state_ = why == ERR_RST && state_ == status::would_block ? status::refused
+                 : why == ERR_RST                                ? status::reset
+                 : state_ == status::would_block                 ? status::timed_out
+                 : why == ERR_CLSD                               ? status::gone
+                                                                 : status::timed_out;
+        changed();
+    }
+
+    bool has_timestamps() const noexcept {
+#if LWIP_TCP_TIMESTAMPS
+        return (pcb_->flags & TF_TIMESTAMP) != 0;
+#else
+        return false;
+#endif
+    }
+
+    /// Makes lwIP form segments of several packets, which the interface cuts: an eighth of the congestion window, so
+    /// that one segment is never the whole window. A smaller size takes effect only while nothing waits: lwIP expects
+    /// that no segment is longer than `mss`.
+    void choose_segment_size() noexcept {
+        if constexpr (cuts_segments) {
+            std::size_t const options = has_timestamps() ? timestamp_bytes : 0;
+            std::size_t const payload = wire_segment_ - options;
+            std::size_t const window = (std::min<std::size_t>)(pcb_->cwnd, pcb_->snd_wnd);
+            std::size_t const count = (std::max<std::size_t>)(1, (std::min)(window / 8, most_segment_bytes) / payload);
+            auto const size = static_cast<u16_t>(count * payload + options);
+            if (size > pcb_->mss || (pcb_->unsent == nullptr && pcb_->unacked == nullptr)) pcb_->mss = size;
+        }
+    }
+
+    tcp_pcb* pcb_ = nullptr;
+    status state_ = status::would_block;
+    bool ended_ = false, finished_ = false;
+    u16_t wire_segment_ = 536; ///< the payload and options of the longest packet, in bytes
+    std::size_t mtu_ = 0;
+    received_bytes received_;
+    endpoint local_{}, remote_{};
+};
+
+/// A TCP port that accepts connections.
+class acceptor {
+public:
+    acceptor() noexcept = default;
+    acceptor(acceptor const&) = delete;
+    acceptor& operator=(acceptor const&) = delete;
+    /// Closes the port and the connections that nobody took.
+    ~acceptor() { close(); }
+
+    /// Called when a connection can be taken.
+    event changed{};
+
+    /// Listens on `port` of all addresses of the interface; 0: a free port. At most `backlog` (1 to 255) connections
+    /// wait to be taken; later ones are refused by silence. Returns: the port; address_in_use; no_memory.
+    result<std::uint16_t> open(interface& through, std::uint16_t port, std::size_t backlog) noexcept {
+        // lwIP looks for the port in all interfaces.
+        tcp_pcb* const made = tcp_new_ip_type(IPADDR_TYPE_ANY);
+        if (made == nullptr) return status::no_memory;
+        tcp_bind_netif(made, through.in_lwip());
+        if (is_in_use(through, port)) {
+            tcp_abort(made);
+            return status::address_in_use;
+        }
+        if (port == 0) {
+            if (tcp_bind(made, IP_ANY_TYPE, 0) != ERR_OK) {
+                tcp_abort(made);
+                return status::no_memory;
+            }
+        } else if (status const bound = bind_apart(made, port); bound != status::ok) {
+            tcp_abort(made);
+            return bound;
+        }
+        tcp_pcb* const listening = tcp_listen_with_backlog(made, static_cast<u8_t>(backlog));
+        if (listening == nullptr) {
+            tcp_abort(made);
+            return status::no_memory;
+        }
+        pcb_ = listening;
+        mtu_ = through.mtu();
+        tcp_arg(pcb_, this);
+        tcp_accept(pcb_, [](void* self, tcp_pcb* accepted, err_t why) noexcept -> err_t {
+            if (why != ERR_OK || accepted == nullptr) return ERR_VAL;
+            return static_cast<acceptor*>(self)->arrived(accepted);
+        });
+        return std::uint16_t{pcb_->local_port};
+    }
+    /// Closes the port. Connections that nobody took are reset.
+    void close() noexcept {
+        if (pcb_ != nullptr) (void)tcp_close(std::exchange(pcb_, nullptr));
+        while (std::unique_ptr<connection> const c = take()) c->abort();
+    }
+    /// The oldest connection that waits; none: nullptr.
+    std::unique_ptr<connection> take() noexcept {
+        if (first_ == nullptr) return nullptr;
+        std::unique_ptr<waiting> oldest = std::move(first_);
+        first_ = std::move(oldest->next);
+        if (first_ == nullptr) last_ = nullptr;
+        if (pcb_ != nullptr) oldest->accepted();
+        return std::move(oldest->made);
+    }
+    /// Whether a connection waits.
+    bool has_waiting() const noexcept { return first_ != nullptr; }
+
+private:
+    struct waiting {
+        std::unique_ptr<connection> made;
+        tcp_pcb* pcb;
+        std::unique_ptr<waiting> next{};
+        void accepted() const noexcept {
+            // The connection may have failed meanwhile; lwIP has then counted it itself.
+            if (made->state() == status::ok) {
+                tcp_backlog_accepted(pcb);
+            }
+        }
+    };
+
+    static bool is_in_use(interface& through, std::uint16_t port) noexcept {
+        if (port == 0) return false;
+        for (tcp_pcb_listen* other = tcp_listen_pcbs.listen_pcbs; other != nullptr; other = other->next)
+            if (other->local_port == port && other->netif_idx == netif_get_index(through.in_lwip())) return true;
+        return false;
+    }
+    /// Binds a port that another interface may use too: lwIP's own check does not look at the interface.
+    static status bind_apart(tcp_pcb* pcb, std::uint16_t port) noexcept {
+        if (tcp_bind(pcb, IP_ANY_TYPE, port) == ERR_OK) return status::ok;
+        if (tcp_bind(pcb, IP_ANY_TYPE, 0) != ERR_OK) return status::no_memory;
+        pcb->local_port = port; // the list of bound ports is not sorted
+        return status::ok;
+    }
+
+    err_t arrived(tcp_pcb* accepted) noexcept {
+        std::unique_ptr<waiting> entry(new (std::nothrow) waiting{nullptr, accepted, nullptr});
+        if (entry) entry->made.reset(new (std::nothrow) connection);
+        if (!entry || !entry->made) return ERR_MEM; // lwIP resets the connection
+        tcp_backlog_delayed(accepted);
+        entry->made->accept(accepted, mtu_);
+        waiting* const added = entry.get();
+        (last_ != nullptr ? last_->next : first_) = std::move(entry);
+        last_ = added;
+        changed();
+        return ERR_OK;
+    }
+
+    tcp_pcb* pcb_ = nullptr;
+    std::size_t mtu_ = 0;
+    std::unique_ptr<waiting> first_{};
+    waiting* last_ = nullptr;
+};
+
+}}} // namespace wg::WG_ABI::lwip
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// A UDP port of lwIP, and echo requests (ping). Folder: tunnel/lwip. All calls under the stack's lock.
+#ifndef WG_TUNNEL_LWIP_DATAGRAMS_HPP
+#define WG_TUNNEL_LWIP_DATAGRAMS_HPP
+
+
+#include <lwip/icmp.h>
+#include <lwip/raw.h>
+#include <lwip/udp.h>
+
+namespace wg { inline namespace WG_ABI { namespace lwip {
+
+/// A UDP port.
+class datagram_port {
+public:
+    static constexpr std::size_t most_waiting = 256; ///< datagrams that wait to be read; later ones are dropped
+
+    datagram_port() noexcept = default;
+    datagram_port(datagram_port const&) = delete;
+    datagram_port& operator=(datagram_port const&) = delete;
+    /// Closes the port.
+    ~datagram_port() { close(); }
+
+    /// Called when a datagram has arrived.
+    event changed{};
+
+    /// Opens `port` of all addresses of the interface; 0: a free port.
+    /// Returns: the port; address_in_use; no_memory.
+    result<std::uint16_t> open(interface& through, std::uint16_t port) noexcept {
+        for (udp_pcb* other = udp_pcbs; port != 0 && other != nullptr; other = other->next)
+            if (other->local_port == port && other->netif_idx == netif_get_index(through.in_lwip()))
+                return status::address_in_use;
+        udp_pcb* const made = udp_new_ip_type(IPADDR_TYPE_ANY);
+        if (made == nullptr) return status::no_memory;
+        udp_bind_netif(made, through.in_lwip());
+        if (udp_bind(made, IP_ANY_TYPE, port) != ERR_OK) {
+            // Another interface uses the port. lwIP's own check does not look at the interface.
+            if (port == 0 || udp_bind(made, IP_ANY_TYPE, 0) != ERR_OK) {
+                udp_remove(made);
+                return status::no_memory;
+            }
+            made->local_port = port;
+        }
+        udp_recv(made, arrived, this);
+        pcb_ = made;
+        mtu_ = through.mtu();
+        return std::uint16_t{made->local_port};
+    }
+    /// Closes the port and drops the datagrams that wait.
+    void close() noexcept {
+        if (pcb_ != nullptr) udp_remove(std::exchange(pcb_, nullptr));
+        while (arrived_t* const d = take()) drop(d);
+    }
+
+    /// Whether a datagram waits, or the port is closed.
+    bool readable() const noexcept { return first_ != nullptr || pcb_ == nullptr; }
+    /// Copies the oldest datagram out; what does not fit is cut. Returns: its length; would_block; gone, if the port is
+    /// closed.
+    result<std::size_t> receive(bytes into, endpoint& from) noexcept {
+        if (first_ == nullptr) return pcb_ != nullptr ? status::would_block : status::gone;
+        arrived_t* const d = take();
+        from = d->from;
+        std::size_t const size = (std::min<std::size_t>)(into.size(), d->data->tot_len);
+        (void)pbuf_copy_partial(d->data, into.data(), static_cast<u16_t>(size), 0);
+        drop(d);
+        return size;
+    }
+    /// Sends a datagram. Returns: ok; no_room, if it is longer than the interface's MTU allows; no_memory; gone;
+    /// not_supported, if the interface has no address of this family.
+    status send(bytes_view data, endpoint const& to) noexcept {
+        if (pcb_ == nullptr) return status::gone;
+        std::size_t const headers = to.address.kind == family::v4 ? 28 : 48;
+        if (data.size() + headers > (cuts_segments ? mtu_ : std::size_t{0xffff})) return status::no_room;
+        pbuf* const p = pbuf_alloc(PBUF_TRANSPORT, static_cast<u16_t>(data.size()), PBUF_RAM);
+        if (p == nullptr) return status::no_memory;
+        (void)pbuf_take(p, data.data(), static_cast<u16_t>(data.size()));
+        ip_addr_t const address = bare::to_lwip(to.address, to.scope_id);
+        err_t const why = udp_sendto(pcb_, p, &address, to.port);
+        pbuf_free(p);
+        return why == ERR_OK    ? status::ok
+               : why == ERR_RTE ? status::not_supported
+               : why == ERR_MEM ? status::no_memory
+                                : status::io_error;
+    }
+
+private:
+    struct arrived_t {
+        pbuf* data;
+        endpoint from;
+        arrived_t* next;
+    };
+
+    static void arrived(void* self, udp_pcb*, pbuf* p, ip_addr_t const* from, std::uint16_t port) noexcept {
+        auto& to = *static_cast<datagram_port*>(self);
+        auto* const d = to.count_ < most_waiting ? new (std::nothrow)
+                                                       arrived_t{p, {bare::from_lwip(*from), port, 0}, nullptr}
+                                                 : nullptr;
+        if (d == nullptr) {
+            pbuf_free(p);
+            return;
+        }
+        (to.last_ != nullptr ? to.last_->next : to.first_) = d;
+        to.last_ = d;
+        ++to.count_;
+        to.changed();
+    }
+    arrived_t* take() noexcept {
+        arrived_t* const d = first_;
+        if (d == nullptr) return nullptr;
+        first_ = d->next;
+        if (first_ == nullptr) last_ = nullptr;
+        --count_;
+        return d;
+    }
+    static void drop(arrived_t* d) noexcept {
+        pbuf_free(d->data);
+        delete d;
+    }
+
+    udp_pcb* pcb_ = nullptr;
+    std::size_t mtu_ = 0;
+    arrived_t *first_ = nullptr, *last_ = nullptr;
+    std::size_t count_ = 0;
+};
+
+/// One echo request and its answer (RFC 792, RFC 4443 4).
+class echo {
+public:
+    echo() noexcept = default;
+    echo(echo const&) = delete;
+    echo& operator=(echo const&) = delete;
+    /// Waits for no answer any more.
+    ~echo() { close(); }
+
+    /// Called when the answer has arrived.
+    event changed{};
+
+    /// Sends a request with random contents. Returns: ok; no_memory; not_supported, if the interface has no address of
+    /// this family.
+    status send(interface& through, ip_address const& to, std::uint16_t identifier) noexcept {
+        bool const v4 = to.kind == family::v4;
+        identifier_ = identifier;
+        v4_ = v4;
+        to_ = to;
+        pcb_ = v4 ? raw_new(IP_PROTO_ICMP) : raw_new_ip_type(IPADDR_TYPE_V6, IP6_NEXTH_ICMP6);
+        if (pcb_ == nullptr) return status::no_memory;
+        raw_bind_netif(pcb_, through.in_lwip());
+        if (!v4) {
+            pcb_->chksum_reqd = 1;
+            pcb_->chksum_offset = 2;
+        }
+        raw_recv(pcb_, arrived, this);
+        pbuf* const p = pbuf_alloc(PBUF_IP, request_bytes, PBUF_RAM);
+        if (p == nullptr) return status::no_memory;
+        auto* const request = static_cast<byte*>(p->payload);
+        std::memset(request, 0, request_bytes);
+        request[0] = v4 ? byte{8} : byte{128};
+        store_be16(request + 4, identifier);
+        store_be16(request + 6, 1);
+        if (v4) {
+            u16_t const sum = inet_chksum(request, request_bytes); // in network order
+            std::memcpy(request + 2, &sum, 2);
+        }
+        ip_addr_t const address = bare::to_lwip(to);
+        err_t const why = raw_sendto(pcb_, p, &address);
+        pbuf_free(p);
+        return why == ERR_OK ? status::ok : why == ERR_RTE ? status::not_supported : status::no_memory;
+    }
+    /// Waits for no answer any more.
+    void close() noexcept {
+        if (pcb_ != nullptr) raw_remove(std::exchange(pcb_, nullptr));
+    }
+    /// Whether the answer has arrived.
+    bool is_answered() const noexcept { return answered_; }
+
+private:
+    static constexpr u16_t request_bytes = 64; ///< as much as ping(8) sends
+
+    static u8_t arrived(void* self, raw_pcb*, pbuf* p, ip_addr_t const* from) noexcept {
+        auto& to = *static_cast<echo*>(self);
+        byte header[8];
+        std::size_t const ip_bytes = to.v4_ ? IPH_HL_BYTES(ip4_current_header()) : ip_current_header_tot_len();
+        if (pbuf_copy_partial(p, header, sizeof header, static_cast<u16_t>(ip_bytes)) != sizeof header) return 0;
+        if (header[0] != (to.v4_ ? 0 : 129) || load_be16(header + 4) != to.identifier_) return 0;
+        if (!(bare::from_lwip(*from) == to.to_)) return 0;
+        to.answered_ = true;
+        pbuf_free(p);
+        to.changed();
+        return 1;
+    }
+
+    raw_pcb* pcb_ = nullptr;
+    std::uint16_t identifier_ = 0;
+    bool v4_ = true;
+    bool answered_ = false;
+    ip_address to_{};
+};
+
+}}} // namespace wg::WG_ABI::lwip
+
+#endif
+
+namespace wg { inline namespace WG_ABI {
+
+/// Models `ip_stack`. All tunnels of a process share one lwIP.
+struct lwip_stack {
+    using interface = lwip::interface;         ///< a netif
+    using connection = lwip::connection;       ///< a TCP connection
+    using acceptor = lwip::acceptor;           ///< a TCP port that listens
+    using datagram_port = lwip::datagram_port; ///< a UDP port
+    using echo = lwip::echo;                   ///< a ping
+
+    /// The lock of lwIP.
+    static std::mutex& mutex() noexcept { return lwip::mutex(); }
+    /// Runs the timers that are due. Returns: the time until the next one.
+    static duration run_timers() noexcept { return lwip::run_timers(); }
+};
+
+static_assert(ip_stack<lwip_stack>);
+
+}} // namespace wg::WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// A tunnel inside a program: connections through WireGuard without root rights, without a TUN device and without
+// changes to the host. Folder: tunnel. Any thread.
+//
+//     std::string why;
+//     auto tunnel = wg::tunnel::from_file("office.conf", why);
+//     if (!tunnel) return failed(why);
+//     auto database = tunnel->dial("10.0.0.7:5432", wg::seconds(5));
+#ifndef WG_TUNNEL_TUNNEL_HPP
+#define WG_TUNNEL_TUNNEL_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Connections, listeners and UDP ports of a tunnel, with blocking calls. Folder: tunnel. Any thread.
+#ifndef WG_TUNNEL_STREAMS_HPP
+#define WG_TUNNEL_STREAMS_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The engine of a tunnel, its thread, and its end in the TCP/IP stack. Folder: tunnel. Any thread.
+//
+// Two locks. The engine's lock guards the engine; its thread holds it during a step. The stack's lock guards the TCP/IP
+// stack. A thread that holds the stack's lock never takes the engine's lock.
+#ifndef WG_TUNNEL_CORE_HPP
+#define WG_TUNNEL_CORE_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Reads the configuration files of wg-quick(8) and wg(8).
+// Sources: wg-quick(8), wg(8), and the parsers of wireguard-tools. Folder: control. Pure, but for `load`; any thread.
+//
+//     std::string why;
+//     auto office = wg::quick::load("office.conf", why);
+//     if (!office) return failed(why); // office.conf:7: PublicKey of [Peer] has 43 characters; a key has 44, ...
+//
+// The rules of these programs:
+// - Names of sections and keys are read in any case. White space in a line does not count for a key of wg(8).
+// - `#` starts a comment. Lines end with LF or CR LF. A byte order mark of UTF-8 is skipped.
+// - `Address`, `DNS` and `AllowedIPs` may be repeated and add up; of any other key the last value counts. Sections may
+//   be repeated too. A second [Peer] with the same public key changes the first: its allowed IPs are replaced.
+// - What only wg-quick does (`PostUp`, `Table`, ...) has no effect here. `configuration::ignored` lists it.
+// This parser also accepts comments that start a line with `;`, and numeric ports and addresses only: no name of a
+// service, and the name of a host is left to the caller.
+//
+// An error is one line of text: the file, the number of the line, what is wrong and how to mend it. It never contains
+// the text of a key, nor a text that may be one. The heap is used, and a program ends if it is exhausted.
+#ifndef WG_CONTROL_QUICK_HPP
+#define WG_CONTROL_QUICK_HPP
+
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace wg { inline namespace WG_ABI { namespace quick {
+
+inline constexpr std::size_t most_file_bytes = std::size_t{16} << 20; ///< of a file that `load` reads: 100,000 peers
+inline constexpr std::uint16_t least_mtu_bytes = 68;                  ///< RFC 791: every IPv4 host takes 68 bytes
+
+/// An address of the interface, and the length of the prefix of its network.
+struct interface_address {
+    ip_address address{};  ///< with host bits
+    std::uint8_t bits = 0; ///< 0 to 32 or 128
+
+    friend constexpr bool operator==(interface_address const&, interface_address const&) noexcept = default;
+};
+
+/// The endpoint of a peer: an address, or the name of a host that the caller resolves.
+struct remote {
+    std::string host{};     ///< a name or an address, without brackets; empty: no endpoint
+    std::uint16_t port = 0; ///< UDP port
+    endpoint address{};     ///< family::none if `host` is a name
+};
+
+/// A [Peer] section.
+struct peer {
+    wg::public_key public_key{};              ///< PublicKey
+    secret<key_bytes> preshared_key{};        ///< PresharedKey; all zero: none
+    std::vector<ip_prefix> allowed_ips{};     ///< AllowedIPs, in the order of the file
+    remote endpoint{};                        ///< Endpoint
+    std::uint16_t persistent_keepalive_s = 0; ///< PersistentKeepalive in seconds; 0: off
+    unsigned line = 0;                        ///< the line of [Peer]
+};
+
+/// A key that has no effect here, because only wg-quick acts on it.
+struct ignored_key {
+    std::string name{}; ///< as in wg-quick(8); its value may be a secret, and is not kept
+    unsigned line = 0;  ///< the line of the key
+};
+
+/// The contents of a file. Can be moved, but not copied. Keys are wiped when it is destroyed.
+struct configuration {
+    secret<key_bytes> private_key{};            ///< PrivateKey; all zero: none
+    std::vector<interface_address> addresses{}; ///< Address
+    std::uint16_t listen_port = 0;              ///< ListenPort; 0: any free one
+    std::uint16_t mtu_bytes = 0;                ///< MTU; 0: not given
+    std::uint32_t fwmark = 0;                   ///< FwMark; 0: off
+    std::vector<ip_address> dns_servers{};      ///< addresses of DNS
+    std::vector<std::string> search_domains{};  ///< other words of DNS
+    std::vector<peer> peers{};                  ///< one for each public key
+    std::vector<ignored_key> ignored{};         ///< keys without an effect, in the order of the file
+};
+
+/// A line of the file that the parser does not know.
+struct entry {
+    std::string_view section{};   ///< the name between brackets, as the file spells it; empty: before any section
+    std::string_view key{};       ///< empty: the section begins
+    std::string_view value{};     ///< without a comment and without space around it
+    std::string_view raw_value{}; ///< with the comment
+    unsigned line = 0;            ///< counts from 1
+};
+
+/// What an extension says of an entry.
+enum class verdict : std::uint8_t {
+    unknown, ///< not an entry of the extension: an error
+    taken,   ///< used
+    wrong,   ///< the extension has put the error into `why`, without file and line
+};
+
+/// What a caller may add to the parser.
+struct options {
+    /// Turns the zone of an endpoint into a number, like `if_nametoindex`. nullptr: zones are numbers.
+    text::zone_resolver resolve_zone = nullptr;
+    /// A value `$NAME` is replaced by the result, like `getenv`. nullptr: `$` is an ordinary character.
+    char const* (*variable)(char const* name) = nullptr;
+    /// Is called for each section and each key that the parser does not know. nullptr: all of these are errors.
+    verdict (*extension)(void* context, entry const& what, std::string& why) = nullptr;
+    /// The first argument of `extension`.
+    void* context = nullptr;
+};
+
+/// Whether both are the same, if ASCII letters of either case are equal.
+constexpr bool same_word(std::string_view a, std::string_view b) noexcept {
+    auto const lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
+    return a.size() == b.size() &&
+           std::equal(a.begin(), a.end(), b.begin(), [&](char x, char y) { return lower(x) == lower(y); });
+}
+
+/// White space of the C locale.
+constexpr bool is_space(char c) noexcept { return c == ' ' || (c >= '\t' && c <= '\r'); }
+
+/// The text without white space at its ends.
+constexpr std::string_view trimmed(std::string_view from) noexcept {
+    while (!from.empty() && is_space(from.front())) from.remove_prefix(1);
+    while (!from.empty() && is_space(from.back())) from.remove_suffix(1);
+    return from;
+}
+
+/// Whether `text` without its white space is `word`, in any case. Makes no copy: the text may be a misplaced key.
+constexpr bool same_word_spaced(std::string_view text, std::string_view word) noexcept {
+    std::size_t matched = 0;
+    for (char const& c : text) {
+        if (is_space(c)) continue;
+        if (matched == word.size() || !same_word({&c, 1}, word.substr(matched, 1))) return false;
+        ++matched;
+    }
+    return matched == word.size();
+}
+
+/// Whether the text may be the name of a host or a domain: letters, digits, `-`, `_` and single dots (RFC 1123 2.1), at
+/// most 253 characters, and labels of at most 63. A dot at the end is allowed.
+constexpr bool is_host_name(std::string_view name) noexcept {
+    if (name.ends_with('.')) name.remove_suffix(1);
+    if (name.empty() || name.size() > 253) return false;
+    std::size_t label = 0;
+    for (char const c : name) {
+        bool const letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        if (c == '.' ? label == 0 : !letter && c != '-' && c != '_') return false;
+        label = c == '.' ? 0 : label + 1;
+        if (label > 63) return false;
+    }
+    return label > 0;
+}
+
+/// Reads `HOST:PORT` or `[ADDRESS]:PORT`. The port is 1 to 65535. `ADDRESS` may have a zone, see `parse_endpoint`.
+/// Returns: invalid if the text is something else.
+inline result<remote> parse_remote(std::string_view from, text::zone_resolver resolve = nullptr) noexcept {
+    bool const brackets = from.starts_with('[');
+    std::size_t const end = brackets ? from.find(']') : from.rfind(':');
+    if (end == std::string_view::npos) return status::invalid;
+    std::string_view const tail = from.substr(end + brackets);
+    auto const port = text::parse_decimal<std::uint16_t>(tail.substr(!tail.empty()));
+    if (!tail.starts_with(':') || !port || *port == 0) return status::invalid;
+    remote where;
+    where.host = from.substr(brackets, end - brackets);
+    where.port = *port;
+    bool const v6 = where.host.find(':') != std::string::npos;
+    bool const v4 = where.host.find_first_not_of("0123456789.") == std::string::npos;
+    if (!v6 && !v4) return is_host_name(where.host) ? result<remote>(std::move(where)) : status::invalid;
+    std::string const whole = (v6 ? "[" + where.host + "]" : where.host) + ":" + std::to_string(*port);
+    auto const address = text::parse_endpoint(whole, resolve);
+    if (!address) return status::invalid;
+    where.address = *address;
+    return where;
+}
+
+namespace quick_detail {
+
+/// An address with or without `/BITS`. Host bits stay.
+inline result<interface_address> parse_network(std::string_view from) noexcept {
+    std::size_t const slash = from.find('/');
+    auto const address = text::parse_address(from.substr(0, slash));
+    if (!address) return status::invalid;
+    interface_address network{*address, static_cast<std::uint8_t>(address->bits())};
+    if (slash == std::string_view::npos) return network;
+    auto const bits = text::parse_decimal<std::uint32_t>(from.substr(slash + 1));
+    if (!bits || *bits > address->bits()) return status::invalid;
+    network.bits = static_cast<std::uint8_t>(*bits);
+    return network;
+}
+
+/// Keys that wg-quick or an application acts on, and this parser does not. The last two are those of Android.
+inline constexpr std::string_view without_effect[] = {
+    "Table", "PreUp", "PostUp", "PreDown", "PostDown", "SaveConfig", "IncludedApplications", "ExcludedApplications"};
+
+class reader {
+public:
+    reader(std::string_view from, std::string_view file, std::string& why, options const& with) noexcept
+        : rest_(from), file_(file), why_(why), with_(with) {}
+
+    result<configuration> read() noexcept {
+        why_.clear();
+        bool const utf16 = rest_.starts_with("\xff\xfe") || rest_.starts_with("\xfe\xff");
+        if (rest_.starts_with("\xef\xbb\xbf")) rest_.remove_prefix(3);
+        while (!rest_.empty()) {
+            ++line_;
+            std::size_t const end = rest_.find('\n');
+            std::string_view const line = rest_.substr(0, end);
+            rest_.remove_prefix(end == std::string_view::npos ? rest_.size() : end + 1);
+            if (utf16 || line.find('\0') != std::string_view::npos) {
+                fail({"this is no text in UTF-8; save the file as UTF-8, without zero bytes"});
+                return status::invalid;
+            }
+            if (!read_line(line)) return status::invalid;
+        }
+        if (!check_peer() || !merge_peers()) return status::invalid;
+        return std::move(to_);
+    }
+
+private:
+    enum class place : std::uint8_t { nowhere, interface, peer, elsewhere };
+
+    bool read_line(std::string_view line) noexcept {
+        std::string_view const code = trimmed(line.substr(0, line.find('#')));
+        if (code.empty() || code.front() == ';') return true;
+        if (code.front() == '[') return begin_section(code);
+        std::size_t const equals = code.find('=');
+        std::string_view const key = trimmed(code.substr(0, equals));
+        if (equals == std::string_view::npos || key.empty())
+            return fail({"this line is neither `[SECTION]` nor `KEY = VALUE`; mend it, or put `#` before it"});
+        std::string_view value = trimmed(code.substr(equals + 1));
+        std::string_view raw = trimmed(line.substr(line.find('=') + 1));
+        if (with_.variable != nullptr && value.starts_with('$')) {
+            if (!substitute(key, value)) return false;
+            raw = value;
+        }
+        switch (place_) {
+        case place::interface: return interface_line(key, value, raw);
+        case place::peer: return peer_line(key, value, raw);
+        default: return other_line(key, value, raw);
+        }
+    }
+
+    bool begin_section(std::string_view code) noexcept {
+        if (!code.ends_with(']')) return fail({"a section is a line `[NAME]`; the closing bracket is missing"});
+        if (!check_peer()) return false;
+        section_ = trimmed(code.substr(1, code.size() - 2));
+        place_ = place::elsewhere;
+        if (same_word(section_, "Interface")) {
+            place_ = place::interface;
+            return true;
+        }
+        if (same_word(section_, "Peer")) {
+            place_ = place::peer;
+            to_.peers.emplace_back();
+            to_.peers.back().line = line_;
+            has_key_ = false;
+            return true;
+        }
+        return ask(entry{section_, {}, {}, {}, line_}, "is no section; the sections are [Interface] and [Peer]",
+                   section_);
+    }
+
+    bool interface_line(std::string_view key, std::string_view value, std::string_view raw) noexcept {
+        for (std::string_view const name : without_effect) {
+            if (!same_word(key, name)) continue;
+            to_.ignored.push_back({std::string(name), line_});
+            return true;
+        }
+        if (same_word(key, "Address")) return each_word(value, &reader::add_address);
+        if (same_word(key, "DNS")) return each_word(value, &reader::add_dns);
+        if (same_word(key, "MTU")) return value.empty() || mtu(value);
+        if (same_word_spaced(key, "PrivateKey"))
+            return read_key("PrivateKey of [Interface]", value, to_.private_key.expose());
+        if (same_word_spaced(key, "ListenPort")) return port("ListenPort", without_space(value));
+        if (same_word_spaced(key, "FwMark")) return fwmark(without_space(value));
+        return ask(entry{section_, key, value, raw, line_},
+                   is_peer_key(key) ? "is a key of [Peer], not of [Interface]; move it below `[Peer]`"
+                                    : "is no key of [Interface]; mend its spelling, or remove the line",
+                   key);
+    }
+
+    bool peer_line(std::string_view key, std::string_view value, std::string_view raw) noexcept {
+        peer& to = to_.peers.back();
+        if (same_word_spaced(key, "PublicKey")) {
+            has_key_ = true;
+            return read_key("PublicKey of [Peer]", value, to.public_key);
+        }
+        if (same_word_spaced(key, "PresharedKey"))
+            return read_key("PresharedKey of [Peer]", value, to.preshared_key.expose(), "`wg genpsk`");
+        if (same_word_spaced(key, "AllowedIPs")) return allowed_ips(without_space(value));
+        if (same_word_spaced(key, "Endpoint")) return remote_end(without_space(value));
+        if (same_word_spaced(key, "PersistentKeepalive")) return keepalive(without_space(value));
+        return ask(entry{section_, key, value, raw, line_},
+                   is_interface_key(key) ? "is a key of [Interface], not of [Peer]; move it below `[Interface]`"
+                                         : "is no key of [Peer]; mend its spelling, or remove the line",
+                   key);
+    }
+
+    bool other_line(std::string_view key, std::string_view value, std::string_view raw) noexcept {
+        bool const known = is_interface_key(key) || is_peer_key(key);
+        return ask(entry{section_, key, value, raw, line_},
+                   place_ == place::elsewhere ? "is no key of this section; mend its spelling, or remove the line"
+                   : known                    ? "stands before any section; put `[Interface]` or `[Peer]` before it"
+                                              : "stands before any section, and is no key there; remove the line",
+                   key);
+    }
+
+    static bool is_peer_key(std::string_view key) noexcept {
+        for (std::string_view const name :
+             {"PublicKey", "PresharedKey", "AllowedIPs", "Endpoint", "PersistentKeepalive"})
+            if (same_word_spaced(key, name)) return true;
+        return false;
+    }
+    static bool is_interface_key(std::string_view key) noexcept {
+        for (std::string_view const name : {"PrivateKey", "ListenPort", "FwMark", "Address", "DNS", "MTU"})
+            if (same_word_spaced(key, name)) return true;
+        for (std::string_view const name : without_effect)
+            if (same_word_spaced(key, name)) return true;
+        return false;
+    }
+
+    /// Asks the extension. `problem` is the error if the extension does not know the entry.
+    bool ask(entry const& what, std::string_view problem, std::string_view name) noexcept {
+        std::string reason;
+        verdict const said =
+            with_.extension != nullptr ? with_.extension(with_.context, what, reason) : verdict::unknown;
+        if (said == verdict::taken) return true;
+        if (said == verdict::wrong) return fail({reason});
+        return fail({shown(name, "this"), " ", problem});
+    }
+
+    /// Replaces `$NAME` by the value of the variable. The value belongs to the caller of the parser.
+    bool substitute(std::string_view key, std::string_view& value) noexcept {
+        std::string const name(value.substr(1));
+        char const* const found = with_.variable(name.c_str());
+        if (found == nullptr)
+            return fail({shown(key, "this key"), " takes its value from the environment, where ",
+                         shown(name, "that variable"), " is not set; set it, or write the value here"});
+        value = trimmed(found);
+        return true;
+    }
+
+    bool read_key(std::string_view name, std::string_view value, std::span<byte, key_bytes> to,
+                  std::string_view source = "`wg genkey`") noexcept {
+        char chars[text::base64_key_chars] = {}; // wg(8) ignores white space inside
+        std::size_t count = 0;
+        for (char const c : value) {
+            if (is_space(c)) continue;
+            if (count < sizeof chars) chars[count] = c;
+            ++count;
+        }
+        bool const good = count == sizeof chars && text::parse_base64_key({chars, count}, to);
+        wipe(chars);
+        if (good) return true;
+        wipe(to.data(), to.size());
+        if (count == 0) return fail({name, " has no value; a key has 44 characters, for instance from ", source});
+        if (count != sizeof chars)
+            return fail({name, " has ", std::to_string(count), count == 1 ? " character" : " characters",
+                         "; a key has 44, for instance from ", source});
+        return fail({name, " is no key; a key is 44 characters of base64 that end in `=`, for instance from ", source});
+    }
+
+    bool port(std::string_view name, std::string_view value) noexcept {
+        auto const number = text::parse_decimal<std::uint16_t>(value);
+        if (!number) return fail({name, " is ", shown(value), "; a port is a number from 0 to 65535"});
+        to_.listen_port = *number;
+        return true;
+    }
+
+    bool mtu(std::string_view value) noexcept {
+        auto const number = text::parse_decimal<std::uint16_t>(value);
+        if (!number || *number < least_mtu_bytes)
+            return fail({"MTU is ", shown(value), "; it is a number from 68 to 65535, mostly 1420"});
+        to_.mtu_bytes = *number;
+        return true;
+    }
+
+    bool fwmark(std::string_view value) noexcept {
+        bool const hexadecimal = value.size() > 2 && value.starts_with("0x");
+        result<std::uint32_t> number = std::uint32_t{0};
+        if (hexadecimal) number = parse_hexadecimal(value.substr(2));
+        else if (!same_word(value, "off")) number = text::parse_decimal<std::uint32_t>(value);
+        if (!number) return fail({"FwMark is ", shown(value), "; it is `off`, or a number from 0 to 0xffffffff"});
+        to_.fwmark = *number;
+        return true;
+    }
+
+    static result<std::uint32_t> parse_hexadecimal(std::string_view digits) noexcept {
+        std::uint32_t valid = ~0u;
+        std::uint64_t number = 0;
+        for (char const c : digits) {
+            number = number << 4 | text::text_detail::hex_value(c, valid);
+            if (valid == 0 || number > UINT32_MAX) return status::invalid;
+        }
+        return static_cast<std::uint32_t>(number);
+    }
+
+    bool keepalive(std::string_view value) noexcept {
+        auto number = text::parse_decimal<std::uint16_t>(value);
+        if (same_word(value, "off")) number = std::uint16_t{0};
+        if (!number)
+            return fail({"PersistentKeepalive is ", shown(value), "; it is `off`, or seconds from 0 to 65535"});
+        to_.peers.back().persistent_keepalive_s = *number;
+        return true;
+    }
+
+    bool remote_end(std::string_view value) noexcept {
+        auto where = parse_remote(value, with_.resolve_zone);
+        if (!where)
+            return fail({"Endpoint is ", shown(value),
+                         "; it is HOST:PORT, ADDRESS:PORT or [IPV6-ADDRESS]:PORT, with a ",
+                         "port from 1 to 65535 and, in a zone, an interface of this host"});
+        to_.peers.back().endpoint = std::move(*where);
+        return true;
+    }
+
+    /// Networks separated by commas. `-` before a network removes it from those before it; `+` has no effect (wg(8)).
+    bool allowed_ips(std::string_view value) noexcept {
+        std::vector<ip_prefix>& list = to_.peers.back().allowed_ips;
+        while (true) {
+            std::size_t const comma = value.find(',');
+            std::string_view word = value.substr(0, comma);
+            bool const minus = word.starts_with('-');
+            if (minus || word.starts_with('+')) word.remove_prefix(1);
+            auto const network = parse_network(word);
+            if (!network)
+                return fail({"AllowedIPs has ", word.empty() ? "an empty place" : shown(word),
+                             "; it is networks such as 10.0.0.0/24, with commas between them"});
+            auto const prefix = ip_prefix::of(network->address, network->bits);
+            if (minus) std::erase(list, prefix);
+            else list.push_back(prefix);
+            if (comma == std::string_view::npos) return true;
+            value.remove_prefix(comma + 1);
+        }
+    }
+
+    bool add_address(std::string_view word) noexcept {
+        auto const network = parse_network(word);
+        if (!network)
+            return fail(
+                {"Address has ", shown(word), "; it is addresses such as 10.0.0.2/24, with commas between them"});
+        to_.addresses.push_back(*network);
+        return true;
+    }
+
+    bool add_dns(std::string_view word) noexcept {
+        bool const is_address =
+            word.find(':') != std::string_view::npos || word.find_first_not_of("0123456789.") == std::string_view::npos;
+        auto const address = text::parse_address(word);
+        if (is_address ? !address : !is_host_name(word))
+            return fail({"DNS has ", shown(word),
+                         "; it is addresses of servers and names of search domains, with commas between them"});
+        if (is_address) to_.dns_servers.push_back(*address);
+        else to_.search_domains.emplace_back(word);
+        return true;
+    }
+
+    /// Calls `add` for each word. Words are separated by commas and white space; there may be none.
+    bool each_word(std::string_view value, bool (reader::*add)(std::string_view) noexcept) noexcept {
+        auto const separates = [](char c) { return c == ',' || is_space(c); };
+        while (true) {
+            while (!value.empty() && separates(value.front())) value.remove_prefix(1);
+            if (value.empty()) return true;
+            std::size_t size = 0;
+            while (size < value.size() && !separates(value[size])) ++size;
+            if (!(this->*add)(value.substr(0, size))) return false;
+            value.remove_prefix(size);
+        }
+    }
+
+    /// At the end of a [Peer] section.
+    bool check_peer() noexcept {
+        if (place_ != place::peer || has_key_) return true;
+        line_ = to_.peers.back().line;
+        return fail({"this [Peer] has no PublicKey; add the public key of the peer, which `wg pubkey` prints there"});
+    }
+
+    /// Makes one peer of all sections with the same public key, as the changes of a device do.
+    bool merge_peers() noexcept {
+        std::vector<std::size_t> order(to_.peers.size());
+        for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
+        std::sort(order.begin(), order.end(), [this](std::size_t a, std::size_t b) {
+            auto const& x = to_.peers[a].public_key;
+            auto const& y = to_.peers[b].public_key;
+            return x != y ? x < y : a < b;
+        });
+        std::vector<bool> merged(order.size());
+        for (std::size_t i = 1, first = 0; i < order.size(); ++i) {
+            peer& to = to_.peers[order[first]];
+            peer& from = to_.peers[order[i]];
+            if (to.public_key != from.public_key) {
+                first = i;
+                continue;
+            }
+            merged[order[i]] = true;
+            to.allowed_ips = std::move(from.allowed_ips);
+            if (!from.preshared_key.is_zero()) to.preshared_key = std::move(from.preshared_key);
+            if (from.endpoint.port != 0) to.endpoint = std::move(from.endpoint);
+            if (from.persistent_keepalive_s != 0) to.persistent_keepalive_s = from.persistent_keepalive_s;
+        }
+        std::size_t kept = 0;
+        for (std::size_t i = 0; i < to_.peers.size(); ++i) {
+            if (merged[i]) continue;
+            if (kept != i) to_.peers[kept] = std::move(to_.peers[i]);
+            ++kept;
+        }
+        to_.peers.erase(to_.peers.begin() + static_cast<std::ptrdiff_t>(kept), to_.peers.end());
+        return true;
+    }
+
+    /// A text for an error, or `instead` if the text is long, or could be a piece of a key: if it has more than 20
+    /// characters of base64 in a row.
+    static std::string shown(std::string_view value, std::string_view instead = "something else") noexcept {
+        if (value.empty()) return "empty";
+        if (value.size() > 64) return std::string(instead);
+        std::size_t run = 0;
+        for (char const c : value) {
+            std::uint32_t valid = ~0u;
+            (void)text::text_detail::base64_value(c, valid);
+            run = valid != 0 ? run + 1 : 0;
+            if (run > 20 || c < ' ' || c > '~') return std::string(instead);
+        }
+        return "`" + std::string(value) + "`";
+    }
+
+    /// Only for values that are no secrets: the copy is not wiped.
+    static std::string without_space(std::string_view from) noexcept {
+        std::string out;
+        for (char const c : from)
+            if (!is_space(c)) out.push_back(c);
+        return out;
+    }
+
+    bool fail(std::initializer_list<std::string_view> pieces) noexcept {
+        why_ = std::string(file_) + ":" + std::to_string(line_) + ": ";
+        for (std::string_view const piece : pieces) why_ += piece;
+        return false;
+    }
+
+    std::string_view rest_, file_, section_{};
+    std::string& why_;
+    options const& with_;
+    configuration to_{};
+    unsigned line_ = 0;
+    place place_ = place::nowhere;
+    bool has_key_ = false;
+};
+
+} // namespace quick_detail
+
+/// Reads the text of a configuration file. `file` is its name for errors. The caller wipes `from`.
+/// Returns: invalid, and an error in `why`, if the text has a mistake.
+inline result<configuration> parse(std::string_view from, std::string_view file, std::string& why,
+                                   options const& with = {}) noexcept {
+    return quick_detail::reader(from, file, why, with).read();
+}
+
+/// Reads a file of at most `most_file_bytes`. Its text is wiped. Blocks for as long as the file system does.
+/// Returns: invalid, and an error in `why`, if the text has a mistake; io_error if the file cannot be read; no_memory.
+inline result<configuration> load(char const* path, std::string& why, options const& with = {}) noexcept {
+    auto const failed = [&](status s, char const* reason) {
+        why = std::string(path) + ": " + reason;
+        return s;
+    };
+    struct closer {
+        void operator()(std::FILE* file) const noexcept { (void)std::fclose(file); }
+    };
+    std::unique_ptr<std::FILE, closer> const file(std::fopen(path, "rb"));
+    if (!file) return failed(status::io_error, std::strerror(errno));
+    (void)std::setvbuf(file.get(), nullptr, _IONBF, 0); // a buffer of the C library would keep keys
+    secret_buffer content;
+    constexpr std::size_t piece_bytes = 4096;
+    while (true) {
+        std::size_t const before = content.size();
+        char* const place = content.extend(piece_bytes);
+        if (place == nullptr) return failed(status::no_memory, "no memory for its text");
+        std::size_t const size = std::fread(place, 1, piece_bytes, file.get());
+        content.truncate(before + size);
+        if (content.size() > most_file_bytes)
+            return failed(status::invalid, "has more than 16 MiB; is it a configuration?");
+        if (size == piece_bytes) continue;
+        if (std::ferror(file.get()) != 0) return failed(status::io_error, std::strerror(errno));
+        break;
+    }
+    return parse(content.text(), path, why, with);
+}
+
+/// The changes that give a device this configuration: keys, port, mark and peers. A peer whose endpoint is a name gets
+/// no endpoint: the caller resolves the name, and adds `change::endpoint`.
+/// Returns: false if there is no memory.
+[[nodiscard]] inline bool append_changes(configuration const& from, secret_vector<change>& to) noexcept {
+    bool good = to.append(change::private_key(from.private_key.expose())) &&
+                to.append(change::listen_port(from.listen_port)) && to.append(change::fwmark(from.fwmark));
+    for (peer const& p : from.peers) {
+        good = good && to.append(change::peer(p.public_key)) && to.append(change::replace_allowed_ips());
+        if (!p.preshared_key.is_zero()) good = good && to.append(change::preshared_key(p.preshared_key.expose()));
+        if (p.endpoint.address) good = good && to.append(change::endpoint(p.endpoint.address));
+        if (p.persistent_keepalive_s != 0)
+            good = good && to.append(change::persistent_keepalive(p.persistent_keepalive_s));
+        for (ip_prefix const& prefix : p.allowed_ips) good = good && to.append(change::allowed_ip(prefix));
+    }
+    return good;
+}
+
+}}} // namespace wg::WG_ABI::quick
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Blocking calls: how long they wait, and how another thread ends them. Folder: tunnel.
+#ifndef WG_TUNNEL_WAITING_HPP
+#define WG_TUNNEL_WAITING_HPP
+
+
+#include <chrono>
+#include <condition_variable>
+
+namespace wg { inline namespace WG_ABI {
+
+/// A timeout that never ends.
+inline constexpr duration forever{INT64_MAX};
+
+/// Ends blocking calls of other threads. A call that gets a canceller returns `cancelled` once it is triggered. Any
+/// thread; outlives the calls.
+template <ip_stack Stack> class basic_canceller {
+public:
+    basic_canceller() noexcept = default;
+    basic_canceller(basic_canceller const&) = delete;
+    basic_canceller& operator=(basic_canceller const&) = delete;
+
+    /// Ends the present and all future calls that have this canceller.
+    void cancel() noexcept {
+        std::lock_guard const held(Stack::mutex());
+        cancelled_ = true;
+        for (link* l = first_; l != nullptr; l = l->next) l->wakes->notify_all();
+    }
+
+    /// One call that waits. The thread holds the stack's lock.
+    class link {
+    public:
+        /// A call that waits on `wakes_on`, and that `of` ends; nullptr: nothing does.
+        link(basic_canceller* of, std::condition_variable& wakes_on) noexcept : wakes(&wakes_on), of_(of) {
+            if (of_ == nullptr) return;
+            next = of_->first_;
+            of_->first_ = this;
+        }
+        link(link const&) = delete;
+        link& operator=(link const&) = delete;
+        ~link() {
+            if (of_ == nullptr) return;
+            link** at = &of_->first_;
+            while (*at != this) at = &(*at)->next;
+            *at = next;
+        }
+        /// Whether the call must end.
+        bool is_cancelled() const noexcept { return of_ != nullptr && of_->cancelled_; }
+
+        std::condition_variable* wakes; ///< what the call waits for
+        link* next = nullptr;           ///< another call
+
+    private:
+        basic_canceller* of_;
+    };
+
+private:
+    bool cancelled_ = false;
+    link* first_ = nullptr;
+};
+
+/// Waits until `ready()` or the timeout. The lock is held when `ready` is called and at the return.
+/// Returns: ok; timed_out; would_block, if the timeout is zero; cancelled.
+template <class Stack, class Ready>
+status wait_until_ready(std::unique_lock<std::mutex>& held, std::condition_variable& changed, duration timeout,
+                        basic_canceller<Stack>* canceller, Ready ready) noexcept {
+    if (ready()) return status::ok;
+    if (timeout <= duration{}) return status::would_block;
+    typename basic_canceller<Stack>::link const link(canceller, changed);
+    using clock = std::chrono::steady_clock;
+    auto const start = clock::now();
+    auto const most = std::chrono::hours(24 * 365 * 10);
+    auto const deadline =
+        start + (std::min<std::chrono::nanoseconds>)(std::chrono::nanoseconds(timeout.nanoseconds), most);
+    for (;;) {
+        if (link.is_cancelled()) return status::cancelled;
+        std::cv_status const woken = changed.wait_until(held, deadline);
+        if (ready()) return status::ok;
+        if (link.is_cancelled()) return status::cancelled;
+        if (woken == std::cv_status::timeout) return status::timed_out;
+    }
+}
+
+}} // namespace wg::WG_ABI
+
+#endif
+
+#include <atomic>
+
+namespace wg { inline namespace WG_ABI {
+
+/// The policies of a tunnel inside the process: those of the host, but the TUN device is an interface of `Stack`.
+template <ip_stack Stack, class Base = default_policies> struct tunnel_policies : Base {
+    using tun_device = typename Stack::interface; ///< the stack's end of the tunnel
+};
+
+/// A link of an object that ends with its tunnel: the tunnel calls `stop` under the stack's lock.
+class tunnel_part {
+public:
+    tunnel_part() noexcept = default;
+    tunnel_part(tunnel_part const&) = delete;
+    tunnel_part& operator=(tunnel_part const&) = delete;
+
+    event stop{}; ///< called when the tunnel ends
+
+private:
+    template <class, ip_stack> friend class tunnel_core;
+    tunnel_part *next_ = nullptr, *before_ = nullptr;
+};
+
+/// What a tunnel is made of. Streams, listeners and ports keep it alive; after `stop` they only report `gone`.
+template <class Policies, ip_stack Stack> class tunnel_core {
+public:
+    /// Not started.
+    tunnel_core() noexcept : engine_(device_, interface_, socket_), waiter_(-1, socket_.fd()) {}
+    tunnel_core(tunnel_core const&) = delete;
+    tunnel_core& operator=(tunnel_core const&) = delete;
+    /// Stops the tunnel.
+    ~tunnel_core() { stop(duration{}); }
+
+    /// Configures the tunnel and starts its thread. Returns: ok, or the reason for `why`'s sentence.
+    status start(quick::configuration const& from, std::string& why) noexcept {
+        auto const failed = [&](status reason, std::string sentence) {
+            why = std::move(sentence);
+            return reason;
+        };
+        if (!waiter_) return failed(status::io_error, "the process has no descriptors left");
+        std::size_t const mtu = from.mtu_bytes != 0 ? from.mtu_bytes : default_mtu_bytes;
+        {
+            std::lock_guard const held(Stack::mutex());
+            if (interface_.add(mtu, wake_from_stack, this) != status::ok)
+                return failed(status::no_memory, "no memory for the interface; a process has at most 254");
+            attached_ = true;
+            for (quick::interface_address const& a : from.addresses)
+                if (status const added = interface_.add_address(a.address); added != status::ok)
+                    return failed(added, "Address " + std::string(text::print(a.address).view()) +
+                                             ": a tunnel inside a program holds one IPv4 and three IPv6 addresses");
+        }
+        secret_vector<change> changes;
+        if (!quick::append_changes(from, changes)) return failed(status::no_memory, "no memory");
+        if (status const done = engine_.configure(changes.view()); done != status::ok)
+            return failed(done, std::string("configuration refused: ") + describe(done));
+        if (status const up = engine_.up(); up != status::ok)
+            return failed(up, "UDP port " + std::to_string(from.listen_port) + ": " + describe(up));
+        if (!thread_.template start<[](tunnel_core& self) noexcept { self.run(); }>(*this))
+            return failed(status::no_memory, "no thread is left");
+        started_ = true;
+        return status::ok;
+    }
+
+    /// Ends the tunnel: waits until all that was written is acknowledged, for at most `linger`; then resets the
+    /// connections that are left.
+    void stop(duration linger) noexcept {
+        if (started_ && !stopping_.load()) {
+            std::unique_lock held(Stack::mutex());
+            (void)wait_until_ready<Stack>(held, flushed_, linger, nullptr, [&]() noexcept {
+                lingering_ = true;
+                return interface_.is_flushed();
+            });
+        }
+        stopping_.store(true);
+        wake();
+        thread_.join();
+        std::lock_guard const held(Stack::mutex());
+        while (first_part_ != nullptr) {
+            tunnel_part* const part = first_part_;
+            unlink(*part);
+            part->stop();
+        }
+        if (std::exchange(attached_, false)) interface_.remove();
+    }
+
+    /// Whether the tunnel was not stopped. Under the stack's lock.
+    bool is_running() const noexcept { return attached_; }
+    /// The stack's end.
+    typename Stack::interface& interface() noexcept { return interface_; }
+
+    /// Adds an object that ends with the tunnel. Under the stack's lock.
+    void link(tunnel_part& part) noexcept {
+        part.before_ = nullptr;
+        part.next_ = first_part_;
+        if (first_part_ != nullptr) first_part_->before_ = &part;
+        first_part_ = &part;
+    }
+    /// Removes it. Under the stack's lock.
+    void unlink(tunnel_part& part) noexcept {
+        if (first_part_ != &part && part.before_ == nullptr) return; // not linked
+        (part.before_ != nullptr ? part.before_->next_ : first_part_) = part.next_;
+        if (part.next_ != nullptr) part.next_->before_ = part.before_;
+        part.next_ = part.before_ = nullptr;
+    }
+
+    /// Calls `use(engine)` while the engine's thread waits.
+    template <class Use> auto with_engine(Use use) noexcept {
+        callers_.fetch_add(1);
+        wake();
+        struct leave {
+            std::atomic<unsigned>& callers;
+            ~leave() {
+                callers.fetch_sub(1);
+                callers.notify_all();
+            }
+        } const left{callers_};
+        std::lock_guard const held(engine_mutex_);
+        return use(engine_);
+    }
+
+private:
+    using socket_type = typename Policies::udp_socket;
+
+    void run() noexcept {
+        duration until_timer{};
+        while (!stopping_.load()) {
+            // A thread that wants the engine gets it between two steps.
+            for (unsigned callers = callers_.load(); callers != 0; callers = callers_.load()) callers_.wait(callers);
+            instant deadline;
+            {
+                std::lock_guard const held(engine_mutex_);
+                deadline = (std::min)(engine_.next_deadline(), clock_.now() + until_timer);
+            }
+            sleeping_.store(true);
+            bool const has_work = interface_.has_waiting() || stopping_.load() || callers_.load() != 0;
+            readiness ready = waiter_.wait(has_work ? instant{} : deadline);
+            sleeping_.store(false);
+            {
+                std::lock_guard const held(Stack::mutex());
+                until_timer = Stack::run_timers();
+            }
+            ready.tun = interface_.has_waiting();
+            {
+                std::lock_guard const held(engine_mutex_);
+                (void)engine_.run_once(ready);
+            }
+            std::lock_guard const held(Stack::mutex());
+            if (lingering_ && interface_.is_flushed()) flushed_.notify_all();
+        }
+    }
+
+    void wake() noexcept {
+        if (sleeping_.exchange(false)) waiter_.wake();
+    }
+    static void wake_from_stack(void* self) noexcept { static_cast<tunnel_core*>(self)->wake(); }
+
+    device<Policies> device_;
+    typename Stack::interface interface_;
+    socket_type socket_;
+    engine<Policies> engine_;
+    typename Policies::waiter waiter_;
+    typename Policies::clock_source clock_{};
+    std::mutex engine_mutex_;
+    std::atomic<unsigned> callers_{0};
+    std::atomic<bool> sleeping_{false}, stopping_{false};
+    std::condition_variable flushed_;
+    bool lingering_ = false, attached_ = false, started_ = false;
+    tunnel_part* first_part_ = nullptr;
+    /// A thread that can be joined before its end.
+    class worker {
+    public:
+        template <auto Work, class Context> bool start(Context& context) noexcept {
+            thread_.reset(new (std::nothrow) os::threads::thread);
+            if (thread_ && thread_->template start<Work>(context)) return true;
+            thread_.reset();
+            return false;
+        }
+        void join() noexcept { thread_.reset(); }
+
+    private:
+        std::unique_ptr<os::threads::thread> thread_{};
+    };
+    worker thread_; ///< last: it ends first
+};
+
+}} // namespace wg::WG_ABI
+
+#endif
+
+namespace wg { inline namespace WG_ABI {
+
+/// What streams, listeners and ports have in common: an object of the stack, calls that wait for it, and the tunnel
+/// that keeps it running.
+template <class Core, ip_stack Stack, class Object> struct tunnel_object : tunnel_part {
+    /// Makes an object of a tunnel. Under the stack's lock.
+    tunnel_object(std::shared_ptr<Core> of, std::unique_ptr<Object> its) noexcept
+        : core(std::move(of)), object(std::move(its)) {
+        object->changed = {[](void* self) noexcept { static_cast<tunnel_object*>(self)->notify(); }, this};
+        stop = {[](void* self) noexcept { static_cast<tunnel_object*>(self)->end(); }, this};
+        core->link(*this);
+    }
+    ~tunnel_object() {
+        std::lock_guard const held(Stack::mutex());
+        core->unlink(*this);
+        object.reset();
+    }
+
+    /// Wakes all calls that wait, and calls the user's function. Under the stack's lock.
+    void notify() noexcept {
+        changed.notify_all();
+        observer();
+    }
+    /// Ends the object. Under the stack's lock.
+    void end() noexcept {
+        object->close();
+        ended = true;
+        notify();
+    }
+    /// Waits as `wait_until_ready` does. Returns: also gone or cancelled.
+    template <class Ready>
+    status wait(std::unique_lock<std::mutex>& held, duration timeout, basic_canceller<Stack>* canceller,
+                Ready ready) noexcept {
+        status const why = wait_until_ready<Stack>(held, changed, timeout, canceller,
+                                                   [&]() noexcept { return cancelled || ended || ready(); });
+        return why != status::ok ? why : cancelled ? status::cancelled : status::ok;
+    }
+
+    std::shared_ptr<Core> core;      ///< the tunnel
+    std::unique_ptr<Object> object;  ///< the stack's object
+    std::condition_variable changed; ///< notified when a result of the object may have changed
+    event observer{};                ///< the user's function
+    bool cancelled = false;          ///< no call waits any more
+    bool ended = false;              ///< the tunnel or the user has closed the object
+};
+
+/// What `stream`, `listener` and `udp_port` offer alike. A handle that can be moved; an empty one has no object.
+template <class Core, ip_stack Stack, class Object> class tunnel_handle {
+public:
+    /// Whether there is an object.
+    explicit operator bool() const noexcept { return state_ != nullptr; }
+    /// Ends all calls of other threads that wait for this object, and all later ones, with `cancelled`.
+    void cancel() noexcept {
+        std::lock_guard const held(Stack::mutex());
+        state_->cancelled = true;
+        state_->notify();
+    }
+    /// Calls `function` when a call that would have waited may succeed now. It is called by the tunnel's thread or by
+    /// another thread that uses the tunnel, with the stack's lock held, so it must not use any tunnel: it only tells
+    /// another thread. An empty event ends that; after the return, the old function is not called any more.
+    void on_change(event function) noexcept {
+        std::lock_guard const held(Stack::mutex());
+        state_->observer = function;
+    }
+
+protected:
+    /// What the handle refers to.
+    using state = tunnel_object<Core, Stack, Object>;
+    /// Refers to nothing.
+    tunnel_handle() noexcept = default;
+    /// Refers to `its`.
+    explicit tunnel_handle(std::shared_ptr<state> its) noexcept : state_(std::move(its)) {}
+    std::shared_ptr<state> state_{}; ///< the object; none: nullptr
+};
+
+/// A TCP connection. The default timeout is `forever`; with a timeout of zero, calls do not wait and return
+/// `would_block`. One thread may read while another one writes. The destructor closes the connection.
+template <class Core, ip_stack Stack>
+class basic_stream : public tunnel_handle<Core, Stack, typename Stack::connection> {
+    using base = tunnel_handle<Core, Stack, typename Stack::connection>;
+    using canceller = basic_canceller<Stack>;
+
+public:
+    /// Not connected.
+    basic_stream() noexcept = default;
+    /// Used by the tunnel.
+    explicit basic_stream(std::shared_ptr<typename base::state> its) noexcept : base(std::move(its)) {}
+
+    /// Waits for data and copies it. Returns: how many bytes, at least 1; 0, when the other end has ended its data;
+    /// would_block; timed_out; cancelled; reset; gone.
+    result<std::size_t> read(bytes into, duration timeout = forever, canceller* ends = nullptr) noexcept {
+        auto const s = this->state_;
+        std::unique_lock held(Stack::mutex());
+        status const why = s->wait(held, timeout, ends, [&]() noexcept { return s->object->readable(); });
+        if (why != status::ok) return why;
+        return s->object->read(into);
+    }
+    /// Sends all bytes, and waits for room as long as needed. Returns: how many were taken over, fewer than all only if
+    /// the timeout has passed or the connection has ended meanwhile; would_block; timed_out; cancelled; reset; gone,
+    /// also after `finish`.
+    result<std::size_t> write(bytes_view data, duration timeout = forever, canceller* ends = nullptr) noexcept {
+        auto const s = this->state_;
+        std::unique_lock held(Stack::mutex());
+        std::size_t done = 0;
+        do {
+            status const why = s->wait(held, timeout, ends, [&]() noexcept { return s->object->writable(); });
+            result<std::size_t> const some = why == status::ok ? s->object->write(data.subspan(done)) : why;
+            if (!some && done == 0) return some.why();
+            if (!some) break;
+            done += *some;
+        } while (done < data.size());
+        return done;
+    }
+    /// The same for text.
+    result<std::size_t> write(std::string_view data, duration timeout = forever, canceller* ends = nullptr) noexcept {
+        return write(bytes_view(reinterpret_cast<byte const*>(data.data()), data.size()), timeout, ends);
+    }
+    /// Ends the data of this end (half-close). The other end may go on to send.
+    void finish() noexcept {
+        std::lock_guard const held(Stack::mutex());
+        this->state_->object->finish();
+    }
+    /// Ends the connection. Data that was written is still sent.
+    void close() noexcept {
+        std::lock_guard const held(Stack::mutex());
+        this->state_->end();
+    }
+    /// Whether `read` would return at once.
+    bool readable() const noexcept {
+        std::lock_guard const held(Stack::mutex());
+        return this->state_->object->readable();
+    }
+    /// Whether `write` would take a byte, or fail.
+    bool writable() const noexcept {
+        std::lock_guard const held(Stack::mutex());
+        return this->state_->object->writable();
+    }
+    /// The inner address and port of this end.
+    endpoint local() const noexcept {
+        std::lock_guard const held(Stack::mutex());
+        return this->state_->object->local();
+    }
+    /// The inner address and port of the other end.
+    endpoint remote() const noexcept {
+        std::lock_guard const held(Stack::mutex());
+        return this->state_->object->remote();
+    }
+    /// ok; would_block while it connects; refused, reset, timed_out or gone after its end.
+    status state() const noexcept {
+        std::lock_guard const held(Stack::mutex());
+        return this->state_->object->state();
+    }
+};
+
+/// A TCP port that accepts connections. The destructor closes it.
+template <class Core, ip_stack Stack>
+class basic_listener : public tunnel_handle<Core, Stack, typename Stack::acceptor> {
+    using base = tunnel_handle<Core, Stack, typename Stack::acceptor>;
+    using canceller = basic_canceller<Stack>;
+
+public:
+    /// Does not listen.
+    basic_listener() noexcept = default;
+    /// Used by the tunnel.
+    basic_listener(std::shared_ptr<typename base::state> its, std::uint16_t on) noexcept
+        : base(std::move(its)), port_(on) {}
+
+    /// Waits for a connection. Returns: the connection; would_block; timed_out; cancelled; gone; no_memory.
+    result<basic_stream<Core, Stack>> accept(duration timeout = forever, canceller* ends = nullptr) noexcept {
+        auto const s = this->state_;
+        std::unique_lock held(Stack::mutex());
+        status const why = s->wait(held, timeout, ends, [&]() noexcept { return s->object->has_waiting(); });
+        if (why != status::ok) return why;
+        std::unique_ptr<typename Stack::connection> taken = s->object->take();
+        if (!taken) return status::gone;
+        using connection = tunnel_object<Core, Stack, typename Stack::connection>;
+        return basic_stream<Core, Stack>(std::make_shared<connection>(s->core, std::move(taken)));
+    }
+    /// The port.
+    std::uint16_t port() const noexcept { return port_; }
+    /// Whether `accept` would return at once.
+    bool readable() const noexcept {
+        std::lock_guard const held(Stack::mutex());
+        return this->state_->object->has_waiting();
+    }
+
+private:
+    std::uint16_t port_ = 0;
+};
+
+/// A UDP port. The destructor closes it.
+template <class Core, ip_stack Stack>
+class basic_udp_port : public tunnel_handle<Core, Stack, typename Stack::datagram_port> {
+    using base = tunnel_handle<Core, Stack, typename Stack::datagram_port>;
+    using canceller = basic_canceller<Stack>;
+
+public:
+    /// Not open.
+    basic_udp_port() noexcept = default;
+    /// Used by the tunnel.
+    basic_udp_port(std::shared_ptr<typename base::state> its, std::uint16_t on) noexcept
+        : base(std::move(its)), port_(on) {}
+
+    /// Sends a datagram; does not wait. Returns: ok; no_room, if it is longer than the MTU allows; not_supported, if
+    /// the tunnel has no address of this family; no_memory; gone.
+    status send_to(bytes_view data, endpoint const& to) noexcept {
+        std::lock_guard const held(Stack::mutex());
+        return this->state_->object->send(data, to);
+    }
+    /// Waits for a datagram and copies it; what does not fit is cut. Returns: its length in bytes; would_block;
+    /// timed_out; cancelled; gone.
+    result<std::size_t> receive_from(bytes into, endpoint& from, duration timeout = forever,
+                                     canceller* ends = nullptr) noexcept {
+        auto const s = this->state_;
+        std::unique_lock held(Stack::mutex());
+        status const why = s->wait(held, timeout, ends, [&]() noexcept { return s->object->readable(); });
+        if (why != status::ok) return why;
+        return s->object->receive(into, from);
+    }
+    /// The port.
+    std::uint16_t port() const noexcept { return port_; }
+    /// Whether `receive_from` would return at once.
+    bool readable() const noexcept {
+        std::lock_guard const held(Stack::mutex());
+        return this->state_->object->readable();
+    }
+
+private:
+    std::uint16_t port_ = 0;
+};
+
+}} // namespace wg::WG_ABI
+
+#endif
+
+namespace wg { inline namespace WG_ABI {
+
+/// A peer as `basic_tunnel::peers` reports it.
+struct tunnel_peer {
+    public_key key{};                     ///< its public key
+    wg::endpoint endpoint{};              ///< where its last authentic datagram came from; family::none: not known
+    std::int64_t last_handshake_s = 0;    ///< UNIX time of the last handshake in seconds; 0: none
+    std::uint64_t sent_bytes = 0;         ///< UDP payload
+    std::uint64_t received_bytes = 0;     ///< UDP payload
+    std::vector<ip_prefix> allowed_ips{}; ///< cryptokey routing
+};
+
+/// One WireGuard interface of this process, over the TCP/IP stack `Stack`. The destructor waits for at most a second
+/// until the peers have acknowledged what was written, and resets what is left.
+template <ip_stack Stack, class Base = default_policies> class basic_tunnel {
+    using policies = tunnel_policies<Stack, Base>;
+    using core = tunnel_core<policies, Stack>;
+    template <class Object> using object = tunnel_object<core, Stack, Object>;
+
+public:
+    using stream = basic_stream<core, Stack>;     ///< a TCP connection
+    using listener = basic_listener<core, Stack>; ///< a TCP port that accepts connections
+    using udp_port = basic_udp_port<core, Stack>; ///< a UDP port
+    using canceller = basic_canceller<Stack>;     ///< ends calls of other threads
+
+    /// No tunnel.
+    basic_tunnel() noexcept = default;
+    basic_tunnel(basic_tunnel&&) noexcept = default;
+    /// Ends the old tunnel, if there is one.
+    basic_tunnel& operator=(basic_tunnel&& other) noexcept {
+        close();
+        core_ = std::move(other.core_);
+        return *this;
+    }
+    /// Ends the tunnel, see `close`.
+    ~basic_tunnel() { close(); }
+
+    /// Starts a tunnel from a configuration file of wg-quick(8). Keys that only wg-quick acts on have no effect.
+    /// Returns: the tunnel; else the reason, and in `why` a sentence that names file, line and mend.
+    static result<basic_tunnel> from_file(char const* path, std::string& why) noexcept {
+        auto const read = quick::load(path, why);
+        if (!read) return read.why();
+        return from(*read, why);
+    }
+    /// The same from the text of a file.
+    static result<basic_tunnel> from_text(std::string_view text, std::string& why) noexcept {
+        auto const read = quick::parse(text, "configuration", why);
+        if (!read) return read.why();
+        return from(*read, why);
+    }
+    /// The same from a configuration.
+    static result<basic_tunnel> from(quick::configuration const& configuration, std::string& why) noexcept {
+        if (configuration.private_key.is_zero()) {
+            why = "[Interface] has no PrivateKey";
+            return status::no_private_key;
+        }
+        if (configuration.addresses.empty()) {
+            why = "[Interface] has no Address";
+            return status::invalid;
+        }
+        basic_tunnel made;
+        made.core_.reset(new (std::nothrow) core);
+        if (!made.core_) return status::no_memory;
+        status const started = made.core_->start(configuration, why);
+        if (started != status::ok) return started;
+        return made;
+    }
+
+    /// Ends the tunnel: waits until the peers have acknowledged what was written, for at most `linger`. Streams,
+    /// listeners and ports that are left return `gone`.
+    void close(duration linger = seconds(1)) noexcept {
+        if (core_) core_->stop(linger);
+        core_.reset();
+    }
+    /// Whether there is a tunnel.
+    explicit operator bool() const noexcept { return core_ != nullptr; }
+
+    /// Connects to an inner address and port. Returns: the connection; refused; timed_out; cancelled; would_block, with
+    /// a timeout of zero: never; not_supported, if the tunnel has no address of this family; no_memory.
+    result<stream> dial(endpoint const& to, duration timeout = seconds(30), canceller* ends = nullptr) noexcept {
+        std::unique_lock held(Stack::mutex());
+        std::shared_ptr<object<typename Stack::connection>> const s = make<typename Stack::connection>();
+        if (!s) return status::no_memory;
+        status why = s->object->connect(core_->interface(), to);
+        if (why == status::ok)
+            why = s->wait(held, timeout, ends, [&]() noexcept { return s->object->state() != status::would_block; });
+        if (why == status::ok) why = s->object->state();
+        held.unlock();
+        if (why != status::ok) return why;
+        return stream(s);
+    }
+    /// Listens on a TCP port of all inner addresses; 0: a free port. At most `backlog` (1 to 255) connections wait for
+    /// `accept`. Returns: the listener; address_in_use; no_memory.
+    result<listener> listen(std::uint16_t port, std::size_t backlog = 128) noexcept {
+        return open<typename Stack::acceptor, listener>(
+            [&](auto& acceptor) noexcept { return acceptor.open(core_->interface(), port, backlog); });
+    }
+    /// Opens a UDP port of all inner addresses; 0: a free port. Returns: the port; address_in_use; no_memory.
+    result<udp_port> udp(std::uint16_t port = 0) noexcept {
+        return open<typename Stack::datagram_port, udp_port>(
+            [&](auto& opened) noexcept { return opened.open(core_->interface(), port); });
+    }
+    /// Sends an ICMP echo request and waits for the answer. Returns: the time that it took; timed_out; cancelled;
+    /// not_supported, if the tunnel has no address of this family; no_memory.
+    result<duration> ping(ip_address const& to, duration timeout = seconds(5), canceller* ends = nullptr) noexcept {
+        auto const start = std::chrono::steady_clock::now();
+        std::unique_lock held(Stack::mutex());
+        auto const s = make<typename Stack::echo>();
+        if (!s) return status::no_memory;
+        status why = s->object->send(core_->interface(), to, next_identifier());
+        if (why == status::ok) why = s->wait(held, timeout, ends, [&]() noexcept { return s->object->is_answered(); });
+        held.unlock();
+        if (why != status::ok) return why;
+        std::chrono::nanoseconds const took = std::chrono::steady_clock::now() - start;
+        return duration{took.count()};
+    }
+
+    /// The peers, as they are now.
+    std::vector<tunnel_peer> peers() const noexcept {
+        struct sink {
+            std::vector<tunnel_peer> found{};
+            void device(interface_facts const&) noexcept {}
+            void peer(peer_facts const& p) noexcept {
+                found.push_back({p.key, p.endpoint, p.last_handshake_s, p.tx_bytes, p.rx_bytes, {}});
+            }
+            void allowed_ip(ip_prefix const& prefix) noexcept { found.back().allowed_ips.push_back(prefix); }
+        } all;
+        core_->with_engine([&](auto& engine) noexcept { engine.snapshot(all); });
+        return std::move(all.found);
+    }
+    /// The UDP port of the encrypted datagrams.
+    std::uint16_t listen_port() const noexcept {
+        struct sink {
+            std::uint16_t port = 0;
+            void device(interface_facts const& of) noexcept { port = of.listen_port; }
+            void peer(peer_facts const&) noexcept {}
+            void allowed_ip(ip_prefix const&) noexcept {}
+        } own;
+        core_->with_engine([&](auto& engine) noexcept { engine.snapshot(own); });
+        return own.port;
+    }
+    /// Changes keys, port and peers, see `device::configure`: all changes or none. Returns: as `engine::configure`.
+    status configure(std::span<change const> changes) noexcept {
+        return core_->with_engine([&](auto& engine) noexcept { return engine.configure(changes); });
+    }
+    /// The same for a list in braces.
+    status configure(std::initializer_list<change> changes) noexcept {
+        return configure(std::span(changes.begin(), changes.size()));
+    }
+
+private:
+    /// Under the stack's lock. Returns: nullptr without memory.
+    template <class Object> std::shared_ptr<object<Object>> make() noexcept {
+        std::unique_ptr<Object> made(new (std::nothrow) Object);
+        if (!made) return nullptr;
+        return std::make_shared<object<Object>>(core_, std::move(made));
+    }
+    template <class Object, class Handle, class Open> result<Handle> open(Open open_it) noexcept {
+        std::unique_lock held(Stack::mutex());
+        auto s = make<Object>();
+        if (!s) return status::no_memory;
+        result<std::uint16_t> const port = open_it(*s->object);
+        held.unlock(); // the destructor of `s` takes the lock
+        if (!port) return port.why();
+        return Handle(std::move(s), *port);
+    }
+    static std::uint16_t next_identifier() noexcept {
+        static std::atomic<std::uint16_t> last{0};
+        return ++last;
+    }
+
+    std::shared_ptr<core> core_{};
+};
+
+}} // namespace wg::WG_ABI
+
+#endif
+
+namespace wg { inline namespace WG_ABI {
+
+/// A tunnel over lwIP with the policies of the host.
+using tunnel = basic_tunnel<lwip_stack>;
+using stream = tunnel::stream;       ///< a TCP connection
+using listener = tunnel::listener;   ///< a TCP port that accepts connections
+using udp_port = tunnel::udp_port;   ///< a UDP port
+using canceller = tunnel::canceller; ///< ends calls of other threads
+
+}} // namespace wg::WG_ABI
+
+#endif
 #endif
 
 #endif // WG_HAS_CXX20

@@ -5,13 +5,13 @@ import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-from cases import (FREESTANDING, OPTIONAL, ROOT, STRICT, all_headers, command, compilers, library_flags,  # noqa: E402
-                   run_cases)
+from cases import (FREESTANDING, ROOT, STRICT, all_headers, command, compilers, library_flags,  # noqa: E402
+                   optional, run_cases)
 
 
 def alone(compiler, header):
     include = f'#include "wg/{header}"\n'
-    library = library_flags(compiler, header) if header in OPTIONAL else []
+    library = library_flags(compiler, header) if optional(header) else []
     command(compiler, *STRICT, *FREESTANDING, *library, "-fsyntax-only", "-I", ROOT / "include", "-x", "c++", "-",
             source=include + include)
 

@@ -58,6 +58,11 @@ namespace wg { inline namespace WG_ABI {
     X(not_supported, "not supported here")                                                                             \
     X(would_block, "no data or no room at present")                                                                    \
     X(gone, "the other end or the device is gone")                                                                     \
+    X(refused, "the other end refused the connection")                                                                 \
+    X(reset, "the other end reset the connection")                                                                     \
+    X(timed_out, "no answer within the time")                                                                          \
+    X(cancelled, "cancelled by another thread")                                                                        \
+    X(name_not_found, "no address has this name")                                                                      \
     X(io_error, "an input or output error")
 
 /// Errors and the fates of packets, one list for both.

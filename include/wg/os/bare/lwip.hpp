@@ -10,7 +10,7 @@
 #include "../../policy.hpp"
 
 #include <algorithm>
-#include <lwip/inet.h>
+#include <lwip/ip_addr.h>
 #include <lwip/ip.h>
 #include <lwip/netif.h>
 #include <lwip/pbuf.h>

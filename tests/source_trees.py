@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""Finds a HACL* C tree for the tests of wg/backends/hacl.hpp: the tree in the sources of the package nss.
+"""Fetches the source trees that tests compile: HACL* from the package nss, and lwIP.
 
-    hacl_sources.py     prints the folder
+    source_trees.py hacl     prints the folder of the HACL* C tree
+    source_trees.py lwip     prints the folder of lwIP
 
-$WG_HACL_TREE may name another tree. apt fetches the sources once, from the archives of this machine, with separate
-package lists.
+$WG_HACL_TREE and $WG_LWIP_TREE may name other trees. apt fetches the sources once, from the archives of this machine,
+with separate package lists.
 """
 import os
 import pathlib
@@ -19,7 +20,7 @@ import tempfile
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "system"))
 from vm import cache_dir  # noqa: E402
 
-PART = "/lib/freebl/verified/"
+TREES = {"hacl": ("nss", "/lib/freebl/verified/"), "lwip": ("lwip", "/")}  # package, and the folder in its archive
 APT = pathlib.Path("/etc/apt")
 LINE = re.compile(r"^deb\s+(?:\[([^]]*)\]\s+)?(\S+)\s+(\S+)\s+(.*)$", re.MULTILINE)
 
@@ -52,7 +53,7 @@ def source_archives():
             yield f"Types: deb-src\nURIs: {fields['URIs']}\nSuites: {codename()}\nComponents: main\n{signed}"
 
 
-def download(to, archives):
+def download(package, part, to, archives):
     with tempfile.TemporaryDirectory() as work:
         for folder in "lists/partial", "cache/archives/partial", "sources":
             os.makedirs(f"{work}/{folder}")
@@ -63,25 +64,29 @@ def download(to, archives):
         run = {"check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "cwd": work, "timeout": 300,
                "text": True}
         subprocess.run([*apt, "update"], **run)
-        subprocess.run([*apt, "--download-only", "--tar-only", "source", "nss"], **run)
+        subprocess.run([*apt, "--download-only", "--tar-only", "source", package], **run)
         unready = pathlib.Path(tempfile.mkdtemp(dir=to.parent))
-        with tarfile.open(next(pathlib.Path(work).glob("nss_*.tar.*"))) as tar:
+        # A package has the archive of its authors, and often one with Debian's own files.
+        archive = next(a for a in pathlib.Path(work).glob(f"{package}_*.tar.*") if ".debian.tar" not in a.name)
+        with tarfile.open(archive) as tar:
             for member in tar:
-                before, part, name = member.name.partition(PART)
+                _, found, name = member.name.partition(part)
                 path = unready / name
-                if part and member.isfile() and ".." not in path.parts:
+                if found and member.isfile() and ".." not in path.parts:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     path.write_bytes(tar.extractfile(member).read())
         if not any(unready.iterdir()):
-            raise OSError(f"nss has no {PART}")
+            raise OSError(f"{package} has no {part}")
         unready.rename(to)
 
 
-def tree():
+def tree(name):
     """(folder, ""), or (None, the reason)."""
-    if os.environ.get("WG_HACL_TREE"):
-        return pathlib.Path(os.environ["WG_HACL_TREE"]).resolve(), ""
-    to = cache_dir() / f"hacl-{codename()}"
+    package, part = TREES[name]
+    other = os.environ.get(f"WG_{name.upper()}_TREE")
+    if other:
+        return pathlib.Path(other).resolve(), ""
+    to = cache_dir() / f"{name}-{codename()}"
     if to.exists():
         return to, ""
     if not shutil.which("apt-get"):
@@ -90,15 +95,17 @@ def tree():
     if not archives:
         return None, f"no archive of {codename() or 'this system'} among apt's sources"
     try:
-        download(to, archives)
+        download(package, part, to, archives)
     except (subprocess.SubprocessError, OSError, StopIteration, tarfile.TarError) as error:
         said = (getattr(error, "stderr", "") or "").strip().splitlines()
-        return None, f"the sources of nss cannot be had: {said[-1] if said else error}"
+        return None, f"the sources of {package} cannot be had: {said[-1] if said else error}"
     return to, ""
 
 
 if __name__ == "__main__":
-    folder, why = tree()
+    if len(sys.argv) != 2 or sys.argv[1] not in TREES:
+        sys.exit(f"usage: source_trees.py {' | '.join(TREES)}")
+    folder, why = tree(sys.argv[1])
     if folder is None:
-        sys.exit(f"hacl_sources.py: {why}")
+        sys.exit(f"source_trees.py: {why}")
     print(folder)

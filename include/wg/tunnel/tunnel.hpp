@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: BSL-1.0
+// A tunnel inside a program: connections through WireGuard without root rights, without a TUN device and without
+// changes to the host. Folder: tunnel. Any thread.
+//
+//     std::string why;
+//     auto tunnel = wg::tunnel::from_file("office.conf", why);
+//     if (!tunnel) return failed(why);
+//     auto database = tunnel->dial("10.0.0.7:5432", wg::seconds(5));
+#ifndef WG_TUNNEL_TUNNEL_HPP
+#define WG_TUNNEL_TUNNEL_HPP
+
+#include "streams.hpp"
+
+namespace wg { inline namespace WG_ABI {
+
+/// A peer as `basic_tunnel::peers` reports it.
+struct tunnel_peer {
+    public_key key{};                     ///< its public key
+    wg::endpoint endpoint{};              ///< where its last authentic datagram came from; family::none: not known
+    std::int64_t last_handshake_s = 0;    ///< UNIX time of the last handshake in seconds; 0: none
+    std::uint64_t sent_bytes = 0;         ///< UDP payload
+    std::uint64_t received_bytes = 0;     ///< UDP payload
+    std::vector<ip_prefix> allowed_ips{}; ///< cryptokey routing
+};
+
+/// One WireGuard interface of this process, over the TCP/IP stack `Stack`. The destructor waits for at most a second
+/// until the peers have acknowledged what was written, and resets what is left.
+template <ip_stack Stack, class Base = default_policies> class basic_tunnel {
+    using policies = tunnel_policies<Stack, Base>;
+    using core = tunnel_core<policies, Stack>;
+    template <class Object> using object = tunnel_object<core, Stack, Object>;
+
+public:
+    using stream = basic_stream<core, Stack>;     ///< a TCP connection
+    using listener = basic_listener<core, Stack>; ///< a TCP port that accepts connections
+    using udp_port = basic_udp_port<core, Stack>; ///< a UDP port
+    using canceller = basic_canceller<Stack>;     ///< ends calls of other threads
+
+    /// No tunnel.
+    basic_tunnel() noexcept = default;
+    basic_tunnel(basic_tunnel&&) noexcept = default;
+    /// Ends the old tunnel, if there is one.
+    basic_tunnel& operator=(basic_tunnel&& other) noexcept {
+        close();
+        core_ = std::move(other.core_);
+        return *this;
+    }
+    /// Ends the tunnel, see `close`.
+    ~basic_tunnel() { close(); }
+
+    /// Starts a tunnel from a configuration file of wg-quick(8). Keys that only wg-quick acts on have no effect.
+    /// Returns: the tunnel; else the reason, and in `why` a sentence that names file, line and mend.
+    static result<basic_tunnel> from_file(char const* path, std::string& why) noexcept {
+        auto const read = quick::load(path, why);
+        if (!read) return read.why();
+        return from(*read, why);
+    }
+    /// The same from the text of a file.
+    static result<basic_tunnel> from_text(std::string_view text, std::string& why) noexcept {
+        auto const read = quick::parse(text, "configuration", why);
+        if (!read) return read.why();
+        return from(*read, why);
+    }
+    /// The same from a configuration.
+    static result<basic_tunnel> from(quick::configuration const& configuration, std::string& why) noexcept {
+        if (configuration.private_key.is_zero()) {
+            why = "[Interface] has no PrivateKey";
+            return status::no_private_key;
+        }
+        if (configuration.addresses.empty()) {
+            why = "[Interface] has no Address";
+            return status::invalid;
+        }
+        basic_tunnel made;
+        made.core_.reset(new (std::nothrow) core);
+        if (!made.core_) return status::no_memory;
+        status const started = made.core_->start(configuration, why);
+        if (started != status::ok) return started;
+        return made;
+    }
+
+    /// Ends the tunnel: waits until the peers have acknowledged what was written, for at most `linger`. Streams,
+    /// listeners and ports that are left return `gone`.
+    void close(duration linger = seconds(1)) noexcept {
+        if (core_) core_->stop(linger);
+        core_.reset();
+    }
+    /// Whether there is a tunnel.
+    explicit operator bool() const noexcept { return core_ != nullptr; }
+
+    /// Connects to an inner address and port. Returns: the connection; refused; timed_out; cancelled; would_block, with
+    /// a timeout of zero: never; not_supported, if the tunnel has no address of this family; no_memory.
+    result<stream> dial(endpoint const& to, duration timeout = seconds(30), canceller* ends = nullptr) noexcept {
+        std::unique_lock held(Stack::mutex());
+        std::shared_ptr<object<typename Stack::connection>> const s = make<typename Stack::connection>();
+        if (!s) return status::no_memory;
+        status why = s->object->connect(core_->interface(), to);
+        if (why == status::ok)
+            why = s->wait(held, timeout, ends, [&]() noexcept { return s->object->state() != status::would_block; });
+        if (why == status::ok) why = s->object->state();
+        held.unlock();
+        if (why != status::ok) return why;
+        return stream(s);
+    }
+    /// Listens on a TCP port of all inner addresses; 0: a free port. At most `backlog` (1 to 255) connections wait for
+    /// `accept`. Returns: the listener; address_in_use; no_memory.
+    result<listener> listen(std::uint16_t port, std::size_t backlog = 128) noexcept {
+        return open<typename Stack::acceptor, listener>(
+            [&](auto& acceptor) noexcept { return acceptor.open(core_->interface(), port, backlog); });
+    }
+    /// Opens a UDP port of all inner addresses; 0: a free port. Returns: the port; address_in_use; no_memory.
+    result<udp_port> udp(std::uint16_t port = 0) noexcept {
+        return open<typename Stack::datagram_port, udp_port>(
+            [&](auto& opened) noexcept { return opened.open(core_->interface(), port); });
+    }
+    /// Sends an ICMP echo request and waits for the answer. Returns: the time that it took; timed_out; cancelled;
+    /// not_supported, if the tunnel has no address of this family; no_memory.
+    result<duration> ping(ip_address const& to, duration timeout = seconds(5), canceller* ends = nullptr) noexcept {
+        auto const start = std::chrono::steady_clock::now();
+        std::unique_lock held(Stack::mutex());
+        auto const s = make<typename Stack::echo>();
+        if (!s) return status::no_memory;
+        status why = s->object->send(core_->interface(), to, next_identifier());
+        if (why == status::ok) why = s->wait(held, timeout, ends, [&]() noexcept { return s->object->is_answered(); });
+        held.unlock();
+        if (why != status::ok) return why;
+        std::chrono::nanoseconds const took = std::chrono::steady_clock::now() - start;
+        return duration{took.count()};
+    }
+
+    /// The peers, as they are now.
+    std::vector<tunnel_peer> peers() const noexcept {
+        struct sink {
+            std::vector<tunnel_peer> found{};
+            void device(interface_facts const&) noexcept {}
+            void peer(peer_facts const& p) noexcept {
+                found.push_back({p.key, p.endpoint, p.last_handshake_s, p.tx_bytes, p.rx_bytes, {}});
+            }
+            void allowed_ip(ip_prefix const& prefix) noexcept { found.back().allowed_ips.push_back(prefix); }
+        } all;
+        core_->with_engine([&](auto& engine) noexcept { engine.snapshot(all); });
+        return std::move(all.found);
+    }
+    /// The UDP port of the encrypted datagrams.
+    std::uint16_t listen_port() const noexcept {
+        struct sink {
+            std::uint16_t port = 0;
+            void device(interface_facts const& of) noexcept { port = of.listen_port; }
+            void peer(peer_facts const&) noexcept {}
+            void allowed_ip(ip_prefix const&) noexcept {}
+        } own;
+        core_->with_engine([&](auto& engine) noexcept { engine.snapshot(own); });
+        return own.port;
+    }
+    /// Changes keys, port and peers, see `device::configure`: all changes or none. Returns: as `engine::configure`.
+    status configure(std::span<change const> changes) noexcept {
+        return core_->with_engine([&](auto& engine) noexcept { return engine.configure(changes); });
+    }
+    /// The same for a list in braces.
+    status configure(std::initializer_list<change> changes) noexcept {
+        return configure(std::span(changes.begin(), changes.size()));
+    }
+
+private:
+    /// Under the stack's lock. Returns: nullptr without memory.
+    template <class Object> std::shared_ptr<object<Object>> make() noexcept {
+        std::unique_ptr<Object> made(new (std::nothrow) Object);
+        if (!made) return nullptr;
+        return std::make_shared<object<Object>>(core_, std::move(made));
+    }
+    template <class Object, class Handle, class Open> result<Handle> open(Open open_it) noexcept {
+        std::unique_lock held(Stack::mutex());
+        auto s = make<Object>();
+        if (!s) return status::no_memory;
+        result<std::uint16_t> const port = open_it(*s->object);
+        held.unlock(); // the destructor of `s` takes the lock
+        if (!port) return port.why();
+        return Handle(std::move(s), *port);
+    }
+    static std::uint16_t next_identifier() noexcept {
+        static std::atomic<std::uint16_t> last{0};
+        return ++last;
+    }
+
+    std::shared_ptr<core> core_{};
+};
+
+}} // namespace wg::WG_ABI
+
+#endif
