@@ -5,7 +5,6 @@
 
 #include <cstdlib>
 #include <fstream>
-#include <random>
 #include <string>
 #include <unistd.h>
 
@@ -384,35 +383,159 @@ BOOST_AUTO_TEST_CASE(becomes_changes_of_a_device) {
     BOOST_TEST(wg::text::print(changes.view()[6].where()).view() == "192.0.2.1:1");
 }
 
+namespace {
+
+/// A file with this text, as long as the object lives.
+struct temporary_file {
+    std::string name = "/tmp/wg-quick-test-XXXXXX";
+
+    explicit temporary_file(std::string const& text) {
+        int const fd = ::mkstemp(name.data());
+        BOOST_TEST_REQUIRE(fd >= 0);
+        BOOST_TEST(::write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()));
+        ::close(fd);
+    }
+    temporary_file(temporary_file const&) = delete;
+    ~temporary_file() { ::unlink(name.c_str()); }
+};
+
+std::string output_of(std::string const& command) {
+    std::string out;
+    std::FILE* const pipe = ::popen(command.c_str(), "r");
+    BOOST_TEST_REQUIRE(pipe != nullptr);
+    char part[512];
+    for (std::size_t size; (size = std::fread(part, 1, sizeof part, pipe)) > 0;) out.append(part, size);
+    ::pclose(pipe);
+    return out;
+}
+
+/// Whether `wg setconf` accepts the text. It reads the text before it finds that the interface does not exist.
+bool wg_accepts(std::string const& text) {
+    temporary_file const file(text);
+    std::string const said = output_of("WG_ENDPOINT_RESOLUTION_RETRIES=0 wg setconf wg-none " + file.name + " 2>&1");
+    bool const read = said.find("Unable to modify interface") != std::string::npos;
+    bool const refused = said.find("Configuration parsing error") != std::string::npos ||
+                         said.find("Invalid configuration") != std::string::npos;
+    BOOST_TEST(read != refused, said);
+    return read;
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(agrees_with_wg_about_lines) {
+    if (std::system("command -v wg > /dev/null") != 0) {
+        BOOST_TEST_MESSAGE("skipped: wg is not installed");
+        return;
+    }
+    std::vector<std::string> texts;
+    for (std::string const value : {"", "0", "1", "off", "OFF", "0x10", "0X10", "0x", "65535", "65536", "4294967296",
+                                    "-1", "+1", "1 2", "1#2", "1.0", "007"}) {
+        texts.push_back(in_interface("FwMark = " + value));
+        // wg lets the C library cut a port to 16 bits
+        bool const cut = value == "65536" || value == "4294967296" || value == "+1";
+        if (!cut) texts.push_back(in_interface("ListenPort = " + value));
+        texts.push_back(in_peer("PersistentKeepalive = " + value));
+    }
+    for (std::string const value : {"",
+                                    "10.0.0.1",
+                                    "10.0.0.1/8",
+                                    "10.0.0.0/33",
+                                    "10.0.0/8",
+                                    "10.0.0.0/8,",
+                                    ",10.0.0.0/8",
+                                    "10.0.0.0/8,,::/0",
+                                    "10.0.0.0 / 8 , ::/0",
+                                    "10.0.0.0/8 ::/0",
+                                    "::/129",
+                                    "::1/128",
+                                    "1::2::3",
+                                    "010.0.0.1",
+                                    "10.0.0.0/08",
+                                    "10.0.0.0/",
+                                    "+-10.0.0.0/8",
+                                    "::ffff:10.0.0.1/96",
+                                    "fe80::1%1/64",
+                                    "::/ 0"})
+        texts.push_back(in_peer("AllowedIPs = " + std::string(value)));
+    for (std::string const value :
+         {"", "192.0.2.1:1", "192.0.2.1", "192.0.2.1:", "[2001:db8::1]:1", "[2001:db8::1]", "[2001:db8::1]1",
+          "2001:db8::1:1", "[192.0.2.1]:1", "192.0.2.1 : 5", "[::1:1", ":1"})
+        texts.push_back(in_peer("Endpoint = " + std::string(value)));
+    for (std::string const& key :
+         {alice_private, alice_private.substr(1), "A" + alice_private, std::string(44, 'a'), alice_private + " ",
+          "  " + alice_private + "\r", std::string(43, 'A') + "=",
+          std::string(42, 'A') + "B=", alice_private.substr(0, 5) + " " + alice_private.substr(5)}) {
+        texts.push_back(in_interface("PrivateKey=" + key));
+        texts.push_back(in_peer("PresharedKey =" + key));
+        texts.push_back("[Peer]\nPublicKey = " + key);
+    }
+    for (std::string const text :
+         {"", "#", "[Interface]", "[interface]\r\n", " [ Interface ] # x", "[Interface", "Interface]", "[Peer]",
+          "[Other]", "ListenPort = 1", "[Interface]\nListen Port = 1", "[Interface]\nListenPort", "[Interface]\n= 1",
+          "[Interface]\nx = 1", "[Interface]\nAllowedIPs = ::/0",
+          "[Interface]\nLISTENPORT=1\n[INTERFACE]\nlistenport=2", "[Interface] [Peer]"})
+        texts.emplace_back(text);
+    for (std::string const& text : texts) {
+        bool const ours = error_of(text) == "accepted";
+        BOOST_TEST(ours == wg_accepts(text), (ours ? "only wg refuses: " : "only wg accepts: ")
+                                                 << text << error_of(text));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(reads_what_wg_quick_leaves_of_a_file) {
+    if (std::system("command -v wg-quick > /dev/null") != 0 || ::geteuid() != 0) {
+        BOOST_TEST_MESSAGE("skipped: wg-quick is not installed, or it would ask for a password");
+        return;
+    }
+    std::string const text =
+        "# head\n[interface]\r\naddress = 10.0.0.2/24 # own\nPrivateKey = " + alice_private +
+        "\nDNS = 10.0.0.1, a.example\nMTU=1300\nTable = off\nPostUp = echo a#b\nListenPort = 7\n" +
+        in_peer("AllowedIPs = 10.0.0.0/24\nEndpoint = 192.0.2.1:7\nPresharedKey = " + alice_public);
+    char folder[] = "/tmp/wg-quick-test-XXXXXX";
+    BOOST_TEST_REQUIRE(::mkdtemp(folder) != nullptr);
+    std::string const name = std::string(folder) + "/office.conf";
+    std::ofstream(name) << text;
+    std::string const stripped = output_of("wg-quick strip " + name);
+    ::unlink(name.c_str());
+    ::rmdir(folder);
+    auto const all = read(text), left = read(stripped);
+    BOOST_TEST((all.addresses.size() == 1u && all.dns_servers.size() == 1u && all.search_domains.size() == 1u));
+    BOOST_TEST((all.mtu_bytes == 1300 && all.ignored.size() == 2u));
+    BOOST_TEST((left.addresses.empty() && left.dns_servers.empty() && left.search_domains.empty()));
+    BOOST_TEST((left.mtu_bytes == 0 && left.ignored.empty()));
+    wg::secret_vector<wg::change> from_all, from_left;
+    BOOST_TEST((quick::append_changes(all, from_all) && quick::append_changes(left, from_left)));
+    BOOST_TEST_REQUIRE(from_all.size() == from_left.size());
+    for (std::size_t i = 0; i < from_all.size(); ++i) {
+        wg::change const &a = from_all.view()[i], &b = from_left.view()[i];
+        BOOST_TEST((a.what() == b.what() && a.number() == b.number() && a.where() == b.where()));
+        BOOST_TEST(base64(a.key()) == base64(b.key()));
+    }
+}
+
 BOOST_AUTO_TEST_CASE(loads_a_file) {
-    char name[] = "/tmp/wg-quick-XXXXXX";
-    int const fd = ::mkstemp(name);
-    BOOST_TEST_REQUIRE(fd >= 0);
-    ::close(fd);
-    std::string why;
+    std::string why, name;
     {
-        std::ofstream out(name, std::ios::binary);
-        out << "[Interface]\nPrivateKey = " << alice_private << "\n" << std::string(10000, '#') << "\n" << in_peer("");
+        temporary_file const file("[Interface]\nPrivateKey = " + alice_private + "\n" + std::string(10000, '#') + "\n" +
+                                  in_peer(""));
+        auto const c = quick::load(file.name.c_str(), why);
+        BOOST_TEST_REQUIRE(bool(c), why);
+        BOOST_TEST(base64(c->private_key.expose()) == alice_private);
+        BOOST_TEST(c->peers.size() == 1u);
     }
-    auto const c = quick::load(name, why);
-    BOOST_TEST_REQUIRE(bool(c), why);
-    BOOST_TEST(base64(c->private_key.expose()) == alice_private);
-    BOOST_TEST(c->peers.size() == 1u);
     {
-        std::ofstream out(name, std::ios::binary);
-        out << "MTU";
+        temporary_file const file("MTU");
+        BOOST_TEST((quick::load(file.name.c_str(), why).why() == status::invalid));
+        BOOST_TEST(why.starts_with(file.name + ":1: "));
     }
-    BOOST_TEST((quick::load(name, why).why() == status::invalid));
-    BOOST_TEST(why.starts_with(std::string(name) + ":1: "));
     {
-        std::ofstream out(name, std::ios::binary);
-        out << std::string(quick::most_file_bytes + 1, '\n');
+        temporary_file const file(std::string(quick::most_file_bytes + 1, '\n'));
+        BOOST_TEST((quick::load(file.name.c_str(), why).why() == status::invalid));
+        BOOST_TEST(why == file.name + ": has more than 16 MiB; is it a configuration?");
+        name = file.name;
     }
-    BOOST_TEST((quick::load(name, why).why() == status::invalid));
-    BOOST_TEST(why == std::string(name) + ": has more than 16 MiB; is it a configuration?");
-    ::unlink(name);
-    BOOST_TEST((quick::load(name, why).why() == status::io_error));
-    BOOST_TEST(why == std::string(name) + ": No such file or directory");
+    BOOST_TEST((quick::load(name.c_str(), why).why() == status::io_error));
+    BOOST_TEST(why == name + ": No such file or directory");
     BOOST_TEST((quick::load("/tmp", why).why() == status::io_error));
     BOOST_TEST(why == "/tmp: Is a directory");
 }
