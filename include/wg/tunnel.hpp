@@ -3,6 +3,7 @@
 #ifndef WG_TUNNEL_HPP
 #define WG_TUNNEL_HPP
 
+#include "tunnel/dns.hpp"
 #include "tunnel/lwip_stack.hpp"
 #include "tunnel/tunnel.hpp"
 
