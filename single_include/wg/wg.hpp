@@ -21454,7 +21454,8 @@ enum class verdict : std::uint8_t {
 struct options {
     /// Turns the zone of an endpoint into a number, like `if_nametoindex`. nullptr: zones are numbers.
     text::zone_resolver resolve_zone = nullptr;
-    /// A value `$NAME` is replaced by the result, like `getenv`. nullptr: `$` is an ordinary character.
+    /// A value `$NAME` is replaced by the result, like `getenv`, and `$$` at its beginning by `$`. nullptr: `$` is an
+    /// ordinary character.
     char const* (*variable)(char const* name) = nullptr;
     /// Is called for each section and each key that the parser does not know. nullptr: all of these are errors.
     verdict (*extension)(void* context, entry const& what, std::string& why) = nullptr;
@@ -21685,6 +21686,10 @@ private:
 
     /// Replaces `$NAME` by the value of the variable. The value belongs to the caller of the parser.
     bool substitute(std::string_view key, std::string_view& value) noexcept {
+        if (value.starts_with("$$")) {
+            value.remove_prefix(1);
+            return true;
+        }
         std::string const name(value.substr(1));
         char const* const found = with_.variable(name.c_str());
         if (found == nullptr)
@@ -70286,7 +70291,8 @@ enum class verdict : std::uint8_t {
 struct options {
     /// Turns the zone of an endpoint into a number, like `if_nametoindex`. nullptr: zones are numbers.
     text::zone_resolver resolve_zone = nullptr;
-    /// A value `$NAME` is replaced by the result, like `getenv`. nullptr: `$` is an ordinary character.
+    /// A value `$NAME` is replaced by the result, like `getenv`, and `$$` at its beginning by `$`. nullptr: `$` is an
+    /// ordinary character.
     char const* (*variable)(char const* name) = nullptr;
     /// Is called for each section and each key that the parser does not know. nullptr: all of these are errors.
     verdict (*extension)(void* context, entry const& what, std::string& why) = nullptr;
@@ -70517,6 +70523,10 @@ private:
 
     /// Replaces `$NAME` by the value of the variable. The value belongs to the caller of the parser.
     bool substitute(std::string_view key, std::string_view& value) noexcept {
+        if (value.starts_with("$$")) {
+            value.remove_prefix(1);
+            return true;
+        }
         std::string const name(value.substr(1));
         char const* const found = with_.variable(name.c_str());
         if (found == nullptr)

@@ -354,6 +354,7 @@ BOOST_AUTO_TEST_CASE(takes_values_from_variables_if_asked) {
         return std::string_view(name) == "OFFICE_KEY" ? key.c_str() : nullptr;
     }};
     BOOST_TEST(base64(read(in_interface("PrivateKey = $OFFICE_KEY"), with).private_key.expose()) == alice_private);
+    BOOST_TEST(error_of(in_interface("DNS = $$OFFICE_KEY"), with).find("DNS has `$OFFICE_KEY`") != std::string::npos);
     BOOST_TEST(error_of(in_interface("PrivateKey = $OTHER"), with) ==
                "office.conf:2: `PrivateKey` takes its value from the environment, where `OTHER` is not set; set it, or "
                "write the value here");
