@@ -31396,7 +31396,7 @@ namespace wg { inline namespace WG_ABI { namespace os { namespace udp_detail {
 inline constexpr std::size_t batch = 64;                   ///< messages in one system call
 inline constexpr std::size_t max_planned = 256;            ///< datagrams in the messages of one system call
 inline constexpr std::size_t max_segments = 64;            ///< datagrams in one message; Linux 4.18's limit
-inline constexpr duration send_patience = milliseconds(5); ///< the longest wait of one `send` for room
+inline constexpr duration send_patience = milliseconds(5); ///< the default of `sender::set_patience`
 inline constexpr duration memory_of_paths = seconds(300);  ///< how long `sender` remembers what it learned of paths
 
 /// The messages of one system call. A message has one datagram, or several datagrams that the kernel cuts apart again.
@@ -31455,7 +31455,7 @@ public:
     /// `batches`: sendmmsg is wanted.
     explicit sender(bool batches) noexcept : many_(batches) {}
 
-    /// Begins a call of `send_family` for each family: starts the clock of `send_patience` and forgets old paths.
+    /// Begins a call of `send_family` for each family: starts the clock of `patience_` and forgets old paths.
     void begin(return_route::sender const& by) noexcept {
         by_ = by;
         give_up_at_ = {};
@@ -31482,8 +31482,14 @@ public:
         learned_ = {};
     }
 
-    /// Takes over whether the kernel has sendmmsg.
-    void share(sender const& of) noexcept { many_ = of.many_; }
+    /// Sets how long one `send` waits in total for room; zero: it never waits.
+    void set_patience(duration at_most) noexcept { patience_ = at_most; }
+
+    /// Takes over whether the kernel has sendmmsg, and how long a `send` waits.
+    void share(sender const& of) noexcept {
+        many_ = of.many_;
+        patience_ = of.patience_;
+    }
 
 private:
     /// Puts datagrams of one family, from the front, into messages until the batch is full. Returns: how many datagrams
@@ -31605,12 +31611,14 @@ private:
         return without_interruption([&] { return ::sendmsg(fd, &messages->msg_hdr, MSG_NOSIGNAL); }) >= 0 ? 1 : -1;
     }
 
-    /// Waits until the socket has room again. Returns: false if this send has waited for `send_patience`.
+    /// Waits until the socket has room again. Returns: false if this send has waited for `patience_`.
     bool wait_writable(int fd) noexcept {
+        if (patience_ <= duration{}) return false;
         instant const asked = Calls::now();
-        if (give_up_at_ == instant{}) give_up_at_ = asked + send_patience;
+        if (give_up_at_ == instant{}) give_up_at_ = asked + patience_;
         if (asked >= give_up_at_) return false;
-        timespec const at_most{0, converted<long>((give_up_at_ - asked).nanoseconds)};
+        std::int64_t const left = (give_up_at_ - asked).nanoseconds;
+        timespec const at_most{converted<time_t>(left / 1'000'000'000), converted<long>(left % 1'000'000'000)};
         return Calls::wait_writable(fd, at_most) > 0;
     }
 
@@ -31642,9 +31650,10 @@ private:
 
     bool many_; ///< sendmmsg is wanted, and the kernel has it
     return_route::sender by_{};
-    instant give_up_at_{}; ///< of this send; zero until it has to wait
-    instant sending_at_{}; ///< when this send began
-    instant learned_{};    ///< when the memory of paths began; zero: nothing is remembered
+    duration patience_ = send_patience; ///< the longest wait of one send for room
+    instant give_up_at_{};              ///< of this send; zero until it has to wait
+    instant sending_at_{};              ///< when this send began
+    instant learned_{};                 ///< when the memory of paths began; zero: nothing is remembered
     return_route return_{};
     segment_limits limits_{};
 };
@@ -31665,7 +31674,8 @@ public:
     static constexpr std::size_t receive_bytes = 65535;
     /// Datagrams that one message of a send holds at most.
     static constexpr std::size_t max_segments = udp_detail::max_segments;
-    /// How long one `send` waits in total for room in full socket buffers before it drops datagrams.
+    /// How long one `send` waits in total for room in full socket buffers before it drops datagrams, unless
+    /// `set_send_patience` says otherwise.
     static constexpr duration send_patience = udp_detail::send_patience;
     /// How long the socket remembers what it learned of paths, if the program does not call `routes_changed`. Linux
     /// forgets a path MTU after 10 minutes.
@@ -31772,6 +31782,10 @@ public:
         return true;
     }
 
+    /// Sets how long one `send` waits in total for room; by default `send_patience`. Zero: `send` never waits, for the
+    /// thread of an event loop. A datagram without room is then lost at once (`would_block`).
+    void set_send_patience(duration at_most) noexcept { sender_.set_patience(at_most); }
+
     /// Closes all sockets.
     void close() noexcept {
         v4_ = {};
@@ -31847,7 +31861,8 @@ public:
     /// `return_route` says which part of `where.local` is kept. Where nothing is kept, or the address is no longer the
     /// host's own, `where.local` is cleared, and the host's routes choose the source. Where the host refuses the tos,
     /// the datagram leaves without one. An IPv4-mapped IPv6 destination is replaced by the IPv4 one.
-    /// `why`: ok; no_endpoint; not_supported (no socket of that family); would_block (no room within `send_patience`);
+    /// `why`: ok; no_endpoint; not_supported (no socket of that family); would_block (no room in time, see
+    /// `set_send_patience`);
     /// no_permission (a packet filter); io_error and others.
     /// Returns: how many datagrams left.
     std::size_t send(std::span<datagram> datagrams) noexcept {
@@ -36393,7 +36408,8 @@ template <class Calls> class basic_udp {
 public:
     /// The room in bytes that a received datagram needs.
     static constexpr std::size_t receive_bytes = 65535;
-    /// How long one `send` waits in total for room before it drops datagrams.
+    /// How long one `send` waits in total for room before it drops datagrams, unless `set_send_patience` says
+    /// otherwise.
     static constexpr duration send_patience = milliseconds(5);
 
     /// Has no open socket. `wanted` says which offloads may be used; only `batches` concerns these systems.
@@ -36475,10 +36491,15 @@ public:
         many_ = of.many_;
         fwmark_ = of.fwmark_;
         bind_index_ = of.bind_index_;
+        patience_ = of.patience_;
         is_shared_ = true;
         if (std::exchange(changes_, of.changes_) != of.changes_) forget_paths();
         return true;
     }
+
+    /// Sets how long one `send` waits in total for room; by default `send_patience`. Zero: `send` never waits, for the
+    /// thread of an event loop. A datagram without room is then lost at once (`would_block`).
+    void set_send_patience(duration at_most) noexcept { patience_ = at_most; }
 
     /// Closes all sockets.
     void close() noexcept {
@@ -36529,7 +36550,8 @@ public:
     /// or its routes lead through another interface than that of the source, `where.local` is cleared, and the routes
     /// choose the source. Where the host refuses the tos, the datagram leaves without one. An IPv4-mapped IPv6
     /// destination is replaced by the IPv4 one.
-    /// `why`: ok; no_endpoint; not_supported (no socket of that family); would_block (no room within `send_patience`);
+    /// `why`: ok; no_endpoint; not_supported (no socket of that family); would_block (no room in time, see
+    /// `set_send_patience`);
     /// no_permission (a packet filter); io_error and others.
     /// Returns: how many datagrams left.
     std::size_t send(std::span<datagram> datagrams) noexcept {
@@ -36794,10 +36816,11 @@ private:
     static bool is_missing(int error) noexcept { return error == ENOSYS || error == EOPNOTSUPP; }
 
     /// Waits until the socket, or with ENOBUFS the interface, may have room again. Returns: false if this send has
-    /// waited for `send_patience`.
+    /// waited for `patience_`.
     bool wait_for_room(int fd, int error) noexcept {
+        if (patience_ <= duration{}) return false;
         instant const asked = Calls::now();
-        if (give_up_at_ == instant{}) give_up_at_ = asked + send_patience;
+        if (give_up_at_ == instant{}) give_up_at_ = asked + patience_;
         if (asked >= give_up_at_) return false;
         // No call reports when the queue of an interface has room.
         return error == ENOBUFS ? Calls::pause() : Calls::wait_writable(fd, give_up_at_ - asked);
@@ -36832,8 +36855,9 @@ private:
     std::uint32_t changes_ = 0; ///< calls of `routes_changed`, counted by the object that opened the sockets
     known_path known_[most_known];
     instant asked_since_{};
-    unsigned asked_ = 0;   ///< questions to the routes since `asked_since_`
-    instant give_up_at_{}; ///< of this send; zero until it has to wait
+    unsigned asked_ = 0;                ///< questions to the routes since `asked_since_`
+    duration patience_ = send_patience; ///< the longest wait of one send for room
+    instant give_up_at_{};              ///< of this send; zero until it has to wait
 };
 
 }}}} // namespace wg::WG_ABI::os::posix
@@ -40428,7 +40452,8 @@ template <class Calls> class basic_udp {
 public:
     /// The room in bytes that a received datagram needs.
     static constexpr std::size_t receive_bytes = 65535;
-    /// How long one `send` waits in total for room before it drops datagrams.
+    /// How long one `send` waits in total for room before it drops datagrams, unless `set_send_patience` says
+    /// otherwise.
     static constexpr duration send_patience = milliseconds(5);
 
     /// Has no open socket. `wanted` says which offloads may be used; only `batches` concerns these systems.
@@ -40510,10 +40535,15 @@ public:
         many_ = of.many_;
         fwmark_ = of.fwmark_;
         bind_index_ = of.bind_index_;
+        patience_ = of.patience_;
         is_shared_ = true;
         if (std::exchange(changes_, of.changes_) != of.changes_) forget_paths();
         return true;
     }
+
+    /// Sets how long one `send` waits in total for room; by default `send_patience`. Zero: `send` never waits, for the
+    /// thread of an event loop. A datagram without room is then lost at once (`would_block`).
+    void set_send_patience(duration at_most) noexcept { patience_ = at_most; }
 
     /// Closes all sockets.
     void close() noexcept {
@@ -40564,7 +40594,8 @@ public:
     /// or its routes lead through another interface than that of the source, `where.local` is cleared, and the routes
     /// choose the source. Where the host refuses the tos, the datagram leaves without one. An IPv4-mapped IPv6
     /// destination is replaced by the IPv4 one.
-    /// `why`: ok; no_endpoint; not_supported (no socket of that family); would_block (no room within `send_patience`);
+    /// `why`: ok; no_endpoint; not_supported (no socket of that family); would_block (no room in time, see
+    /// `set_send_patience`);
     /// no_permission (a packet filter); io_error and others.
     /// Returns: how many datagrams left.
     std::size_t send(std::span<datagram> datagrams) noexcept {
@@ -40829,10 +40860,11 @@ private:
     static bool is_missing(int error) noexcept { return error == ENOSYS || error == EOPNOTSUPP; }
 
     /// Waits until the socket, or with ENOBUFS the interface, may have room again. Returns: false if this send has
-    /// waited for `send_patience`.
+    /// waited for `patience_`.
     bool wait_for_room(int fd, int error) noexcept {
+        if (patience_ <= duration{}) return false;
         instant const asked = Calls::now();
-        if (give_up_at_ == instant{}) give_up_at_ = asked + send_patience;
+        if (give_up_at_ == instant{}) give_up_at_ = asked + patience_;
         if (asked >= give_up_at_) return false;
         // No call reports when the queue of an interface has room.
         return error == ENOBUFS ? Calls::pause() : Calls::wait_writable(fd, give_up_at_ - asked);
@@ -40867,8 +40899,9 @@ private:
     std::uint32_t changes_ = 0; ///< calls of `routes_changed`, counted by the object that opened the sockets
     known_path known_[most_known];
     instant asked_since_{};
-    unsigned asked_ = 0;   ///< questions to the routes since `asked_since_`
-    instant give_up_at_{}; ///< of this send; zero until it has to wait
+    unsigned asked_ = 0;                ///< questions to the routes since `asked_since_`
+    duration patience_ = send_patience; ///< the longest wait of one send for room
+    instant give_up_at_{};              ///< of this send; zero until it has to wait
 };
 
 }}}} // namespace wg::WG_ABI::os::posix
@@ -44511,7 +44544,8 @@ template <class Calls> class basic_udp {
 public:
     /// The room in bytes that a received datagram needs.
     static constexpr std::size_t receive_bytes = 65535;
-    /// How long one `send` waits in total for room before it drops datagrams.
+    /// How long one `send` waits in total for room before it drops datagrams, unless `set_send_patience` says
+    /// otherwise.
     static constexpr duration send_patience = milliseconds(5);
 
     /// Has no open socket. `wanted` says which offloads may be used; only `batches` concerns these systems.
@@ -44593,10 +44627,15 @@ public:
         many_ = of.many_;
         fwmark_ = of.fwmark_;
         bind_index_ = of.bind_index_;
+        patience_ = of.patience_;
         is_shared_ = true;
         if (std::exchange(changes_, of.changes_) != of.changes_) forget_paths();
         return true;
     }
+
+    /// Sets how long one `send` waits in total for room; by default `send_patience`. Zero: `send` never waits, for the
+    /// thread of an event loop. A datagram without room is then lost at once (`would_block`).
+    void set_send_patience(duration at_most) noexcept { patience_ = at_most; }
 
     /// Closes all sockets.
     void close() noexcept {
@@ -44647,7 +44686,8 @@ public:
     /// or its routes lead through another interface than that of the source, `where.local` is cleared, and the routes
     /// choose the source. Where the host refuses the tos, the datagram leaves without one. An IPv4-mapped IPv6
     /// destination is replaced by the IPv4 one.
-    /// `why`: ok; no_endpoint; not_supported (no socket of that family); would_block (no room within `send_patience`);
+    /// `why`: ok; no_endpoint; not_supported (no socket of that family); would_block (no room in time, see
+    /// `set_send_patience`);
     /// no_permission (a packet filter); io_error and others.
     /// Returns: how many datagrams left.
     std::size_t send(std::span<datagram> datagrams) noexcept {
@@ -44912,10 +44952,11 @@ private:
     static bool is_missing(int error) noexcept { return error == ENOSYS || error == EOPNOTSUPP; }
 
     /// Waits until the socket, or with ENOBUFS the interface, may have room again. Returns: false if this send has
-    /// waited for `send_patience`.
+    /// waited for `patience_`.
     bool wait_for_room(int fd, int error) noexcept {
+        if (patience_ <= duration{}) return false;
         instant const asked = Calls::now();
-        if (give_up_at_ == instant{}) give_up_at_ = asked + send_patience;
+        if (give_up_at_ == instant{}) give_up_at_ = asked + patience_;
         if (asked >= give_up_at_) return false;
         // No call reports when the queue of an interface has room.
         return error == ENOBUFS ? Calls::pause() : Calls::wait_writable(fd, give_up_at_ - asked);
@@ -44950,8 +44991,9 @@ private:
     std::uint32_t changes_ = 0; ///< calls of `routes_changed`, counted by the object that opened the sockets
     known_path known_[most_known];
     instant asked_since_{};
-    unsigned asked_ = 0;   ///< questions to the routes since `asked_since_`
-    instant give_up_at_{}; ///< of this send; zero until it has to wait
+    unsigned asked_ = 0;                ///< questions to the routes since `asked_since_`
+    duration patience_ = send_patience; ///< the longest wait of one send for room
+    instant give_up_at_{};              ///< of this send; zero until it has to wait
 };
 
 }}}} // namespace wg::WG_ABI::os::posix
@@ -48610,7 +48652,8 @@ template <class Calls> class basic_udp {
 public:
     /// The room in bytes that a received datagram needs.
     static constexpr std::size_t receive_bytes = 65535;
-    /// How long one `send` waits in total for room before it drops datagrams.
+    /// How long one `send` waits in total for room before it drops datagrams, unless `set_send_patience` says
+    /// otherwise.
     static constexpr duration send_patience = milliseconds(5);
 
     /// Has no open socket. `wanted` says which offloads may be used; only `batches` concerns these systems.
@@ -48692,10 +48735,15 @@ public:
         many_ = of.many_;
         fwmark_ = of.fwmark_;
         bind_index_ = of.bind_index_;
+        patience_ = of.patience_;
         is_shared_ = true;
         if (std::exchange(changes_, of.changes_) != of.changes_) forget_paths();
         return true;
     }
+
+    /// Sets how long one `send` waits in total for room; by default `send_patience`. Zero: `send` never waits, for the
+    /// thread of an event loop. A datagram without room is then lost at once (`would_block`).
+    void set_send_patience(duration at_most) noexcept { patience_ = at_most; }
 
     /// Closes all sockets.
     void close() noexcept {
@@ -48746,7 +48794,8 @@ public:
     /// or its routes lead through another interface than that of the source, `where.local` is cleared, and the routes
     /// choose the source. Where the host refuses the tos, the datagram leaves without one. An IPv4-mapped IPv6
     /// destination is replaced by the IPv4 one.
-    /// `why`: ok; no_endpoint; not_supported (no socket of that family); would_block (no room within `send_patience`);
+    /// `why`: ok; no_endpoint; not_supported (no socket of that family); would_block (no room in time, see
+    /// `set_send_patience`);
     /// no_permission (a packet filter); io_error and others.
     /// Returns: how many datagrams left.
     std::size_t send(std::span<datagram> datagrams) noexcept {
@@ -49011,10 +49060,11 @@ private:
     static bool is_missing(int error) noexcept { return error == ENOSYS || error == EOPNOTSUPP; }
 
     /// Waits until the socket, or with ENOBUFS the interface, may have room again. Returns: false if this send has
-    /// waited for `send_patience`.
+    /// waited for `patience_`.
     bool wait_for_room(int fd, int error) noexcept {
+        if (patience_ <= duration{}) return false;
         instant const asked = Calls::now();
-        if (give_up_at_ == instant{}) give_up_at_ = asked + send_patience;
+        if (give_up_at_ == instant{}) give_up_at_ = asked + patience_;
         if (asked >= give_up_at_) return false;
         // No call reports when the queue of an interface has room.
         return error == ENOBUFS ? Calls::pause() : Calls::wait_writable(fd, give_up_at_ - asked);
@@ -49049,8 +49099,9 @@ private:
     std::uint32_t changes_ = 0; ///< calls of `routes_changed`, counted by the object that opened the sockets
     known_path known_[most_known];
     instant asked_since_{};
-    unsigned asked_ = 0;   ///< questions to the routes since `asked_since_`
-    instant give_up_at_{}; ///< of this send; zero until it has to wait
+    unsigned asked_ = 0;                ///< questions to the routes since `asked_since_`
+    duration patience_ = send_patience; ///< the longest wait of one send for room
+    instant give_up_at_{};              ///< of this send; zero until it has to wait
 };
 
 }}}} // namespace wg::WG_ABI::os::posix
@@ -65515,7 +65566,8 @@ public:
     static constexpr std::size_t receive_bytes = 65535;
     /// Datagrams that one message of a send holds at most.
     static constexpr std::size_t max_segments = 64;
-    /// How long `send` waits in total for room in a full socket before it drops datagrams.
+    /// How long `send` waits in total for room in a full socket before it drops datagrams, unless `set_send_patience`
+    /// says otherwise.
     static constexpr int send_patience_ms = 5;
 
     /// Has no open socket. Of the offloads `wanted`, `gso` lets Windows cut a message into datagrams
@@ -65614,9 +65666,17 @@ public:
     bool share(basic_udp const& of) noexcept {
         v4_.share(of.v4_);
         v6_.share(of.v6_);
+        patience_ms_ = of.patience_ms_;
         port_ = of.port_;
         event_ = of.event_;
         return true;
+    }
+
+    /// Sets how long one `send` waits in total for room, rounded up to milliseconds; by default `send_patience_ms`.
+    /// Zero: `send` never waits, for the thread of an event loop. A datagram without room is then lost at once
+    /// (`would_block`).
+    void set_send_patience(duration at_most) noexcept {
+        patience_ms_ = converted<int>((at_most.nanoseconds + 999'999) / 1'000'000);
     }
 
     /// Closes all sockets.
@@ -65649,11 +65709,11 @@ public:
     /// message, consecutive datagrams of one path, tos and length (the last one may be shorter) leave as one message.
     /// Where the host refuses the source, `where.local` is cleared, and the routes choose the source. Where it refuses
     /// the tos, the datagram leaves without one. An IPv4-mapped IPv6 destination is replaced by the IPv4 one.
-    /// `why`: ok; no_endpoint; not_supported (no socket of that family); would_block (no room within
-    /// `send_patience_ms`); no_permission (a firewall); io_error and others.
+    /// `why`: ok; no_endpoint; not_supported (no socket of that family); would_block (no room in time, see
+    /// `set_send_patience`); no_permission (a firewall); io_error and others.
     /// Returns: how many datagrams left.
     std::size_t send(std::span<datagram> datagrams) noexcept {
-        patience_left_ = true;
+        patience_left_ = patience_ms_ > 0;
         for (datagram& d : datagrams) d.where.remote = d.where.remote.unmapped();
         std::size_t sent = 0;
         for (std::size_t next = 0; next < datagrams.size();) {
@@ -65757,7 +65817,7 @@ private:
     // NOLINTEND(misc-no-recursion)
 
     bool wait_writable(socket const& s) noexcept {
-        return std::exchange(patience_left_, false) && Calls::wait_writable(s.get(), send_patience_ms) > 0;
+        return std::exchange(patience_left_, false) && Calls::wait_writable(s.get(), patience_ms_) > 0;
     }
 
     /// Takes away what the host may have refused the datagrams for: their source, else their ECN bits. Returns: false
@@ -65845,8 +65905,9 @@ private:
     socket v6_{};
     std::size_t refused_bytes_ = none_refused; ///< datagrams of this length and longer are sent singly
     std::uint16_t port_ = 0;
-    bool v6_first_ = false;      ///< whether this receive begins with the IPv6 socket
-    bool patience_left_ = false; ///< whether this send has not waited yet
+    bool v6_first_ = false;              ///< whether this receive begins with the IPv6 socket
+    int patience_ms_ = send_patience_ms; ///< the longest wait of one send for room
+    bool patience_left_ = false;         ///< whether this send has not waited yet
     int error_ = 0;
 };
 

@@ -241,6 +241,25 @@ BOOST_AUTO_TEST_CASE(waits_for_room_and_then_drops) {
     BOOST_TEST((d.why == wg::status::ok));
 }
 
+BOOST_AUTO_TEST_CASE(never_waits_for_room_without_patience) {
+    fresh_faults fresh;
+    opened<faulty_udp> sender, other;
+    sender.socket.set_send_patience({});
+    BOOST_TEST(other.socket.share(sender.socket));
+    std::string text = "t";
+    wg::datagram d = datagram_to(loopback4, sender.port, text);
+    for (faulty_udp* const socket : {&sender.socket, &other.socket}) {
+        faults.full = 1;
+        BOOST_TEST(socket->send({&d, 1}) == 0u); // the socket would poll writable
+        BOOST_TEST((d.why == wg::status::would_block && d.error == EAGAIN));
+    }
+    BOOST_TEST(faults.waits == 0);
+    sender.socket.set_send_patience(wg::seconds(2)); // longer than a second: timespec has two members
+    faults.full = 1;
+    BOOST_TEST(sender.socket.send({&d, 1}) == 1u);
+    BOOST_TEST(faults.waits == 1);
+}
+
 BOOST_AUTO_TEST_CASE(works_where_there_is_no_ipv6) {
     fresh_faults fresh;
     faults.no_v6 = true;

@@ -582,6 +582,14 @@ BOOST_FIXTURE_TEST_CASE(waits_for_room_for_a_bounded_time, fixture) {
         BOOST_TEST((out.all[0].why == status::would_block));
         BOOST_TEST(net.time - begun <= 7'000'000);
     }
+    a.set_send_patience({});
+    for (int const error : {EAGAIN, ENOBUFS}) {
+        net.send_errors = {error};
+        net.waits = net.pauses = 0;
+        BOOST_TEST(a.send(out.all) == 0u);
+        BOOST_TEST((out.all[0].why == status::would_block));
+        BOOST_TEST((net.waits == 0 && net.pauses == 0));
+    }
 }
 
 BOOST_FIXTURE_TEST_CASE(falls_back_to_single_calls, fixture) {

@@ -139,6 +139,14 @@ BOOST_AUTO_TEST_CASE(waits_once_for_room_in_a_full_socket) {
         BOOST_TEST(net.room_waits == 1);
         for (auto const& d : full.all) BOOST_TEST((d.why == status::would_block && d.error == would_block));
     }
+    socket.set_send_patience({}); // then it never waits
+    net.room_waits = 0;
+    outgoing full = run(1, 100);
+    BOOST_TEST(full.send(socket) == 0u);
+    BOOST_TEST(net.room_waits == 0);
+    socket.set_send_patience({1}); // at least a millisecond
+    BOOST_TEST(full.send(socket) == 0u);
+    BOOST_TEST(net.room_waits == 1);
 }
 
 BOOST_AUTO_TEST_CASE(says_why_a_datagram_was_not_sent) {

@@ -30,6 +30,7 @@ struct plan {
     int no_many = 0; ///< sendmmsg and recvmmsg do not exist
     int full = 0;    ///< this many sends find no room
     bool never_writable = false;
+    int waits = 0;                  ///< calls of `wait_writable`
     int refused_segments = 0;       ///< the errno of messages with several pieces
     int refused_source = 0;         ///< the errno of messages with a source
     std::uint16_t refused_port = 0; ///< messages to this port fail with `refused_port_error`
@@ -122,6 +123,7 @@ struct faulty_calls : wg::os::udp_calls {
         }
     }
     static int wait_writable(int fd, timespec const& at_most) noexcept {
+        ++faults.waits;
         return faults.never_writable ? 0 : udp_calls::wait_writable(fd, at_most);
     }
 };

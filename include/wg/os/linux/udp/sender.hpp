@@ -16,7 +16,7 @@ namespace wg { inline namespace WG_ABI { namespace os { namespace udp_detail {
 inline constexpr std::size_t batch = 64;                   ///< messages in one system call
 inline constexpr std::size_t max_planned = 256;            ///< datagrams in the messages of one system call
 inline constexpr std::size_t max_segments = 64;            ///< datagrams in one message; Linux 4.18's limit
-inline constexpr duration send_patience = milliseconds(5); ///< the longest wait of one `send` for room
+inline constexpr duration send_patience = milliseconds(5); ///< the default of `sender::set_patience`
 inline constexpr duration memory_of_paths = seconds(300);  ///< how long `sender` remembers what it learned of paths
 
 /// The messages of one system call. A message has one datagram, or several datagrams that the kernel cuts apart again.
@@ -75,7 +75,7 @@ public:
     /// `batches`: sendmmsg is wanted.
     explicit sender(bool batches) noexcept : many_(batches) {}
 
-    /// Begins a call of `send_family` for each family: starts the clock of `send_patience` and forgets old paths.
+    /// Begins a call of `send_family` for each family: starts the clock of `patience_` and forgets old paths.
     void begin(return_route::sender const& by) noexcept {
         by_ = by;
         give_up_at_ = {};
@@ -102,8 +102,14 @@ public:
         learned_ = {};
     }
 
-    /// Takes over whether the kernel has sendmmsg.
-    void share(sender const& of) noexcept { many_ = of.many_; }
+    /// Sets how long one `send` waits in total for room; zero: it never waits.
+    void set_patience(duration at_most) noexcept { patience_ = at_most; }
+
+    /// Takes over whether the kernel has sendmmsg, and how long a `send` waits.
+    void share(sender const& of) noexcept {
+        many_ = of.many_;
+        patience_ = of.patience_;
+    }
 
 private:
     /// Puts datagrams of one family, from the front, into messages until the batch is full. Returns: how many datagrams
@@ -225,12 +231,14 @@ private:
         return without_interruption([&] { return ::sendmsg(fd, &messages->msg_hdr, MSG_NOSIGNAL); }) >= 0 ? 1 : -1;
     }
 
-    /// Waits until the socket has room again. Returns: false if this send has waited for `send_patience`.
+    /// Waits until the socket has room again. Returns: false if this send has waited for `patience_`.
     bool wait_writable(int fd) noexcept {
+        if (patience_ <= duration{}) return false;
         instant const asked = Calls::now();
-        if (give_up_at_ == instant{}) give_up_at_ = asked + send_patience;
+        if (give_up_at_ == instant{}) give_up_at_ = asked + patience_;
         if (asked >= give_up_at_) return false;
-        timespec const at_most{0, converted<long>((give_up_at_ - asked).nanoseconds)};
+        std::int64_t const left = (give_up_at_ - asked).nanoseconds;
+        timespec const at_most{converted<time_t>(left / 1'000'000'000), converted<long>(left % 1'000'000'000)};
         return Calls::wait_writable(fd, at_most) > 0;
     }
 
@@ -262,9 +270,10 @@ private:
 
     bool many_; ///< sendmmsg is wanted, and the kernel has it
     return_route::sender by_{};
-    instant give_up_at_{}; ///< of this send; zero until it has to wait
-    instant sending_at_{}; ///< when this send began
-    instant learned_{};    ///< when the memory of paths began; zero: nothing is remembered
+    duration patience_ = send_patience; ///< the longest wait of one send for room
+    instant give_up_at_{};              ///< of this send; zero until it has to wait
+    instant sending_at_{};              ///< when this send began
+    instant learned_{};                 ///< when the memory of paths began; zero: nothing is remembered
     return_route return_{};
     segment_limits limits_{};
 };

@@ -27,7 +27,8 @@ public:
     static constexpr std::size_t receive_bytes = 65535;
     /// Datagrams that one message of a send holds at most.
     static constexpr std::size_t max_segments = udp_detail::max_segments;
-    /// How long one `send` waits in total for room in full socket buffers before it drops datagrams.
+    /// How long one `send` waits in total for room in full socket buffers before it drops datagrams, unless
+    /// `set_send_patience` says otherwise.
     static constexpr duration send_patience = udp_detail::send_patience;
     /// How long the socket remembers what it learned of paths, if the program does not call `routes_changed`. Linux
     /// forgets a path MTU after 10 minutes.
@@ -134,6 +135,10 @@ public:
         return true;
     }
 
+    /// Sets how long one `send` waits in total for room; by default `send_patience`. Zero: `send` never waits, for the
+    /// thread of an event loop. A datagram without room is then lost at once (`would_block`).
+    void set_send_patience(duration at_most) noexcept { sender_.set_patience(at_most); }
+
     /// Closes all sockets.
     void close() noexcept {
         v4_ = {};
@@ -209,7 +214,8 @@ public:
     /// `return_route` says which part of `where.local` is kept. Where nothing is kept, or the address is no longer the
     /// host's own, `where.local` is cleared, and the host's routes choose the source. Where the host refuses the tos,
     /// the datagram leaves without one. An IPv4-mapped IPv6 destination is replaced by the IPv4 one.
-    /// `why`: ok; no_endpoint; not_supported (no socket of that family); would_block (no room within `send_patience`);
+    /// `why`: ok; no_endpoint; not_supported (no socket of that family); would_block (no room in time, see
+    /// `set_send_patience`);
     /// no_permission (a packet filter); io_error and others.
     /// Returns: how many datagrams left.
     std::size_t send(std::span<datagram> datagrams) noexcept {

@@ -28,7 +28,8 @@ template <class Calls> class basic_udp {
 public:
     /// The room in bytes that a received datagram needs.
     static constexpr std::size_t receive_bytes = 65535;
-    /// How long one `send` waits in total for room before it drops datagrams.
+    /// How long one `send` waits in total for room before it drops datagrams, unless `set_send_patience` says
+    /// otherwise.
     static constexpr duration send_patience = milliseconds(5);
 
     /// Has no open socket. `wanted` says which offloads may be used; only `batches` concerns these systems.
@@ -110,10 +111,15 @@ public:
         many_ = of.many_;
         fwmark_ = of.fwmark_;
         bind_index_ = of.bind_index_;
+        patience_ = of.patience_;
         is_shared_ = true;
         if (std::exchange(changes_, of.changes_) != of.changes_) forget_paths();
         return true;
     }
+
+    /// Sets how long one `send` waits in total for room; by default `send_patience`. Zero: `send` never waits, for the
+    /// thread of an event loop. A datagram without room is then lost at once (`would_block`).
+    void set_send_patience(duration at_most) noexcept { patience_ = at_most; }
 
     /// Closes all sockets.
     void close() noexcept {
@@ -164,7 +170,8 @@ public:
     /// or its routes lead through another interface than that of the source, `where.local` is cleared, and the routes
     /// choose the source. Where the host refuses the tos, the datagram leaves without one. An IPv4-mapped IPv6
     /// destination is replaced by the IPv4 one.
-    /// `why`: ok; no_endpoint; not_supported (no socket of that family); would_block (no room within `send_patience`);
+    /// `why`: ok; no_endpoint; not_supported (no socket of that family); would_block (no room in time, see
+    /// `set_send_patience`);
     /// no_permission (a packet filter); io_error and others.
     /// Returns: how many datagrams left.
     std::size_t send(std::span<datagram> datagrams) noexcept {
@@ -429,10 +436,11 @@ private:
     static bool is_missing(int error) noexcept { return error == ENOSYS || error == EOPNOTSUPP; }
 
     /// Waits until the socket, or with ENOBUFS the interface, may have room again. Returns: false if this send has
-    /// waited for `send_patience`.
+    /// waited for `patience_`.
     bool wait_for_room(int fd, int error) noexcept {
+        if (patience_ <= duration{}) return false;
         instant const asked = Calls::now();
-        if (give_up_at_ == instant{}) give_up_at_ = asked + send_patience;
+        if (give_up_at_ == instant{}) give_up_at_ = asked + patience_;
         if (asked >= give_up_at_) return false;
         // No call reports when the queue of an interface has room.
         return error == ENOBUFS ? Calls::pause() : Calls::wait_writable(fd, give_up_at_ - asked);
@@ -467,8 +475,9 @@ private:
     std::uint32_t changes_ = 0; ///< calls of `routes_changed`, counted by the object that opened the sockets
     known_path known_[most_known];
     instant asked_since_{};
-    unsigned asked_ = 0;   ///< questions to the routes since `asked_since_`
-    instant give_up_at_{}; ///< of this send; zero until it has to wait
+    unsigned asked_ = 0;                ///< questions to the routes since `asked_since_`
+    duration patience_ = send_patience; ///< the longest wait of one send for room
+    instant give_up_at_{};              ///< of this send; zero until it has to wait
 };
 
 }}}} // namespace wg::WG_ABI::os::posix

@@ -19,7 +19,8 @@ public:
     static constexpr std::size_t receive_bytes = 65535;
     /// Datagrams that one message of a send holds at most.
     static constexpr std::size_t max_segments = 64;
-    /// How long `send` waits in total for room in a full socket before it drops datagrams.
+    /// How long `send` waits in total for room in a full socket before it drops datagrams, unless `set_send_patience`
+    /// says otherwise.
     static constexpr int send_patience_ms = 5;
 
     /// Has no open socket. Of the offloads `wanted`, `gso` lets Windows cut a message into datagrams
@@ -118,9 +119,17 @@ public:
     bool share(basic_udp const& of) noexcept {
         v4_.share(of.v4_);
         v6_.share(of.v6_);
+        patience_ms_ = of.patience_ms_;
         port_ = of.port_;
         event_ = of.event_;
         return true;
+    }
+
+    /// Sets how long one `send` waits in total for room, rounded up to milliseconds; by default `send_patience_ms`.
+    /// Zero: `send` never waits, for the thread of an event loop. A datagram without room is then lost at once
+    /// (`would_block`).
+    void set_send_patience(duration at_most) noexcept {
+        patience_ms_ = converted<int>((at_most.nanoseconds + 999'999) / 1'000'000);
     }
 
     /// Closes all sockets.
@@ -153,11 +162,11 @@ public:
     /// message, consecutive datagrams of one path, tos and length (the last one may be shorter) leave as one message.
     /// Where the host refuses the source, `where.local` is cleared, and the routes choose the source. Where it refuses
     /// the tos, the datagram leaves without one. An IPv4-mapped IPv6 destination is replaced by the IPv4 one.
-    /// `why`: ok; no_endpoint; not_supported (no socket of that family); would_block (no room within
-    /// `send_patience_ms`); no_permission (a firewall); io_error and others.
+    /// `why`: ok; no_endpoint; not_supported (no socket of that family); would_block (no room in time, see
+    /// `set_send_patience`); no_permission (a firewall); io_error and others.
     /// Returns: how many datagrams left.
     std::size_t send(std::span<datagram> datagrams) noexcept {
-        patience_left_ = true;
+        patience_left_ = patience_ms_ > 0;
         for (datagram& d : datagrams) d.where.remote = d.where.remote.unmapped();
         std::size_t sent = 0;
         for (std::size_t next = 0; next < datagrams.size();) {
@@ -261,7 +270,7 @@ private:
     // NOLINTEND(misc-no-recursion)
 
     bool wait_writable(socket const& s) noexcept {
-        return std::exchange(patience_left_, false) && Calls::wait_writable(s.get(), send_patience_ms) > 0;
+        return std::exchange(patience_left_, false) && Calls::wait_writable(s.get(), patience_ms_) > 0;
     }
 
     /// Takes away what the host may have refused the datagrams for: their source, else their ECN bits. Returns: false
@@ -349,8 +358,9 @@ private:
     socket v6_{};
     std::size_t refused_bytes_ = none_refused; ///< datagrams of this length and longer are sent singly
     std::uint16_t port_ = 0;
-    bool v6_first_ = false;      ///< whether this receive begins with the IPv6 socket
-    bool patience_left_ = false; ///< whether this send has not waited yet
+    bool v6_first_ = false;              ///< whether this receive begins with the IPv6 socket
+    int patience_ms_ = send_patience_ms; ///< the longest wait of one send for room
+    bool patience_left_ = false;         ///< whether this send has not waited yet
     int error_ = 0;
 };
 
