@@ -27,6 +27,7 @@
 #include "backends/std_threads.hpp"
 #include "backends/storage.hpp"
 #include "bare_node.hpp"
+#include "base/chrono.hpp"
 #include "base/event.hpp"
 #include "base/version.hpp"
 #if __STDC_HOSTED__ && !defined(WG_BARE)

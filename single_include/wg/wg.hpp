@@ -20766,6 +20766,83 @@ template <bare::board Board, engine_policies Policies = bare_policies<Board>> st
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
+// Converts lengths and points of time from and to std::chrono. The header does not include <chrono>, which takes long
+// to compile: the program does that before it names a type of std::chrono. Folder: base. Pure; any thread.
+//
+//     auto const wait = wg::to_chrono<std::chrono::milliseconds>(engine.next_deadline() - clock.now());
+#ifndef WG_BASE_CHRONO_HPP
+#define WG_BASE_CHRONO_HPP
+
+
+#include <concepts>
+#include <limits>
+
+namespace wg { inline namespace WG_ABI {
+
+/// A std::chrono::duration that counts whole numbers of a unit of one or more nanoseconds.
+template <class T>
+concept chrono_duration = std::integral<typename T::rep> && requires(T const& length) {
+    requires T::period::num * (1'000'000'000 / T::period::den) > 0;
+    requires 1'000'000'000 % T::period::den == 0;
+    { length.count() } -> std::same_as<typename T::rep>;
+};
+
+/// A clock of std::chrono.
+template <class T>
+concept chrono_clock = requires { T::now().time_since_epoch(); } && chrono_duration<typename T::duration>;
+
+/// A std::chrono::time_point.
+template <class T>
+concept chrono_time_point = chrono_clock<typename T::clock> && chrono_duration<typename T::duration>;
+
+/// Nanoseconds in a unit of `T`.
+template <chrono_duration T>
+inline constexpr std::int64_t chrono_unit_nanoseconds = T::period::num * (1'000'000'000 / T::period::den);
+
+/// Returns: the length, rounded up to units of `To`, so that a timer does not expire too early; at most `To::max()`.
+template <chrono_duration To> constexpr To to_chrono(duration length) noexcept {
+    constexpr std::int64_t unit = chrono_unit_nanoseconds<To>;
+    using rep = typename To::rep;
+    std::int64_t const count = length.nanoseconds / unit + (length.nanoseconds % unit > 0 ? 1 : 0);
+    if constexpr (sizeof(rep) < sizeof count) {
+        if (count > std::numeric_limits<rep>::max()) return To(std::numeric_limits<rep>::max());
+        if (count < std::numeric_limits<rep>::min()) return To(std::numeric_limits<rep>::min());
+    }
+    return To(static_cast<rep>(count));
+}
+
+/// Returns: the length; if it is too long for nanoseconds in 64 bits, the longest one of its sign (292 years).
+template <chrono_duration From> constexpr duration from_chrono(From const& length) noexcept {
+    constexpr std::int64_t unit = chrono_unit_nanoseconds<From>;
+    std::int64_t const count = length.count();
+    if (count > INT64_MAX / unit) return {INT64_MAX};
+    if (count < INT64_MIN / unit) return {INT64_MIN};
+    return {count * unit};
+}
+
+/// Converts a point of time to a clock of std::chrono. The clocks may differ in rate and origin: std::chrono has none
+/// that counts time in suspend. `now`: the present time of the clock to which `at` belongs. Returns: the present time
+/// of `Clock` plus the time from `now` to `at`, rounded up; `time_point::max()` for `instant::never()`.
+template <chrono_clock Clock> typename Clock::time_point to_chrono(instant at, instant now) noexcept {
+    using time_point = typename Clock::time_point;
+    if (at == instant::never()) return time_point::max();
+    time_point const present = Clock::now();
+    auto const wait = to_chrono<typename Clock::duration>(at - now);
+    return wait > time_point::max() - present ? time_point::max() : present + wait;
+}
+
+/// Converts a point of time of a clock of std::chrono. `now`: the present time of the clock that the result belongs to.
+/// Returns: `now` plus the time from the present to `at`; `instant::never()` for `time_point::max()`.
+template <chrono_time_point TimePoint> instant from_chrono(TimePoint const& at, instant now) noexcept {
+    if (at == TimePoint::max()) return instant::never();
+    duration const wait = from_chrono(at - TimePoint::clock::now());
+    return now.nanoseconds > 0 && wait > instant::never() - now ? instant::never() : now + wait;
+}
+
+}} // namespace wg::WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
 // The version of wg, for `#if` and for messages. Folder: base; macros only.
 // What a change of each number means: docs/compatibility.md. tests/version.py compares the numbers with meson.build.
 #ifndef WG_BASE_VERSION_HPP
@@ -25227,6 +25304,293 @@ private:
     std::uint32_t port_ = 0;  ///< the socket's netlink address
     bool overrun_ = false;    ///< events were lost, and the interface must be asked for again
 };
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// One descriptor for the event loop of a program: it polls readable while an engine has work (epoll(7),
+// timerfd_create(2), eventfd(2)). Folder: os/linux. One thread at a time; `wake` from any thread.
+//
+//     wg::os::pollable work{tun, udp};
+//     // in the event loop, when work.fd() is readable:
+//     wg::status const status = work.step(engine);
+#ifndef WG_OS_LINUX_POLLABLE_HPP
+#define WG_OS_LINUX_POLLABLE_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Owned descriptors, and a watch of epoll(7) that the files of os/linux use. Folder: os/linux. Any thread.
+#ifndef WG_OS_LINUX_FD_HPP
+#define WG_OS_LINUX_FD_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the helpers that all files of the POSIX systems use. Folder: os/posix. Any thread; a
+// descriptor has one owner.
+#ifndef WG_OS_POSIX_FD_HPP
+#define WG_OS_POSIX_FD_HPP
+
+
+#include <cerrno>
+#include <fcntl.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Owns a file descriptor, and closes it in the end; -1: none.
+class unique_fd {
+public:
+    /// Owns none.
+    constexpr unique_fd() noexcept = default;
+    /// Owns `fd`.
+    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    /// Takes over the descriptor of `other`.
+    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    /// Closes its descriptor and takes over that of `other`.
+    unique_fd& operator=(unique_fd&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    unique_fd(unique_fd const&) = delete;
+    unique_fd& operator=(unique_fd const&) = delete;
+    ~unique_fd() { reset(); }
+
+    /// Whether it owns a descriptor.
+    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    /// The descriptor, or -1.
+    constexpr int get() const noexcept { return fd_; }
+    /// Gives up the descriptor without closing it. Returns: the descriptor, or -1.
+    constexpr int release() noexcept { return std::exchange(fd_, -1); }
+    /// Closes its descriptor, keeps errno, and owns `fd` from now on.
+    void reset(int fd = -1) noexcept {
+        int const kept = errno;
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: the descriptor is closed even then
+        errno = kept;
+        fd_ = fd;
+    }
+
+private:
+    int fd_ = -1;
+};
+
+/// Calls `call`, a system call, again as long as a signal handler interrupts it. Returns: what it returned last.
+template <class Call> auto without_interruption(Call call) noexcept {
+    for (;;) {
+        auto const answer = call();
+        if (answer >= 0 || errno != EINTR) return answer;
+    }
+}
+
+/// The status for an errno; `io_error` for those that have none of their own.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case EACCES:
+    case EPERM: return status::no_permission;
+    case EADDRINUSE:
+    case EBUSY:
+    case EEXIST: return status::address_in_use;
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
+    case EOPNOTSUPP:
+    case ENOPROTOOPT:
+    case ENOSYS: return status::not_supported;
+    case ENOMEM:
+    case ENOBUFS:
+    case EMFILE:
+    case ENFILE: return status::no_memory;
+    case EAGAIN: return status::would_block;
+    case EINVAL: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// Whether this process can open `count` more descriptors, 16 at most (`ulimit -n`).
+inline bool can_open(std::size_t count) noexcept {
+    unique_fd opened[16];
+    for (std::size_t i = 0; i < count && i < 16; ++i) {
+        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
+        if (!opened[i]) return false;
+    }
+    return true;
+}
+
+/// Makes a descriptor that another program opened non-blocking and closed on exec. Returns: false with errno.
+inline bool make_private(int fd) noexcept {
+    int const flags = ::fcntl(fd, F_GETFL);
+    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <sys/epoll.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Has `epoll` watch `fd` for `events` and report them under `number`; replaces what it watched `fd` for before.
+/// Returns: false with errno.
+inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
+    epoll_event event{};
+    event.events = events;
+    event.data.u64 = number;
+    if (::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0) return true;
+    return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// The system calls of a `pollable`.
+struct pollable_calls {
+    /// epoll_create1(2)
+    static int create_epoll() noexcept { return ::epoll_create1(EPOLL_CLOEXEC); }
+    /// eventfd(2)
+    static int create_event() noexcept { return ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC); }
+    /// timerfd_create(2) with CLOCK_BOOTTIME, the clock of `os::clock`; Linux 3.15
+    static int create_timer() noexcept { return ::timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC); }
+    /// timerfd_settime(2) with TFD_TIMER_ABSTIME
+    static int set_timer(int fd, itimerspec const& due) noexcept {
+        return ::timerfd_settime(fd, TFD_TIMER_ABSTIME, &due, nullptr);
+    }
+    /// epoll_wait(2); never blocks
+    static int look(int epoll, epoll_event* events, int most) noexcept { return ::epoll_wait(epoll, events, most, 0); }
+};
+
+/// Stands in for a `waiter` where the program has an event loop of its own. It does not own the descriptors that it
+/// watches, and the engine's clock is `os::clock`. A test replaces `Calls`.
+template <class Calls = pollable_calls> class basic_pollable {
+public:
+    static constexpr std::size_t max_others = 32; ///< other descriptors, one for each bit of `readiness::others`
+
+    /// Watches these descriptors; -1: none. The first `step` is due at once.
+    explicit basic_pollable(int tun_fd = -1, int udp_fd = -1) noexcept
+        : epoll_(Calls::create_epoll()), wake_(Calls::create_event()), timer_(Calls::create_timer()) {
+        for (int& fd : watched_) fd = -1;
+        is_complete_ = replace(wake_slot, wake_.get()) && replace(timer_slot, timer_.get()) && watch_tun(tun_fd) &&
+                       watch_udp(udp_fd) && arm({});
+    }
+
+    /// Watches the descriptors `fd()` of a TUN device and a socket.
+    template <class Tun, class Socket>
+    basic_pollable(Tun const& device, Socket const& socket) noexcept
+        requires requires {
+            device.fd();
+            socket.fd();
+        }
+        : basic_pollable(device.fd(), socket.fd()) {}
+
+    basic_pollable(basic_pollable const&) = delete;
+    basic_pollable& operator=(basic_pollable const&) = delete;
+
+    /// Whether the kernel had descriptors for the object, and watches those of the constructor. If not, `fd` must not
+    /// be used.
+    explicit operator bool() const noexcept { return wake_ && timer_ && is_complete_; }
+
+    /// Polls readable while `step` has work. It stays the same for the object's life. The program reads nothing from
+    /// it.
+    int fd() const noexcept { return epoll_.get(); }
+
+    /// Reports this descriptor as `readiness::tun` from now on; -1: none. Called before a watched descriptor is closed.
+    /// Returns: false if the kernel refuses: the descriptor cannot be polled, or is watched already.
+    bool watch_tun(int fd) noexcept { return replace(tun_slot, fd); }
+    /// Reports this descriptor as `readiness::udp` from now on. As `watch_tun`.
+    bool watch_udp(int fd) noexcept { return replace(udp_slot, fd); }
+    /// Reports `fd` as bit `number` (0 to 31) of `others` from now on. As `watch_tun`.
+    bool watch_other(std::size_t number, int fd) noexcept {
+        WG_ASSERT(number < max_others);
+        return replace(first_other + number, fd);
+    }
+
+    /// Finds out what is ready, runs the engine for one step, and prepares the descriptor for the engine's next
+    /// deadline. Never blocks, and moves about one batch each way; if work is left, `fd` stays readable. A call without
+    /// work costs two system calls. `others`: bits of the ready descriptors of `watch_other`.
+    /// Returns: what `engine::run_once` returned; then the program stops watching `fd` unless it is ok.
+    template <class Engine> status step(Engine& engine, std::uint32_t& others) noexcept {
+        readiness const ready = look();
+        others = ready.others;
+        status const result = engine.run_once(ready);
+        (void)arm(engine.next_deadline());
+        return result;
+    }
+    /// The same without other descriptors.
+    template <class Engine> status step(Engine& engine) noexcept {
+        std::uint32_t others = 0;
+        return step(engine, others);
+    }
+
+    /// Makes `fd` readable until the next `step`. Called after a change of the engine's configuration, because the
+    /// engine may have an earlier deadline then.
+    void wake() noexcept {
+        std::uint64_t const one = 1;
+        // The write fails only if the counter is full, and then `fd` is readable anyway.
+        [[maybe_unused]] ssize_t const written = ::write(wake_.get(), &one, sizeof one);
+    }
+
+private:
+    enum : std::size_t { wake_slot, timer_slot, tun_slot, udp_slot, first_other };
+    static constexpr std::size_t slots = first_other + max_others;
+
+    bool replace(std::size_t slot, int fd) noexcept {
+        int& watched = watched_[slot];
+        if (watched >= 0) (void)::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, watched, nullptr);
+        watched = -1;
+        if (fd < 0) return slot != wake_slot && slot != timer_slot;
+        epoll_event event{};
+        event.events = EPOLLIN;
+        event.data.u64 = slot;
+        if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) return false;
+        watched = fd;
+        return true;
+    }
+
+    readiness look() noexcept {
+        epoll_event events[slots];
+        int const count = without_interruption([&] { return Calls::look(epoll_.get(), events, int{slots}); });
+        readiness ready;
+        std::uint64_t sink;
+        for (int i = 0; i < count; ++i) {
+            std::uint64_t const slot = events[i].data.u64;
+            if (slot == tun_slot) ready.tun = true;
+            else if (slot == udp_slot) ready.udp = true;
+            else if (slot >= first_other) ready.others |= std::uint32_t{1} << (slot - first_other);
+            else if (slot == wake_slot) (void)!::read(wake_.get(), &sink, sizeof sink);
+            else if (::read(timer_.get(), &sink, sizeof sink) > 0) armed_ = instant::never();
+        }
+        return ready;
+    }
+
+    /// Arms the timer. A timer that expires earlier stays, which saves a system call: most new deadlines are later
+    /// ones. Its `step` finds no work, and arms it again.
+    bool arm(instant deadline) noexcept {
+        if (deadline >= armed_) return true;
+        std::int64_t const at = deadline.nanoseconds > 1 ? deadline.nanoseconds : 1; // zero disarms a timer
+        itimerspec due{};
+        due.it_value.tv_sec = converted<time_t>(at / 1'000'000'000);
+        due.it_value.tv_nsec = converted<long>(at % 1'000'000'000);
+        if (Calls::set_timer(timer_.get(), due) != 0) return false;
+        armed_ = deadline;
+        return true;
+    }
+
+    unique_fd epoll_;
+    unique_fd wake_;
+    unique_fd timer_;
+    int watched_[slots];
+    bool is_complete_ = false;
+    instant armed_ = instant::never(); ///< when the timer expires
+};
+
+/// One descriptor for the event loop of a program on Linux.
+using pollable = basic_pollable<>;
 
 }}} // namespace wg::WG_ABI::os
 

@@ -23,6 +23,7 @@
 #include "linux/netlink/link.hpp"
 #include "linux/netlink/network_monitor.hpp"
 #include "linux/netlink/routes.hpp"
+#include "linux/pollable.hpp"
 #include "linux/process/privacy.hpp"
 #include "linux/process/log.hpp"
 #include "linux/process/stop_signals.hpp"
