@@ -31400,6 +31400,29 @@ extern "C" char* if_indextoname(unsigned index, char* name) noexcept;
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
+// Has the platform keep a socket's datagrams out of the tunnel, where a system call of ours cannot: Android's
+// VpnService.protect(int). Folder: os. Any thread.
+#ifndef WG_OS_SOCKET_PROTECTOR_HPP
+#define WG_OS_SOCKET_PROTECTOR_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// A function of the program that is called for each new socket, before the socket is bound. The descriptor stays the
+/// caller's. The function runs in the thread that opens the socket.
+struct socket_protector {
+    /// Returns: false if the socket could not be protected; the socket is then closed. Null: all sockets are allowed.
+    bool (*protect)(void* context, int fd) noexcept = nullptr;
+    void* context = nullptr; ///< the first argument of `protect`; outlives the sockets
+
+    /// Returns: whether the socket may be used.
+    bool allows(int fd) const noexcept { return protect == nullptr || protect(context, fd); }
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
 // The system calls of UDP sockets that an old kernel lacks or that a host can refuse. Folder: os/linux/udp. Any thread.
 #ifndef WG_OS_LINUX_UDP_CALLS_HPP
 #define WG_OS_LINUX_UDP_CALLS_HPP
@@ -31649,6 +31672,7 @@ struct family_sockets {
 template <class Calls> struct socket_opener {
     endpoint bind{};                 ///< without a family: any address; its port is not used
     char const* bind_name = nullptr; ///< of an interface; null: any
+    socket_protector protector{};
     std::uint32_t fwmark = 0;
     bool gso = true; ///< UDP_SEGMENT is wanted
     bool gro = true; ///< UDP_GRO is wanted
@@ -31662,6 +31686,7 @@ template <class Calls> struct socket_opener {
         if (bind && bind.address.kind != kind) return 0;
         unique_fd fd(Calls::socket(domain));
         if (!fd) return errno == EAFNOSUPPORT ? 0 : errno;
+        if (!protector.allows(fd.get())) return EPERM;
         if (int const error = configure(fd.get(), is_v4, buffer_bytes, gro); error != 0) return error;
         bool const segments = gso && Calls::set_option(fd.get(), IPPROTO_UDP, UDP_SEGMENT, 0) == 0; // fails if unknown
         socket_address any{};
@@ -31671,7 +31696,7 @@ template <class Calls> struct socket_opener {
             return !is_v4 && !bind && errno == EADDRNOTAVAIL ? 0 : errno; // IPv6 is switched off
         if (::getsockname(fd.get(), &any.any, &size) != 0) return errno;
         port = read_address(any).port;
-        s.handshakes = open_handshakes(fd.get(), is_v4, any, size);
+        if (!open_handshakes(s.handshakes, fd.get(), is_v4, any, size)) return EPERM;
         s.fd = std::move(fd);
         s.segments = segments;
         return 0;
@@ -31685,7 +31710,7 @@ template <class Calls> struct socket_opener {
         socklen_t size = sizeof any;
         s.handshakes.reset();
         if (::getsockname(s.fd.get(), &any.any, &size) == 0)
-            s.handshakes = open_handshakes(s.fd.get(), is_v4, any, size);
+            (void)open_handshakes(s.handshakes, s.fd.get(), is_v4, any, size);
         if (!s.handshakes) stop_sharing(s.fd.get());
     }
 
@@ -31714,11 +31739,13 @@ private:
         return 0;
     }
 
-    /// Opens a second socket on the address of `fd`, to which the kernel gives handshake messages; none where it
-    /// cannot. `fd` was bound without SO_REUSEPORT, so a port that another process has was an error. Both sockets are
-    /// closed together, because the kernel renumbers the sockets of a port when one of them is closed. The kernel
-    /// does not join datagrams here: it parts again what it had joined, so short buffers are enough.
-    unique_fd open_handshakes(int fd, bool is_v4, socket_address const& where, socklen_t size) const noexcept {
+    /// Opens `beside`, a second socket on the address of `fd`, to which the kernel gives handshake messages; none where
+    /// it cannot. Returns: false if the program does not allow the socket; then there is none either. `fd` was bound
+    /// without SO_REUSEPORT, so a port that another process has was an error. Both sockets are closed together, because
+    /// the kernel renumbers the sockets of a port when one of them is closed. The kernel does not join datagrams here:
+    /// it parts again what it had joined, so short buffers are enough.
+    bool open_handshakes(unique_fd& beside, int fd, bool is_v4, socket_address const& where,
+                         socklen_t size) const noexcept {
         // The index of the socket by the message's first byte: 1 to 3 are handshake messages (whitepaper 5.4).
         static constexpr sock_filter by_type[] = {{BPF_LD | BPF_B | BPF_ABS, 0, 0, 0},
                                                   {BPF_JMP | BPF_JGE | BPF_K, 0, 2, 1},
@@ -31728,17 +31755,17 @@ private:
         sock_filter program[std::size(by_type)];
         std::copy(std::begin(by_type), std::end(by_type), program);
         sock_fprog const steering{std::size(by_type), program};
-        if (!separates_handshakes) return {};
-        unique_fd beside(Calls::socket(is_v4 ? AF_INET : AF_INET6));
-        if (!beside || configure(beside.get(), is_v4, handshake_buffer_bytes, false) != 0) return {};
+        if (!separates_handshakes) return true;
+        unique_fd made(Calls::socket(is_v4 ? AF_INET : AF_INET6));
+        if (made && !protector.allows(made.get())) return false;
+        if (!made || configure(made.get(), is_v4, handshake_buffer_bytes, false) != 0) return true;
         auto const let_share = [](int socket) { return Calls::set_option(socket, SOL_SOCKET, SO_REUSEPORT, 1) == 0; };
         // For the microseconds until the program is attached, the kernel spreads datagrams over both sockets.
-        bool const steered = let_share(beside.get()) && let_share(fd) &&
-                             Calls::bind(beside.get(), &where.any, size) == 0 &&
-                             Calls::steer(beside.get(), steering) == 0;
-        if (steered) return beside;
-        stop_sharing(fd);
-        return {};
+        bool const steered = let_share(made.get()) && let_share(fd) && Calls::bind(made.get(), &where.any, size) == 0 &&
+                             Calls::steer(made.get(), steering) == 0;
+        if (steered) beside = std::move(made);
+        else stop_sharing(fd);
+        return true;
     }
 };
 
@@ -32069,6 +32096,9 @@ public:
     /// Binds sockets that are opened later to this interface (SO_BINDTODEVICE). `name` must outlive this object; null:
     /// all interfaces.
     void set_bind_interface(char const* name) noexcept { opener_.bind_name = name; }
+    /// Has the program allow each socket that is opened later, before the socket is bound; `open` returns
+    /// `no_permission` if the program refuses one. On Android a protected socket does not send into the tunnel.
+    void set_protector(socket_protector const& by) noexcept { opener_.protector = by; }
     /// Binds open sockets to the new interface, if an interface with another index has the given name now.
     /// If the kernel refuses, the next call tries again.
     void refresh_bind() noexcept {
@@ -32087,8 +32117,9 @@ public:
 
     /// Opens sockets for both families at `port`; 0: a free port. On failure nothing has changed, and a port that was
     /// open stays open.
-    /// Returns: the port; `address_in_use`; `no_permission`; `not_supported` if the host has neither IPv4 nor IPv6;
-    /// `io_error` and others, and `error` then has the errno, such as EADDRNOTAVAIL or ENODEV after `set_bind_...`.
+    /// Returns: the port; `address_in_use`; `no_permission`, also if the program does not allow a socket;
+    /// `not_supported` if the host has neither IPv4 nor IPv6; `io_error` and others, and `error` then has the errno,
+    /// such as EADDRNOTAVAIL or ENODEV after `set_bind_...`.
     result<std::uint16_t> open(std::uint16_t port) noexcept {
         if (port != 0 && port == port_) return port;
         if (!epoll_) return status::io_error;
@@ -36569,6 +36600,29 @@ constexpr bool switch_off(offloads& which, std::string_view names) noexcept {
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
+// Has the platform keep a socket's datagrams out of the tunnel, where a system call of ours cannot: Android's
+// VpnService.protect(int). Folder: os. Any thread.
+#ifndef WG_OS_SOCKET_PROTECTOR_HPP
+#define WG_OS_SOCKET_PROTECTOR_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// A function of the program that is called for each new socket, before the socket is bound. The descriptor stays the
+/// caller's. The function runs in the thread that opens the socket.
+struct socket_protector {
+    /// Returns: false if the socket could not be protected; the socket is then closed. Null: all sockets are allowed.
+    bool (*protect)(void* context, int fd) noexcept = nullptr;
+    void* context = nullptr; ///< the first argument of `protect`; outlives the sockets
+
+    /// Returns: whether the socket may be used.
+    bool allows(int fd) const noexcept { return protect == nullptr || protect(context, fd); }
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
 // The control messages of a datagram: local address and interface, tos (ip(4), ip6(4), RFC 3542). Folder: os/posix/udp.
 // Pure; any thread.
 #ifndef WG_OS_POSIX_UDP_CONTROL_HPP
@@ -36796,6 +36850,9 @@ public:
     /// Binds sockets that are opened later to this interface, where the system can: datagrams then neither enter nor
     /// leave through another one, such as the tunnel itself. `name` must outlive this object; null: all interfaces.
     void set_bind_interface(char const* name) noexcept { bind_name_ = name; }
+    /// Has the program allow each socket that is opened later, before the socket is bound; `open` returns
+    /// `no_permission` if the program refuses one. On Android a protected socket does not send into the tunnel.
+    void set_protector(socket_protector const& by) noexcept { protector_ = by; }
     /// Binds open sockets to the new interface, if an interface with another index has the given name now.
     /// If the system refuses, the next call tries again.
     void refresh_bind() noexcept {
@@ -36809,8 +36866,9 @@ public:
 
     /// Opens sockets for both families at `port`; 0: a free port. On failure nothing has changed, and a port that was
     /// open stays open.
-    /// Returns: the port; `address_in_use`; `no_permission`; `not_supported` if the host has neither IPv4 nor IPv6, or
-    /// cannot bind to an interface; `io_error` and others, and `error` then has the errno.
+    /// Returns: the port; `address_in_use`; `no_permission`, also if the program does not allow a socket;
+    /// `not_supported` if the host has neither IPv4 nor IPv6, or cannot bind to an interface; `io_error` and others,
+    /// and `error` then has the errno.
     result<std::uint16_t> open(std::uint16_t port) noexcept {
         if (port != 0 && port == port_) return port;
         if (!queue_) return status::io_error;
@@ -36975,6 +37033,7 @@ private:
         if (bind_ && bind_.address.kind != kind) return 0;
         unique_fd made(Calls::socket(is_v4 ? AF_INET : AF_INET6));
         if (!made) return errno == EAFNOSUPPORT || errno == EPROTONOSUPPORT ? 0 : errno;
+        if (!protector_.allows(made.get())) return EPERM;
         if (int const error = configure(made.get(), is_v4, index); error != 0) return error;
         socket_address any{};
         socklen_t size =
@@ -37096,7 +37155,7 @@ private:
     /// kept, and the send tells what is wrong.
     bool asks_routes(path const& where) const noexcept {
         unique_fd const probe(Calls::socket(AF_INET));
-        if (!probe) return true;
+        if (!probe || !protector_.allows(probe.get())) return true;
         if (fwmark_ != 0) (void)Calls::set_mark(probe.get(), fwmark_);
         if (bind_index_ != 0) (void)Calls::bind_interface(probe.get(), true, bind_index_);
         socket_address address{};
@@ -37208,6 +37267,7 @@ private:
     unique_fd v4_{};
     unique_fd v6_{};
     endpoint bind_{};
+    socket_protector protector_{};
     char const* bind_name_ = nullptr;
     unsigned bind_index_ = 0; ///< of the interface that open sockets are bound to
     std::uint32_t fwmark_ = 0;
@@ -40613,6 +40673,29 @@ constexpr bool switch_off(offloads& which, std::string_view names) noexcept {
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
+// Has the platform keep a socket's datagrams out of the tunnel, where a system call of ours cannot: Android's
+// VpnService.protect(int). Folder: os. Any thread.
+#ifndef WG_OS_SOCKET_PROTECTOR_HPP
+#define WG_OS_SOCKET_PROTECTOR_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// A function of the program that is called for each new socket, before the socket is bound. The descriptor stays the
+/// caller's. The function runs in the thread that opens the socket.
+struct socket_protector {
+    /// Returns: false if the socket could not be protected; the socket is then closed. Null: all sockets are allowed.
+    bool (*protect)(void* context, int fd) noexcept = nullptr;
+    void* context = nullptr; ///< the first argument of `protect`; outlives the sockets
+
+    /// Returns: whether the socket may be used.
+    bool allows(int fd) const noexcept { return protect == nullptr || protect(context, fd); }
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
 // The control messages of a datagram: local address and interface, tos (ip(4), ip6(4), RFC 3542). Folder: os/posix/udp.
 // Pure; any thread.
 #ifndef WG_OS_POSIX_UDP_CONTROL_HPP
@@ -40840,6 +40923,9 @@ public:
     /// Binds sockets that are opened later to this interface, where the system can: datagrams then neither enter nor
     /// leave through another one, such as the tunnel itself. `name` must outlive this object; null: all interfaces.
     void set_bind_interface(char const* name) noexcept { bind_name_ = name; }
+    /// Has the program allow each socket that is opened later, before the socket is bound; `open` returns
+    /// `no_permission` if the program refuses one. On Android a protected socket does not send into the tunnel.
+    void set_protector(socket_protector const& by) noexcept { protector_ = by; }
     /// Binds open sockets to the new interface, if an interface with another index has the given name now.
     /// If the system refuses, the next call tries again.
     void refresh_bind() noexcept {
@@ -40853,8 +40939,9 @@ public:
 
     /// Opens sockets for both families at `port`; 0: a free port. On failure nothing has changed, and a port that was
     /// open stays open.
-    /// Returns: the port; `address_in_use`; `no_permission`; `not_supported` if the host has neither IPv4 nor IPv6, or
-    /// cannot bind to an interface; `io_error` and others, and `error` then has the errno.
+    /// Returns: the port; `address_in_use`; `no_permission`, also if the program does not allow a socket;
+    /// `not_supported` if the host has neither IPv4 nor IPv6, or cannot bind to an interface; `io_error` and others,
+    /// and `error` then has the errno.
     result<std::uint16_t> open(std::uint16_t port) noexcept {
         if (port != 0 && port == port_) return port;
         if (!queue_) return status::io_error;
@@ -41019,6 +41106,7 @@ private:
         if (bind_ && bind_.address.kind != kind) return 0;
         unique_fd made(Calls::socket(is_v4 ? AF_INET : AF_INET6));
         if (!made) return errno == EAFNOSUPPORT || errno == EPROTONOSUPPORT ? 0 : errno;
+        if (!protector_.allows(made.get())) return EPERM;
         if (int const error = configure(made.get(), is_v4, index); error != 0) return error;
         socket_address any{};
         socklen_t size =
@@ -41140,7 +41228,7 @@ private:
     /// kept, and the send tells what is wrong.
     bool asks_routes(path const& where) const noexcept {
         unique_fd const probe(Calls::socket(AF_INET));
-        if (!probe) return true;
+        if (!probe || !protector_.allows(probe.get())) return true;
         if (fwmark_ != 0) (void)Calls::set_mark(probe.get(), fwmark_);
         if (bind_index_ != 0) (void)Calls::bind_interface(probe.get(), true, bind_index_);
         socket_address address{};
@@ -41252,6 +41340,7 @@ private:
     unique_fd v4_{};
     unique_fd v6_{};
     endpoint bind_{};
+    socket_protector protector_{};
     char const* bind_name_ = nullptr;
     unsigned bind_index_ = 0; ///< of the interface that open sockets are bound to
     std::uint32_t fwmark_ = 0;
@@ -44705,6 +44794,29 @@ constexpr bool switch_off(offloads& which, std::string_view names) noexcept {
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
+// Has the platform keep a socket's datagrams out of the tunnel, where a system call of ours cannot: Android's
+// VpnService.protect(int). Folder: os. Any thread.
+#ifndef WG_OS_SOCKET_PROTECTOR_HPP
+#define WG_OS_SOCKET_PROTECTOR_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// A function of the program that is called for each new socket, before the socket is bound. The descriptor stays the
+/// caller's. The function runs in the thread that opens the socket.
+struct socket_protector {
+    /// Returns: false if the socket could not be protected; the socket is then closed. Null: all sockets are allowed.
+    bool (*protect)(void* context, int fd) noexcept = nullptr;
+    void* context = nullptr; ///< the first argument of `protect`; outlives the sockets
+
+    /// Returns: whether the socket may be used.
+    bool allows(int fd) const noexcept { return protect == nullptr || protect(context, fd); }
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
 // The control messages of a datagram: local address and interface, tos (ip(4), ip6(4), RFC 3542). Folder: os/posix/udp.
 // Pure; any thread.
 #ifndef WG_OS_POSIX_UDP_CONTROL_HPP
@@ -44932,6 +45044,9 @@ public:
     /// Binds sockets that are opened later to this interface, where the system can: datagrams then neither enter nor
     /// leave through another one, such as the tunnel itself. `name` must outlive this object; null: all interfaces.
     void set_bind_interface(char const* name) noexcept { bind_name_ = name; }
+    /// Has the program allow each socket that is opened later, before the socket is bound; `open` returns
+    /// `no_permission` if the program refuses one. On Android a protected socket does not send into the tunnel.
+    void set_protector(socket_protector const& by) noexcept { protector_ = by; }
     /// Binds open sockets to the new interface, if an interface with another index has the given name now.
     /// If the system refuses, the next call tries again.
     void refresh_bind() noexcept {
@@ -44945,8 +45060,9 @@ public:
 
     /// Opens sockets for both families at `port`; 0: a free port. On failure nothing has changed, and a port that was
     /// open stays open.
-    /// Returns: the port; `address_in_use`; `no_permission`; `not_supported` if the host has neither IPv4 nor IPv6, or
-    /// cannot bind to an interface; `io_error` and others, and `error` then has the errno.
+    /// Returns: the port; `address_in_use`; `no_permission`, also if the program does not allow a socket;
+    /// `not_supported` if the host has neither IPv4 nor IPv6, or cannot bind to an interface; `io_error` and others,
+    /// and `error` then has the errno.
     result<std::uint16_t> open(std::uint16_t port) noexcept {
         if (port != 0 && port == port_) return port;
         if (!queue_) return status::io_error;
@@ -45111,6 +45227,7 @@ private:
         if (bind_ && bind_.address.kind != kind) return 0;
         unique_fd made(Calls::socket(is_v4 ? AF_INET : AF_INET6));
         if (!made) return errno == EAFNOSUPPORT || errno == EPROTONOSUPPORT ? 0 : errno;
+        if (!protector_.allows(made.get())) return EPERM;
         if (int const error = configure(made.get(), is_v4, index); error != 0) return error;
         socket_address any{};
         socklen_t size =
@@ -45232,7 +45349,7 @@ private:
     /// kept, and the send tells what is wrong.
     bool asks_routes(path const& where) const noexcept {
         unique_fd const probe(Calls::socket(AF_INET));
-        if (!probe) return true;
+        if (!probe || !protector_.allows(probe.get())) return true;
         if (fwmark_ != 0) (void)Calls::set_mark(probe.get(), fwmark_);
         if (bind_index_ != 0) (void)Calls::bind_interface(probe.get(), true, bind_index_);
         socket_address address{};
@@ -45344,6 +45461,7 @@ private:
     unique_fd v4_{};
     unique_fd v6_{};
     endpoint bind_{};
+    socket_protector protector_{};
     char const* bind_name_ = nullptr;
     unsigned bind_index_ = 0; ///< of the interface that open sockets are bound to
     std::uint32_t fwmark_ = 0;
@@ -48813,6 +48931,29 @@ constexpr bool switch_off(offloads& which, std::string_view names) noexcept {
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
+// Has the platform keep a socket's datagrams out of the tunnel, where a system call of ours cannot: Android's
+// VpnService.protect(int). Folder: os. Any thread.
+#ifndef WG_OS_SOCKET_PROTECTOR_HPP
+#define WG_OS_SOCKET_PROTECTOR_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// A function of the program that is called for each new socket, before the socket is bound. The descriptor stays the
+/// caller's. The function runs in the thread that opens the socket.
+struct socket_protector {
+    /// Returns: false if the socket could not be protected; the socket is then closed. Null: all sockets are allowed.
+    bool (*protect)(void* context, int fd) noexcept = nullptr;
+    void* context = nullptr; ///< the first argument of `protect`; outlives the sockets
+
+    /// Returns: whether the socket may be used.
+    bool allows(int fd) const noexcept { return protect == nullptr || protect(context, fd); }
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
 // The control messages of a datagram: local address and interface, tos (ip(4), ip6(4), RFC 3542). Folder: os/posix/udp.
 // Pure; any thread.
 #ifndef WG_OS_POSIX_UDP_CONTROL_HPP
@@ -49040,6 +49181,9 @@ public:
     /// Binds sockets that are opened later to this interface, where the system can: datagrams then neither enter nor
     /// leave through another one, such as the tunnel itself. `name` must outlive this object; null: all interfaces.
     void set_bind_interface(char const* name) noexcept { bind_name_ = name; }
+    /// Has the program allow each socket that is opened later, before the socket is bound; `open` returns
+    /// `no_permission` if the program refuses one. On Android a protected socket does not send into the tunnel.
+    void set_protector(socket_protector const& by) noexcept { protector_ = by; }
     /// Binds open sockets to the new interface, if an interface with another index has the given name now.
     /// If the system refuses, the next call tries again.
     void refresh_bind() noexcept {
@@ -49053,8 +49197,9 @@ public:
 
     /// Opens sockets for both families at `port`; 0: a free port. On failure nothing has changed, and a port that was
     /// open stays open.
-    /// Returns: the port; `address_in_use`; `no_permission`; `not_supported` if the host has neither IPv4 nor IPv6, or
-    /// cannot bind to an interface; `io_error` and others, and `error` then has the errno.
+    /// Returns: the port; `address_in_use`; `no_permission`, also if the program does not allow a socket;
+    /// `not_supported` if the host has neither IPv4 nor IPv6, or cannot bind to an interface; `io_error` and others,
+    /// and `error` then has the errno.
     result<std::uint16_t> open(std::uint16_t port) noexcept {
         if (port != 0 && port == port_) return port;
         if (!queue_) return status::io_error;
@@ -49219,6 +49364,7 @@ private:
         if (bind_ && bind_.address.kind != kind) return 0;
         unique_fd made(Calls::socket(is_v4 ? AF_INET : AF_INET6));
         if (!made) return errno == EAFNOSUPPORT || errno == EPROTONOSUPPORT ? 0 : errno;
+        if (!protector_.allows(made.get())) return EPERM;
         if (int const error = configure(made.get(), is_v4, index); error != 0) return error;
         socket_address any{};
         socklen_t size =
@@ -49340,7 +49486,7 @@ private:
     /// kept, and the send tells what is wrong.
     bool asks_routes(path const& where) const noexcept {
         unique_fd const probe(Calls::socket(AF_INET));
-        if (!probe) return true;
+        if (!probe || !protector_.allows(probe.get())) return true;
         if (fwmark_ != 0) (void)Calls::set_mark(probe.get(), fwmark_);
         if (bind_index_ != 0) (void)Calls::bind_interface(probe.get(), true, bind_index_);
         socket_address address{};
@@ -49452,6 +49598,7 @@ private:
     unique_fd v4_{};
     unique_fd v6_{};
     endpoint bind_{};
+    socket_protector protector_{};
     char const* bind_name_ = nullptr;
     unsigned bind_index_ = 0; ///< of the interface that open sockets are bound to
     std::uint32_t fwmark_ = 0;

@@ -14,6 +14,7 @@
 #include <atomic>
 #include <memory>
 #include <poll.h>
+#include <sys/stat.h>
 #include <thread>
 
 BOOST_AUTO_TEST_SUITE(os_posix_engine)
@@ -70,7 +71,16 @@ struct pair_opener {
         tun_calls_here::hosts[std::string(name)].reset(ends[1]);
         return status::ok;
     }
-    static status adopt(int, posix::opened_tun&, error_text&) noexcept { return status::not_supported; }
+    static status adopt(int number, posix::opened_tun& out, error_text& why) noexcept {
+        struct stat about {};
+        if (::fstat(number, &about) != 0 || !S_ISSOCK(about.st_mode)) {
+            why.set("descriptor ", number, " is no interface");
+            return status::invalid;
+        }
+        out.fd.reset(number);
+        out.name = posix::name_of("tun0");
+        return status::ok;
+    }
     static void close(posix::opened_tun& opened) noexcept { opened.fd.reset(); }
 };
 
@@ -187,6 +197,47 @@ BOOST_AUTO_TEST_CASE(several_threads_keep_the_order_of_packets) {
     sends.join();
     BOOST_TEST(overtaken == 0u);
     BOOST_TEST(taken > count / 10); // the pair of sockets is short, and a full one drops packets
+}
+
+BOOST_AUTO_TEST_CASE(an_engine_over_a_handed_in_descriptor_has_its_sockets_protected_and_pauses) {
+    fresh const begin;
+    int ends[2] = {-1, -1};
+    BOOST_REQUIRE(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ends) == 0);
+    unique_fd const host(ends[1]);
+    error_text why;
+    unique_fd const other(::epoll_create1(EPOLL_CLOEXEC));
+    BOOST_TEST((posix_policies::tun_device::adopt(other.get(), why).why() == status::invalid));
+    auto tun = posix_policies::tun_device::adopt(ends[0], why);
+    BOOST_REQUIRE_MESSAGE(tun, why.c_str());
+    struct counts {
+        int protected_sockets = 0, most = 100;
+    } seen;
+    posix_policies::udp_socket socket;
+    socket.set_protector({[](void* context, int fd) noexcept {
+                              auto& c = *static_cast<counts*>(context);
+                              return ::fcntl(fd, F_GETFD) != -1 && ++c.protected_sockets <= c.most;
+                          },
+                          &seen});
+    wg::device<posix_policies> device;
+    wg::engine<posix_policies> engine(device, *tun, socket);
+    BOOST_REQUIRE((engine.up() == status::ok));
+    int const sockets = seen.protected_sockets; // 2, or 1 on a host without IPv6
+    BOOST_TEST(sockets >= 1);
+    std::uint16_t const port = socket.port();
+    engine.down();
+    BOOST_TEST(socket.port() == 0);
+    BOOST_REQUIRE((engine.up() == status::ok));
+    BOOST_TEST(socket.port() == port);
+    BOOST_TEST(seen.protected_sockets == 2 * sockets);
+    engine.down();
+    for (int allowed = 0; allowed < sockets; ++allowed) {
+        seen = {0, allowed};
+        BOOST_TEST((engine.up() == status::no_permission));
+        BOOST_TEST(socket.error() == EPERM);
+        BOOST_TEST(!engine.is_up());
+    }
+    seen = {};
+    BOOST_TEST((engine.up() == status::ok));
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -6,6 +6,7 @@
 
 #include "../fd.hpp"
 #include "../../posix/net_if.hpp"
+#include "../../socket_protector.hpp"
 #include "calls.hpp"
 #include "udp_control.hpp"
 
@@ -25,6 +26,7 @@ struct family_sockets {
 template <class Calls> struct socket_opener {
     endpoint bind{};                 ///< without a family: any address; its port is not used
     char const* bind_name = nullptr; ///< of an interface; null: any
+    socket_protector protector{};
     std::uint32_t fwmark = 0;
     bool gso = true; ///< UDP_SEGMENT is wanted
     bool gro = true; ///< UDP_GRO is wanted
@@ -38,6 +40,7 @@ template <class Calls> struct socket_opener {
         if (bind && bind.address.kind != kind) return 0;
         unique_fd fd(Calls::socket(domain));
         if (!fd) return errno == EAFNOSUPPORT ? 0 : errno;
+        if (!protector.allows(fd.get())) return EPERM;
         if (int const error = configure(fd.get(), is_v4, buffer_bytes, gro); error != 0) return error;
         bool const segments = gso && Calls::set_option(fd.get(), IPPROTO_UDP, UDP_SEGMENT, 0) == 0; // fails if unknown
         socket_address any{};
@@ -47,7 +50,7 @@ template <class Calls> struct socket_opener {
             return !is_v4 && !bind && errno == EADDRNOTAVAIL ? 0 : errno; // IPv6 is switched off
         if (::getsockname(fd.get(), &any.any, &size) != 0) return errno;
         port = read_address(any).port;
-        s.handshakes = open_handshakes(fd.get(), is_v4, any, size);
+        if (!open_handshakes(s.handshakes, fd.get(), is_v4, any, size)) return EPERM;
         s.fd = std::move(fd);
         s.segments = segments;
         return 0;
@@ -61,7 +64,7 @@ template <class Calls> struct socket_opener {
         socklen_t size = sizeof any;
         s.handshakes.reset();
         if (::getsockname(s.fd.get(), &any.any, &size) == 0)
-            s.handshakes = open_handshakes(s.fd.get(), is_v4, any, size);
+            (void)open_handshakes(s.handshakes, s.fd.get(), is_v4, any, size);
         if (!s.handshakes) stop_sharing(s.fd.get());
     }
 
@@ -90,11 +93,13 @@ private:
         return 0;
     }
 
-    /// Opens a second socket on the address of `fd`, to which the kernel gives handshake messages; none where it
-    /// cannot. `fd` was bound without SO_REUSEPORT, so a port that another process has was an error. Both sockets are
-    /// closed together, because the kernel renumbers the sockets of a port when one of them is closed. The kernel
-    /// does not join datagrams here: it parts again what it had joined, so short buffers are enough.
-    unique_fd open_handshakes(int fd, bool is_v4, socket_address const& where, socklen_t size) const noexcept {
+    /// Opens `beside`, a second socket on the address of `fd`, to which the kernel gives handshake messages; none where
+    /// it cannot. Returns: false if the program does not allow the socket; then there is none either. `fd` was bound
+    /// without SO_REUSEPORT, so a port that another process has was an error. Both sockets are closed together, because
+    /// the kernel renumbers the sockets of a port when one of them is closed. The kernel does not join datagrams here:
+    /// it parts again what it had joined, so short buffers are enough.
+    bool open_handshakes(unique_fd& beside, int fd, bool is_v4, socket_address const& where,
+                         socklen_t size) const noexcept {
         // The index of the socket by the message's first byte: 1 to 3 are handshake messages (whitepaper 5.4).
         static constexpr sock_filter by_type[] = {{BPF_LD | BPF_B | BPF_ABS, 0, 0, 0},
                                                   {BPF_JMP | BPF_JGE | BPF_K, 0, 2, 1},
@@ -104,17 +109,17 @@ private:
         sock_filter program[std::size(by_type)];
         std::copy(std::begin(by_type), std::end(by_type), program);
         sock_fprog const steering{std::size(by_type), program};
-        if (!separates_handshakes) return {};
-        unique_fd beside(Calls::socket(is_v4 ? AF_INET : AF_INET6));
-        if (!beside || configure(beside.get(), is_v4, handshake_buffer_bytes, false) != 0) return {};
+        if (!separates_handshakes) return true;
+        unique_fd made(Calls::socket(is_v4 ? AF_INET : AF_INET6));
+        if (made && !protector.allows(made.get())) return false;
+        if (!made || configure(made.get(), is_v4, handshake_buffer_bytes, false) != 0) return true;
         auto const let_share = [](int socket) { return Calls::set_option(socket, SOL_SOCKET, SO_REUSEPORT, 1) == 0; };
         // For the microseconds until the program is attached, the kernel spreads datagrams over both sockets.
-        bool const steered = let_share(beside.get()) && let_share(fd) &&
-                             Calls::bind(beside.get(), &where.any, size) == 0 &&
-                             Calls::steer(beside.get(), steering) == 0;
-        if (steered) return beside;
-        stop_sharing(fd);
-        return {};
+        bool const steered = let_share(made.get()) && let_share(fd) && Calls::bind(made.get(), &where.any, size) == 0 &&
+                             Calls::steer(made.get(), steering) == 0;
+        if (steered) beside = std::move(made);
+        else stop_sharing(fd);
+        return true;
     }
 };
 

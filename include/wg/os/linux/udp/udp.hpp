@@ -58,6 +58,9 @@ public:
     /// Binds sockets that are opened later to this interface (SO_BINDTODEVICE). `name` must outlive this object; null:
     /// all interfaces.
     void set_bind_interface(char const* name) noexcept { opener_.bind_name = name; }
+    /// Has the program allow each socket that is opened later, before the socket is bound; `open` returns
+    /// `no_permission` if the program refuses one. On Android a protected socket does not send into the tunnel.
+    void set_protector(socket_protector const& by) noexcept { opener_.protector = by; }
     /// Binds open sockets to the new interface, if an interface with another index has the given name now.
     /// If the kernel refuses, the next call tries again.
     void refresh_bind() noexcept {
@@ -76,8 +79,9 @@ public:
 
     /// Opens sockets for both families at `port`; 0: a free port. On failure nothing has changed, and a port that was
     /// open stays open.
-    /// Returns: the port; `address_in_use`; `no_permission`; `not_supported` if the host has neither IPv4 nor IPv6;
-    /// `io_error` and others, and `error` then has the errno, such as EADDRNOTAVAIL or ENODEV after `set_bind_...`.
+    /// Returns: the port; `address_in_use`; `no_permission`, also if the program does not allow a socket;
+    /// `not_supported` if the host has neither IPv4 nor IPv6; `io_error` and others, and `error` then has the errno,
+    /// such as EADDRNOTAVAIL or ENODEV after `set_bind_...`.
     result<std::uint16_t> open(std::uint16_t port) noexcept {
         if (port != 0 && port == port_) return port;
         if (!epoll_) return status::io_error;

@@ -8,6 +8,7 @@
 
 #include "../../../policy.hpp"
 #include "../../offloads.hpp"
+#include "../../socket_protector.hpp"
 #include "../clock.hpp"
 #include "../kqueue/queue.hpp"
 #include "../net_if.hpp"
@@ -52,6 +53,9 @@ public:
     /// Binds sockets that are opened later to this interface, where the system can: datagrams then neither enter nor
     /// leave through another one, such as the tunnel itself. `name` must outlive this object; null: all interfaces.
     void set_bind_interface(char const* name) noexcept { bind_name_ = name; }
+    /// Has the program allow each socket that is opened later, before the socket is bound; `open` returns
+    /// `no_permission` if the program refuses one. On Android a protected socket does not send into the tunnel.
+    void set_protector(socket_protector const& by) noexcept { protector_ = by; }
     /// Binds open sockets to the new interface, if an interface with another index has the given name now.
     /// If the system refuses, the next call tries again.
     void refresh_bind() noexcept {
@@ -65,8 +69,9 @@ public:
 
     /// Opens sockets for both families at `port`; 0: a free port. On failure nothing has changed, and a port that was
     /// open stays open.
-    /// Returns: the port; `address_in_use`; `no_permission`; `not_supported` if the host has neither IPv4 nor IPv6, or
-    /// cannot bind to an interface; `io_error` and others, and `error` then has the errno.
+    /// Returns: the port; `address_in_use`; `no_permission`, also if the program does not allow a socket;
+    /// `not_supported` if the host has neither IPv4 nor IPv6, or cannot bind to an interface; `io_error` and others,
+    /// and `error` then has the errno.
     result<std::uint16_t> open(std::uint16_t port) noexcept {
         if (port != 0 && port == port_) return port;
         if (!queue_) return status::io_error;
@@ -231,6 +236,7 @@ private:
         if (bind_ && bind_.address.kind != kind) return 0;
         unique_fd made(Calls::socket(is_v4 ? AF_INET : AF_INET6));
         if (!made) return errno == EAFNOSUPPORT || errno == EPROTONOSUPPORT ? 0 : errno;
+        if (!protector_.allows(made.get())) return EPERM;
         if (int const error = configure(made.get(), is_v4, index); error != 0) return error;
         socket_address any{};
         socklen_t size =
@@ -352,7 +358,7 @@ private:
     /// kept, and the send tells what is wrong.
     bool asks_routes(path const& where) const noexcept {
         unique_fd const probe(Calls::socket(AF_INET));
-        if (!probe) return true;
+        if (!probe || !protector_.allows(probe.get())) return true;
         if (fwmark_ != 0) (void)Calls::set_mark(probe.get(), fwmark_);
         if (bind_index_ != 0) (void)Calls::bind_interface(probe.get(), true, bind_index_);
         socket_address address{};
@@ -464,6 +470,7 @@ private:
     unique_fd v4_{};
     unique_fd v6_{};
     endpoint bind_{};
+    socket_protector protector_{};
     char const* bind_name_ = nullptr;
     unsigned bind_index_ = 0; ///< of the interface that open sockets are bound to
     std::uint32_t fwmark_ = 0;
