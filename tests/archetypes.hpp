@@ -826,7 +826,7 @@ static_assert(wg::waiter_with_busy_poll<documented::waiter>);
 static_assert(wg::threads_with_cell<documented::threads> && wg::threads_with_thread<documented::threads>);
 static_assert(wg::threads_with_give_way<documented::threads>);
 static_assert(wg::engine_storage<documented::storage>);
-static_assert(wg::observer_with_key<documented::observer>);
+static_assert(wg::observer_with_key<documented::observer> && wg::observer_with_packets<documented::observer>);
 static_assert(wg::pool_of<documented::pool<int>, int> && wg::array_of<documented::array<int>, int>);
 
 // The smallest models have no optional member.
@@ -838,6 +838,7 @@ static_assert(!wg::udp_socket_with_set_fwmark<udp> && !wg::udp_socket_with_share
 static_assert(!wg::udp_socket_with_handshakes<udp> && !wg::udp_socket_with_separate_handshakes<udp>);
 static_assert(!wg::udp_socket_with_handshakes_ready<udp>);
 static_assert(!wg::waiter_with_busy_poll<waiter> && !wg::observer_with_key<observer>);
+static_assert(!wg::observer_with_packets<observer> && !wg::observer_with_secrets<observer>);
 static_assert(!wg::threads_with_cell<threads> && !wg::threads_with_thread<threads>);
 static_assert(!wg::threads_with_give_way<threads>);
 
@@ -945,6 +946,16 @@ struct wrong_event : observer {
     void event(wg::event_id, std::uint32_t, std::uint64_t, wg::public_key const&);
 };
 static_assert(wg::observer<wrong_event> && !wg::observer_with_key<wrong_event>);
+struct wrong_packet : observer {
+    void packet(wg::seen_packet&) noexcept;
+};
+static_assert(wg::observer<wrong_packet> && !wg::observer_with_packets<wrong_packet>);
+struct wrong_handshake : observer { // right, but without WG_KEY_LOG no observer gets a secret
+    void handshake(wg::handshake_secrets const&) noexcept;
+};
+#ifndef WG_KEY_LOG
+static_assert(wg::observer<wrong_handshake> && !wg::observer_with_secrets<wrong_handshake>);
+#endif
 
 } // namespace archetypes
 

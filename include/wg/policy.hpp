@@ -27,7 +27,7 @@
 /// | @ref random_source_promises "random_source" | random bytes        |                                              |
 /// | @ref threads_promises "threads"             | mutexes, threads    | threads_with_cell and others                 |
 /// | @ref storage_promises "storage"             | memory, limits      | engine_storage                               |
-/// | @ref observer_promises "observer"           | a log of events     | observer_with_key                            |
+/// | @ref observer_promises "observer"           | a log of events     | observer_with_key and others                 |
 /// | @ref tun_device_promises "tun_device"       | packets of the host | tun_device_with_settle and others            |
 /// | @ref udp_socket_promises "udp_socket"       | the network         | udp_socket_with_share and others             |
 /// | @ref waiter_promises "waiter"               | sleep               | waiter_with_busy_poll                        |
@@ -37,6 +37,7 @@
 
 #include "base/config.hpp"
 #include "base/event.hpp"
+#include "base/limits.hpp"
 #include "base/packet.hpp"
 
 #include <concepts>
@@ -364,6 +365,46 @@ concept observer_with_key = observer<Observer> && requires(Observer& observer, e
                                                            std::uint64_t value, public_key const& key) {
     { observer.event(id, peer_number, value, key) } noexcept -> std::same_as<void>;
 };
+
+/// A packet of the host, or a message of the network, as a device saw it.
+struct seen_packet {
+    bool outer = false;       ///< a message of the network, without IP and UDP headers; else an IP packet of the host
+    bool outbound = false;    ///< on its way to the network; else from the network, or an ICMP error of the device
+    status why = status::ok;  ///< ok, or the reason why it did not pass
+    bytes_view data{};        ///< its first bytes, mostly all of them; valid during the call
+    std::size_t length = 0;   ///< the bytes that it has in all
+    endpoint remote{};        ///< of a message: the other end
+    std::uint16_t port = 0;   ///< of a message: the port of this device
+    std::uint8_t tos = 0;     ///< of a message: DSCP and ECN of its IP header
+    public_key const* peer{}; ///< the peer's key, valid during the call; nullptr: the peer is not known
+    byte_array<timestamp_bytes> label{}; ///< the wall clock as TAI64N, see `clock_source`
+};
+
+/// An observer that gets packets and messages: with the optional member `packet`.
+template <class Observer>
+concept observer_with_packets = observer<Observer> && requires(Observer& observer, seen_packet const& seen) {
+    { observer.packet(seen) } noexcept -> std::same_as<void>;
+};
+
+/// The secrets from which the keys of a session follow, together with the two handshake messages.
+struct handshake_secrets {
+    secret<key_bytes> const& private_key;   ///< of this device
+    public_key const& peer_key;             ///< the static public key of the peer
+    secret<key_bytes> const& ephemeral_key; ///< of this device, for this handshake
+    secret<key_bytes> const& preshared_key; ///< zero: none
+};
+
+/// An observer that gets the secrets of handshakes: with the optional member `handshake`. Only in a program that is
+/// compiled with the macro WG_KEY_LOG; without it no observer gets a secret.
+#ifdef WG_KEY_LOG
+template <class Observer>
+concept observer_with_secrets = observer<Observer> && requires(Observer& observer, handshake_secrets const& secrets) {
+    { observer.handshake(secrets) } noexcept -> std::same_as<void>;
+};
+#else
+template <class Observer>
+concept observer_with_secrets = false;
+#endif
 
 // --- bundles
 

@@ -22,8 +22,10 @@
 #if __STDC_HOSTED__
 #include "backends/loopback.hpp"
 #endif
+#include "backends/key_log.hpp"
 #include "backends/observers.hpp"
 #include "backends/one_thread.hpp"
+#include "backends/pcapng.hpp"
 #include "backends/std_threads.hpp"
 #include "backends/storage.hpp"
 #include "bare_node.hpp"

@@ -235,7 +235,7 @@ inline constexpr bool keeps_checks = false;
 /// | @ref random_source_promises "random_source" | random bytes        |                                              |
 /// | @ref threads_promises "threads"             | mutexes, threads    | threads_with_cell and others                 |
 /// | @ref storage_promises "storage"             | memory, limits      | engine_storage                               |
-/// | @ref observer_promises "observer"           | a log of events     | observer_with_key                            |
+/// | @ref observer_promises "observer"           | a log of events     | observer_with_key and others                 |
 /// | @ref tun_device_promises "tun_device"       | packets of the host | tun_device_with_settle and others            |
 /// | @ref udp_socket_promises "udp_socket"       | the network         | udp_socket_with_share and others             |
 /// | @ref waiter_promises "waiter"               | sleep               | waiter_with_busy_poll                        |
@@ -1445,6 +1445,46 @@ concept observer_with_key = observer<Observer> && requires(Observer& observer, e
                                                            std::uint64_t value, public_key const& key) {
     { observer.event(id, peer_number, value, key) } noexcept -> std::same_as<void>;
 };
+
+/// A packet of the host, or a message of the network, as a device saw it.
+struct seen_packet {
+    bool outer = false;       ///< a message of the network, without IP and UDP headers; else an IP packet of the host
+    bool outbound = false;    ///< on its way to the network; else from the network, or an ICMP error of the device
+    status why = status::ok;  ///< ok, or the reason why it did not pass
+    bytes_view data{};        ///< its first bytes, mostly all of them; valid during the call
+    std::size_t length = 0;   ///< the bytes that it has in all
+    endpoint remote{};        ///< of a message: the other end
+    std::uint16_t port = 0;   ///< of a message: the port of this device
+    std::uint8_t tos = 0;     ///< of a message: DSCP and ECN of its IP header
+    public_key const* peer{}; ///< the peer's key, valid during the call; nullptr: the peer is not known
+    byte_array<timestamp_bytes> label{}; ///< the wall clock as TAI64N, see `clock_source`
+};
+
+/// An observer that gets packets and messages: with the optional member `packet`.
+template <class Observer>
+concept observer_with_packets = observer<Observer> && requires(Observer& observer, seen_packet const& seen) {
+    { observer.packet(seen) } noexcept -> std::same_as<void>;
+};
+
+/// The secrets from which the keys of a session follow, together with the two handshake messages.
+struct handshake_secrets {
+    secret<key_bytes> const& private_key;   ///< of this device
+    public_key const& peer_key;             ///< the static public key of the peer
+    secret<key_bytes> const& ephemeral_key; ///< of this device, for this handshake
+    secret<key_bytes> const& preshared_key; ///< zero: none
+};
+
+/// An observer that gets the secrets of handshakes: with the optional member `handshake`. Only in a program that is
+/// compiled with the macro WG_KEY_LOG; without it no observer gets a secret.
+#ifdef WG_KEY_LOG
+template <class Observer>
+concept observer_with_secrets = observer<Observer> && requires(Observer& observer, handshake_secrets const& secrets) {
+    { observer.handshake(secrets) } noexcept -> std::same_as<void>;
+};
+#else
+template <class Observer>
+concept observer_with_secrets = false;
+#endif
 
 // --- bundles
 
@@ -13046,8 +13086,100 @@ static_assert(tun_device<tun> && udp_socket<udp> && wg::waiter<waiter>);
 #endif
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// Observers: one that ignores events, and one that calls a function. Folder: backends; called by the thread that caused
-// the event.
+// Writes the keys of handshakes in the format of Wireshark's preference "Key log file" for WireGuard
+// (https://www.wireshark.org/docs/wsug_html_chunked/ChWireGuard.html; packet-wireguard.c of Wireshark). Folder:
+// backends; called under the device's lock.
+//
+// Whoever has this file reads all traffic of these sessions, and can be this device from then on. So the header is
+// empty unless the program is compiled with the macro WG_KEY_LOG.
+#ifndef WG_BACKENDS_KEY_LOG_HPP
+#define WG_BACKENDS_KEY_LOG_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Base64 (RFC 4648 4) for logs of observers. Folder: backends. Pure; any thread. Indexes a table by what it prints:
+// secrets are printed by key_log.hpp alone, which reveals them anyway.
+#ifndef WG_BACKENDS_BASE64_HPP
+#define WG_BACKENDS_BASE64_HPP
+
+
+namespace wg { inline namespace WG_ABI {
+
+/// Writes `from` in base64, padded by `=`. `to` has four characters for each three bytes of `from`, rounded up.
+constexpr void print_base64(bytes_view from, std::span<char> to) noexcept {
+    constexpr char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    WG_ASSERT(to.size() == (from.size() + 2) / 3 * 4);
+    for (std::size_t i = 0; i < to.size(); ++i) {
+        std::size_t const first = i * 6 / 8; // the first of the two bytes that have bits of the digit
+        std::uint32_t const high = first < from.size() ? from[first] : 0u;
+        std::uint32_t const low = first + 1 < from.size() ? from[first + 1] : 0u;
+        bool const is_padding = i * 6 >= from.size() * 8;
+        to[i] = is_padding ? '=' : digits[(high << 8 | low) >> (10 - i * 6 % 8) & 63];
+    }
+}
+
+}} // namespace wg::WG_ABI
+
+#endif
+
+#ifdef WG_KEY_LOG
+
+namespace wg { inline namespace WG_ABI {
+
+/// An observer that writes four lines for each handshake: this device's private key, the peer's public key, this
+/// device's ephemeral key, and the preshared key. The log of one end is enough to read both directions.
+class key_log_observer {
+public:
+    /// Events are not reported.
+    static constexpr bool enabled = false;
+    /// Writes the pieces one after the other to the end of the log. `context`: see the constructor.
+    using write_type = void (*)(void* context, std::span<bytes_view const> pieces) noexcept;
+
+    /// Writes nothing.
+    key_log_observer() noexcept = default;
+    /// Writes by `write(context, pieces)`; `context` outlives the device.
+    key_log_observer(write_type write, void* context) noexcept : write_(write), context_(context) {}
+
+    /// Never called.
+    void event(event_id, std::uint32_t, std::uint64_t) noexcept {}
+
+    /// Writes the lines of a handshake.
+    void handshake(handshake_secrets const& secrets) noexcept {
+        if (write_ == nullptr) return;
+        struct {
+            char const* name;
+            key_view key;
+        } const lines[] = {{"LOCAL_STATIC_PRIVATE_KEY = ", secrets.private_key.expose()},
+                           {"REMOTE_STATIC_PUBLIC_KEY = ", secrets.peer_key},
+                           {"LOCAL_EPHEMERAL_PRIVATE_KEY = ", secrets.ephemeral_key.expose()},
+                           {"PRESHARED_KEY = ", secrets.preshared_key.expose()}};
+        secret<320> text; // wiped in the end
+        char* end = reinterpret_cast<char*>(text.expose().data());
+        for (auto [name, key] : lines) {
+            while (*name != '\0') *end++ = *name++;
+            print_base64(key, std::span(end, key_chars));
+            end += key_chars;
+            *end++ = '\n';
+        }
+        auto const size = reinterpret_cast<byte const*>(end) - text.expose().data();
+        bytes_view const piece = text.expose().first(static_cast<std::size_t>(size));
+        write_(context_, std::span(&piece, 1));
+    }
+
+private:
+    static constexpr std::size_t key_chars = 44; ///< of a key in base64
+
+    write_type write_ = nullptr;
+    void* context_ = nullptr;
+};
+static_assert(observer_with_secrets<key_log_observer>);
+
+}} // namespace wg::WG_ABI
+
+#endif // WG_KEY_LOG
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Observers: one that ignores events, one that calls a function, and one that passes all to two others.
+// Folder: backends; called by the thread that caused the event.
 #ifndef WG_BACKENDS_OBSERVERS_HPP
 #define WG_BACKENDS_OBSERVERS_HPP
 
@@ -13079,6 +13211,59 @@ struct function_observer {
     }
 };
 static_assert(observer<function_observer>);
+
+/// Passes everything to two observers, of which each gets what it takes: an observer of events and a capture, or a
+/// capture and a key log.
+template <observer First, observer Second> class observer_pair {
+public:
+    /// Whether one of the two takes events.
+    static constexpr bool enabled = First::enabled || Second::enabled;
+
+    /// Two default-constructed observers.
+    observer_pair() noexcept = default;
+    /// These two observers.
+    observer_pair(First first, Second second) noexcept : first_(std::move(first)), second_(std::move(second)) {}
+
+    /// Passes an event on.
+    void event(event_id id, std::uint32_t peer_number, std::uint64_t value) noexcept {
+        if constexpr (First::enabled) first_.event(id, peer_number, value);
+        if constexpr (Second::enabled) second_.event(id, peer_number, value);
+    }
+    /// Passes an event on, with the key to those that take it.
+    void event(event_id id, std::uint32_t peer_number, std::uint64_t value, public_key const& key) noexcept
+        requires(observer_with_key<First> || observer_with_key<Second>)
+    {
+        pass(first_, id, peer_number, value, key);
+        pass(second_, id, peer_number, value, key);
+    }
+    /// Passes a packet on.
+    void packet(seen_packet const& seen) noexcept
+        requires(observer_with_packets<First> || observer_with_packets<Second>)
+    {
+        if constexpr (observer_with_packets<First>) first_.packet(seen);
+        if constexpr (observer_with_packets<Second>) second_.packet(seen);
+    }
+    /// Passes the secrets of a handshake on.
+    void handshake(handshake_secrets const& secrets) noexcept
+        requires(observer_with_secrets<First> || observer_with_secrets<Second>)
+    {
+        if constexpr (observer_with_secrets<First>) first_.handshake(secrets);
+        if constexpr (observer_with_secrets<Second>) second_.handshake(secrets);
+    }
+
+private:
+    template <class To>
+    static void pass(To& to, event_id id, std::uint32_t peer_number, std::uint64_t value,
+                     public_key const& key) noexcept {
+        if constexpr (!To::enabled) return;
+        else if constexpr (observer_with_key<To>) to.event(id, peer_number, value, key);
+        else to.event(id, peer_number, value);
+    }
+
+    [[no_unique_address]] First first_{};
+    [[no_unique_address]] Second second_{};
+};
+static_assert(observer<observer_pair<no_observer, function_observer>>);
 
 }} // namespace wg::WG_ABI
 
@@ -13124,6 +13309,350 @@ struct one_thread {
     using mutex = std::conditional_t<keeps_checks, checked_mutex, unchecked_mutex>;
 };
 static_assert(threads<one_thread>);
+
+}} // namespace wg::WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Writes what a device sees as a capture for Wireshark: the packets inside the tunnel, and the messages outside
+// (https://www.ietf.org/archive/id/draft-ietf-opsawg-pcapng-03.html). Folder: backends; called under the device's lock.
+//
+//     struct my_policies : wg::default_policies { using observer = wg::pcapng_observer; };
+//     wg::device<my_policies> device{wg::pcapng_observer{&wg::os::trace_file::write, &file}};
+#ifndef WG_BACKENDS_PCAPNG_HPP
+#define WG_BACKENDS_PCAPNG_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Reading the headers of an IP packet, and the Internet checksum (RFC 791, 8200, 1071). Folder: base. Pure; any thread.
+#ifndef WG_BASE_IP_HPP
+#define WG_BASE_IP_HPP
+
+
+namespace wg { inline namespace WG_ABI {
+
+// Sizes of headers without options.
+inline constexpr std::size_t ipv4_header_bytes = 20, ///< of an IPv4 header without options
+    ipv6_header_bytes = 40,                          ///< of an IPv6 header without extension headers
+    udp_header_bytes = 8,                            ///< of a UDP header
+    icmp_header_bytes = 8;                           ///< of an ICMP or ICMPv6 header
+// Protocol numbers (IANA).
+inline constexpr byte ip_protocol_udp = 17, ///< protocol number of UDP
+    ip_protocol_icmp = 1,                   ///< protocol number of ICMP
+    ip_protocol_icmp_v6 = 58;               ///< protocol number of ICMPv6
+// IPv6 extension headers (IANA's list of protocol numbers).
+inline constexpr byte ip_extension_hop_by_hop = 0, ///< Hop-by-Hop Options (RFC 8200)
+    ip_extension_routing = 43,                     ///< Routing (RFC 8200)
+    ip_extension_fragment = 44,                    ///< Fragment (RFC 8200)
+    ip_extension_authentication = 51,              ///< Authentication Header (RFC 4302)
+    ip_extension_destination_options = 60,         ///< Destination Options (RFC 8200)
+    ip_extension_mobility = 135,                   ///< Mobility (RFC 6275)
+    ip_extension_hip = 139,                        ///< Host Identity Protocol (RFC 7401)
+    ip_extension_shim6 = 140;                      ///< Shim6 (RFC 5533)
+// ICMP types and codes (RFC 792, RFC 950; RFC 4443).
+inline constexpr byte icmp_destination_unreachable = 3,    ///< ICMP type
+    icmp_host_unreachable = 1,                             ///< ICMP code of `icmp_destination_unreachable`
+    icmp_echo_request = 8,                                 ///< ICMP type
+    icmp_timestamp_request = 13,                           ///< ICMP type
+    icmp_mask_request = 17;                                ///< ICMP type: address mask request
+inline constexpr byte icmp_v6_destination_unreachable = 1, ///< ICMPv6 type
+    icmp_v6_address_unreachable = 3,                       ///< ICMPv6 code of `icmp_v6_destination_unreachable`
+    icmp_v6_first_informational = 128;                     ///< ICMPv6 types below this are errors
+
+/// The fields of a packet's IP header. The pointers point into the packet.
+struct ip_header {
+    family kind = family::none;        ///< the IP version; `family::none`: no IP packet
+    byte const* source = nullptr;      ///< 4 or 16 bytes
+    byte const* destination = nullptr; ///< 4 or 16 bytes
+    std::uint8_t tos = 0;              ///< DSCP and ECN (IPv6: the traffic class)
+    std::size_t total_bytes = 0;       ///< header and payload; not more than the size of the packet
+    byte protocol = 0;                 ///< IPv6: of the first header after the fixed one
+    bool first_fragment = true;        ///< the transport header is in this packet
+    std::size_t header_bytes = 0;      ///< IPv4: with options; IPv6: the fixed header
+
+    /// Whether the packet is an IP packet.
+    explicit operator bool() const noexcept { return kind != family::none; }
+};
+
+namespace ip_detail {
+
+WG_OUTLINE inline ip_header parse(byte const* packet, std::size_t size) noexcept {
+    ip_header header;
+    if (size < ipv4_header_bytes) return header;
+    unsigned const version = packet[0] >> 4;
+    bool const v4 = version == 4;
+    if (!v4 && version != 6) return header;
+    header.header_bytes = v4 ? ipv4_header_bytes : ipv6_header_bytes;
+    header.total_bytes = v4 ? load_be16(packet + 2) : ipv6_header_bytes + load_be16(packet + 4);
+    if (header.total_bytes > size || header.total_bytes < header.header_bytes) return header;
+    header.kind = v4 ? family::v4 : family::v6;
+    header.tos = static_cast<std::uint8_t>(load_be16(packet) >> (v4 ? 0 : 4));
+    header.protocol = packet[v4 ? 9 : 6];
+    header.source = packet + (v4 ? 12 : 8);
+    header.destination = header.source + (v4 ? 4 : 16);
+    if (v4) {
+        std::size_t const with_options = std::size_t{packet[0] & 0x0fu} * 4;
+        if (with_options >= ipv4_header_bytes && with_options <= header.total_bytes) header.header_bytes = with_options;
+        header.first_fragment = (load_be16(packet + 6) & 0x1fff) == 0;
+    }
+    return header;
+}
+
+} // namespace ip_detail
+
+/// Reads the IP header of `packet`. Returns: a header of `family::none` if the packet is not an IP packet, or is
+/// shorter than its header says.
+inline ip_header parse_ip(bytes_view packet) noexcept { return ip_detail::parse(packet.data(), packet.size()); }
+
+/// Adds `data` to a checksum (RFC 1071), which is not folded yet. `data`: at most 65536 bytes; an odd size is padded
+/// with a zero byte.
+constexpr std::uint32_t checksum_add(std::uint32_t sum, bytes_view data) noexcept {
+    for (std::size_t i = 0; i + 1 < data.size(); i += 2) sum += load_be16(&data[i]); // at most 2^15 words of 2^16
+    if (data.size() % 2 != 0) sum += static_cast<std::uint32_t>(data.back()) << 8;
+    return (sum & 0xffff) + (sum >> 16);
+}
+/// Folds and inverts the sum. Returns: the checksum.
+constexpr std::uint16_t checksum_finish(std::uint32_t sum) noexcept {
+    while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
+    return static_cast<std::uint16_t>(~sum);
+}
+
+}} // namespace wg::WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// TAI64N labels: the timestamps of handshake initiations (whitepaper 5.1; https://cr.yp.to/libtai/tai64.html).
+// Folder: base. Pure; any thread.
+//
+// A label is 12 bytes: big-endian seconds, then big-endian nanoseconds. Receivers compare labels byte by byte. Leap
+// seconds are not counted, as in Linux's WireGuard.
+#ifndef WG_BASE_TAI64N_HPP
+#define WG_BASE_TAI64N_HPP
+
+
+namespace wg { inline namespace WG_ABI {
+
+/// The seconds of a label at 1970-01-01 00:00:00 UTC: 2^62, and the ten seconds that TAI was ahead of UTC then.
+inline constexpr std::uint64_t tai64n_epoch = (std::uint64_t{1} << 62) + 10;
+
+/// Writes the label of a time after the UNIX epoch. `ns` is below 10^9.
+inline void store_tai64n(std::span<byte, timestamp_bytes> label, std::uint64_t unix_s, std::uint32_t ns) noexcept {
+    store_be64(label.data(), tai64n_epoch + unix_s);
+    store_be32(label.data() + 8, ns);
+}
+
+/// The seconds of a label since the UNIX epoch; negative: before it.
+inline std::int64_t unix_seconds_of(std::span<byte const, timestamp_bytes> label) noexcept {
+    return static_cast<std::int64_t>(load_be64(label.data()) - tai64n_epoch);
+}
+/// The nanoseconds of a label, as they stand in it.
+inline std::uint32_t nanoseconds_of(std::span<byte const, timestamp_bytes> label) noexcept {
+    return load_be32(label.data() + 8);
+}
+
+/// Whether label `a` is greater than label `b`. Labels are public, so this is not in constant time.
+inline bool is_later_label(std::span<byte const, timestamp_bytes> a,
+                           std::span<byte const, timestamp_bytes> b) noexcept {
+    return std::memcmp(a.data(), b.data(), timestamp_bytes) > 0;
+}
+
+/// Rounds a label down to 2^24 ns, about 17 ms.
+inline void round_down_label(std::span<byte, timestamp_bytes> label) noexcept { label[9] = label[10] = label[11] = 0; }
+
+/// Adds one to a label, as one big-endian number of 12 bytes: receivers compare labels in that order.
+inline void increment_label(std::span<byte, timestamp_bytes> label) noexcept {
+    for (std::size_t at = timestamp_bytes; at-- != 0 && ++label[at] == 0;) {}
+}
+
+}} // namespace wg::WG_ABI
+
+#endif
+
+#include <algorithm>
+#include <cstring>
+
+namespace wg { inline namespace WG_ABI {
+
+/// An observer that writes a capture. The file has two interfaces: `inner` has the packets of the host, `outer` the
+/// messages of the network. Each comment names the peer, and says why a packet did not pass.
+///
+/// A device does not know the IP headers of messages, so they are made up: this end has the address 0.0.0.0 or ::, and
+/// the device's port.
+class pcapng_observer {
+public:
+    /// Events are not reported.
+    static constexpr bool enabled = false;
+    /// Writes the pieces of a block one after the other to the end of the capture. `context`: see the constructor.
+    using write_type = void (*)(void* context, std::span<bytes_view const> pieces) noexcept;
+
+    /// Writes nothing.
+    pcapng_observer() noexcept = default;
+    /// Writes by `write(context, pieces)`; `context` outlives the device.
+    pcapng_observer(write_type write, void* context) noexcept : write_(write), context_(context) {}
+
+    /// Never called.
+    void event(event_id, std::uint32_t, std::uint64_t) noexcept {}
+
+    /// Writes a packet. Before the first one it writes the header of the capture.
+    void packet(seen_packet const& seen) noexcept {
+        family const kind = seen.remote.address.kind;
+        if (write_ == nullptr || (seen.outer && kind == family::none)) return;
+        if (!std::exchange(has_begun_, true)) begin();
+        byte_array<ipv6_header_bytes + udp_header_bytes> headers{};
+        bytes_view const made_up = seen.outer ? write_headers(headers, seen) : bytes_view{};
+        block b;
+        b.put32(6); // Enhanced Packet Block
+        b.put32(0); // its length, see `finish`
+        b.put32(seen.outer ? outer_interface : inner_interface);
+        std::uint64_t const time = nanoseconds_since_1970(seen.label);
+        b.put32(static_cast<std::uint32_t>(time >> 32));
+        b.put32(static_cast<std::uint32_t>(time));
+        std::size_t const captured = made_up.size() + seen.data.size();
+        b.put32(static_cast<std::uint32_t>(captured));
+        b.put32(static_cast<std::uint32_t>(made_up.size() + seen.length));
+        block after;
+        for (std::size_t i = captured; i % 4 != 0; ++i) after.put8(0);
+        put_comment(after, seen);
+        after.put16(2); // epb_flags
+        after.put16(4);
+        after.put32(seen.outbound ? 2 : 1); // the direction
+        after.put32(0);                     // opt_endofopt
+        std::size_t const total = b.size + captured + after.size + 4;
+        after.put32(static_cast<std::uint32_t>(total));
+        store_le32(&b.data[4], static_cast<std::uint32_t>(total));
+        bytes_view const pieces[] = {b.view(), made_up, seen.data, after.view()};
+        write_(context_, std::span<bytes_view const>(pieces));
+    }
+
+private:
+    static constexpr std::uint32_t inner_interface = 0, outer_interface = 1;
+
+    /// Bytes of the file: numbers are little-endian, which the section header says.
+    struct block {
+        byte data[160];
+        std::size_t size = 0;
+
+        block() noexcept {} // the bytes are written before they are read
+        void put8(byte value) noexcept {
+            WG_ASSERT(size < sizeof data);
+            data[size++] = value;
+        }
+        void put16(std::uint16_t value) noexcept {
+            put8(static_cast<byte>(value));
+            put8(static_cast<byte>(value >> 8));
+        }
+        void put32(std::uint32_t value) noexcept {
+            put16(static_cast<std::uint16_t>(value));
+            put16(static_cast<std::uint16_t>(value >> 16));
+        }
+        /// Text of at most 120 characters, as an option.
+        void put_option(std::uint16_t code, char const* text, std::size_t length) noexcept {
+            put16(code);
+            put16(static_cast<std::uint16_t>(length));
+            for (std::size_t i = 0; i < length; ++i) put8(static_cast<byte>(text[i]));
+            while (size % 4 != 0) put8(0);
+        }
+        bytes_view view() const noexcept { return {data, size}; }
+    };
+
+    void begin() noexcept {
+        block b;
+        b.put32(0x0a0d0d0a); // Section Header Block
+        b.put32(28);
+        b.put32(0x1a2b3c4d); // the byte order
+        b.put16(1);          // version 1.0
+        b.put16(0);
+        b.put32(0xffffffff); // the length of the section is not known
+        b.put32(0xffffffff);
+        b.put32(28);
+        for (char const* const name : {"inner", "outer"}) {
+            std::uint32_t constexpr length = 20 + 12 + 8 + 4;
+            b.put32(1); // Interface Description Block
+            b.put32(length);
+            b.put16(101); // LINKTYPE_RAW: packets begin with their IP header
+            b.put16(0);
+            b.put32(0);                 // packets have any length
+            b.put_option(2, name, 5);   // if_name
+            b.put_option(9, "\x09", 1); // if_tsresol: nanoseconds
+            b.put32(0);                 // opt_endofopt
+            b.put32(length);
+        }
+        bytes_view const piece = b.view();
+        write_(context_, std::span(&piece, 1));
+    }
+
+    /// What is written of the peer: as many characters of its key as wg(8) needs to tell peers apart in most setups.
+    static constexpr std::size_t key_chars = 8;
+
+    static void put_comment(block& to, seen_packet const& seen) noexcept {
+        char text[120];
+        std::size_t length = 0;
+        auto const put = [&](char const* more) noexcept {
+            for (; *more != '\0' && length < sizeof text; ++more) text[length++] = *more;
+        };
+        if (seen.peer != nullptr) {
+            put("peer ");
+            print_base64(bytes_view(*seen.peer).first(key_chars / 4 * 3), std::span(text + length, key_chars));
+            length += key_chars;
+        }
+        if (seen.why != status::ok && seen.why != status::queued) {
+            if (length != 0) put(", ");
+            if (seen.why != status::staged) put("dropped: ");
+            put(describe(seen.why));
+        }
+        if (length == 0) return;
+        // Options begin at a multiple of four bytes of the block; the padding of the packet comes before them.
+        std::size_t const padding = to.size % 4;
+        to.put16(1); // opt_comment
+        to.put16(static_cast<std::uint16_t>(length));
+        for (std::size_t i = 0; i < length; ++i) to.put8(static_cast<byte>(text[i]));
+        while ((to.size - padding) % 4 != 0) to.put8(0);
+    }
+
+    static std::uint64_t nanoseconds_since_1970(byte_array<timestamp_bytes> const& label) noexcept {
+        return static_cast<std::uint64_t>(unix_seconds_of(label)) * 1'000'000'000 + nanoseconds_of(label);
+    }
+
+    /// Writes an IP header and a UDP header for a message. Returns: both.
+    static bytes_view write_headers(byte_array<ipv6_header_bytes + udp_header_bytes>& to,
+                                    seen_packet const& seen) noexcept {
+        bool const v4 = seen.remote.address.kind == family::v4;
+        std::size_t const ip_bytes = v4 ? ipv4_header_bytes : ipv6_header_bytes, address_bytes = v4 ? 4 : 16;
+        auto const udp_length = static_cast<std::uint16_t>(udp_header_bytes + seen.length);
+        byte* const addresses = &to[v4 ? 12 : 8];
+        std::memcpy(addresses + (seen.outbound ? address_bytes : 0), seen.remote.address.octets.data(), address_bytes);
+        if (v4) {
+            to[0] = 0x45;
+            to[1] = seen.tos;
+            store_be16(&to[2], static_cast<std::uint16_t>(ipv4_header_bytes + udp_length));
+            to[8] = 64;
+            to[9] = ip_protocol_udp;
+            store_be16(&to[10], checksum_finish(checksum_add(0, bytes_view(to).first(ipv4_header_bytes))));
+        } else {
+            store_be16(to.data(), static_cast<std::uint16_t>(0x6000 | seen.tos << 4));
+            store_be16(&to[4], udp_length);
+            to[6] = ip_protocol_udp;
+            to[7] = 64;
+        }
+        byte* const udp = &to[ip_bytes];
+        store_be16(udp, seen.outbound ? seen.port : seen.remote.port);
+        store_be16(udp + 2, seen.outbound ? seen.remote.port : seen.port);
+        store_be16(udp + 4, udp_length);
+        // UDP over IPv6 has a checksum (RFC 8200, 8.1). Over IPv4 zero stands for none.
+        if (!v4 && seen.length == seen.data.size()) {
+            std::uint32_t sum = std::uint32_t{udp_length} + ip_protocol_udp;
+            sum = checksum_add(sum, {addresses, 2 * address_bytes});
+            sum = checksum_add(sum, {udp, udp_header_bytes});
+            std::uint16_t const checksum = checksum_finish(checksum_add(sum, seen.data));
+            store_be16(udp + 6, checksum != 0 ? checksum : std::uint16_t{0xffff});
+        }
+        return {to.data(), ip_bytes + udp_header_bytes};
+    }
+
+    write_type write_ = nullptr;
+    void* context_ = nullptr;
+    bool has_begun_ = false;
+};
+static_assert(observer_with_packets<pcapng_observer>);
 
 }} // namespace wg::WG_ABI
 
@@ -13567,6 +14096,8 @@ WG_NAMES_MEMBER(separate_handshakes)
 WG_NAMES_MEMBER(handshakes_ready)
 WG_NAMES_MEMBER(keep_out_of)
 WG_NAMES_MEMBER(give_way)
+WG_NAMES_MEMBER(packet)
+WG_NAMES_MEMBER(handshake)
 #undef WG_NAMES_MEMBER
 
 template <class Threads>
@@ -13677,11 +14208,15 @@ template <threads Threads> struct check_threads {
                   "threads: not `static void give_way() noexcept`");
 };
 
-/// Checks the optional form of `event` of an observer.
+/// Checks the optional members of an observer.
 template <observer Observer> struct check_observer {
     static_assert(!policy_detail::takes_key<Observer> || observer_with_key<Observer>,
                   "observer: not `void event(event_id, std::uint32_t peer_number, std::uint64_t value, "
                   "public_key const& key) noexcept`");
+    static_assert(!policy_detail::names_packet<Observer> || observer_with_packets<Observer>,
+                  "observer: not `void packet(seen_packet const&) noexcept`");
+    static_assert(!policy_detail::names_handshake<Observer> || observer_with_secrets<Observer>,
+                  "observer: not `void handshake(handshake_secrets const&) noexcept`, or WG_KEY_LOG is not defined");
 };
 
 /// Checks the optional members of all policies of a device's bundle: `sizeof` this class instantiates the checks.
@@ -13715,65 +14250,11 @@ struct check_engine_policies : check_tun_device<typename Policies::tun_device>,
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// Seals outbound jobs and opens inbound jobs. Folder: device; uses no device state and takes no lock.
-#ifndef WG_DEVICE_CRYPT_HPP
-#define WG_DEVICE_CRYPT_HPP
+// Shows packets and messages to an observer with the member `packet`. With another observer all functions are empty.
+// Folder: device; guarded by the device's lock.
+#ifndef WG_DEVICE_CAPTURE_HPP
+#define WG_DEVICE_CAPTURE_HPP
 
-// SPDX-License-Identifier: BSL-1.0
-// Several operations of one primitive: in a batch if the policy has batches, else one after the other.
-// Folder: protocol. Thread rules are those of the policy.
-#ifndef WG_PROTOCOL_BATCH_HPP
-#define WG_PROTOCOL_BATCH_HPP
-
-
-namespace wg { inline namespace WG_ABI {
-
-/// How many items a caller collects on its stack: `most` if the policy has batches, else one. One on small machines.
-template <bool Gains> constexpr std::size_t batch_size(std::size_t most) noexcept {
-    return Gains && !compact ? most : 1;
-}
-
-/// Computes all hashes.
-template <hash_backend Hash> void blake2s_all(Hash const& hash, std::span<hash_item const> items) noexcept {
-    if constexpr (batch_hash_backend<Hash>) hash.blake2s_batch(items);
-    else
-        for (hash_item const& i : items) hash.blake2s(i.out, i.key, i.message, {});
-}
-
-/// Computes all DHs. `good` of an item is false if its result is zero.
-template <dh_backend Dh> void dh_all(Dh const& dh, std::span<dh_item> items) noexcept {
-    if constexpr (batch_dh_backend<Dh>) dh.dh_batch(items);
-    else
-        for (dh_item& i : items) i.good = dh.dh(*i.out, *i.scalar, i.point.first<key_bytes>());
-}
-
-/// Seals all items, without additional data.
-template <aead_backend Aead> void seal_all(Aead const& aead, std::span<aead_item> items) noexcept {
-    if constexpr (batch_aead_backend<Aead>) aead.seal_batch(items);
-    else
-        for (aead_item& i : items) aead.seal(i.dst, i.src, {}, i.counter, *i.key);
-}
-
-/// Opens all items, without additional data. `good` of an item is false if it is forged.
-template <aead_backend Aead> void open_all(Aead const& aead, std::span<aead_item> items) noexcept {
-    if constexpr (batch_aead_backend<Aead>) aead.open_batch(items);
-    else
-        for (aead_item& i : items) i.good = aead.open(i.dst, i.src, {}, i.counter, *i.key);
-}
-
-/// Seals (`seals`) or opens a message whose plain text has `size` bytes. Returns: false if an opened message is forged.
-template <aead_backend Aead>
-bool seal_or_open(Aead const& aead, bool seals, byte* dst, byte const* src, std::size_t size, byte const* aad,
-                  std::size_t aad_bytes, std::uint64_t counter, secret<key_bytes> const& key) noexcept {
-    if constexpr (single_call_aead_backend<Aead>) return aead.run(seals, dst, src, size, aad, aad_bytes, counter, key);
-    if (!seals) return aead.open({dst, size}, {src, size + tag_bytes}, {aad, aad_bytes}, counter, key);
-    aead.seal({dst, size + tag_bytes}, {src, size}, {aad, aad_bytes}, counter, key);
-    return true;
-}
-
-}} // namespace wg::WG_ABI
-
-#endif
 // SPDX-License-Identifier: BSL-1.0
 // The four messages, by byte offset (whitepaper 5.4.2 - 5.4.7). Folder: protocol. Pure; any thread.
 #ifndef WG_PROTOCOL_MESSAGES_HPP
@@ -13856,6 +14337,324 @@ constexpr message_type type_of(bytes_view datagram) noexcept {
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
+// The state of a device: policies, tables, counters and events, with the operations that all parts of a device share.
+// Folder: device; guarded by the device's lock.
+#ifndef WG_DEVICE_STATE_HPP
+#define WG_DEVICE_STATE_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The queue of received handshake messages, and whether the device is under load (whitepaper 5.3). Folder: device.
+// One thread at a time.
+//
+// The whitepaper does not define load. In Linux load begins when the queue is an eighth full. That is 512 messages,
+// which a processor core answers in 25 ms; peers behind one NAT that return together send more. Here load begins when a
+// long queue is full, or when its oldest message has waited for half a second. So load depends on how long the work
+// takes on this machine, and on whether the processor has time for it. Load lasts for a second after its cause, as in
+// Linux. It lasts longer if enough messages to fill the queue are refused in that second.
+#ifndef WG_DEVICE_HANDSHAKE_QUEUE_HPP
+#define WG_DEVICE_HANDSHAKE_QUEUE_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Linear search in place of tables, tries and heaps, for small fixed capacities. Folder: device; guarded by the
+// device's lock.
+//
+// For a few entries a linear search is as fast. It takes less code, and memory for the entries only.
+#ifndef WG_DEVICE_LINEAR_HPP
+#define WG_DEVICE_LINEAR_HPP
+
+
+#include <algorithm>
+
+namespace wg { inline namespace WG_ABI {
+
+/// Whether a capacity is small enough for a linear search. A capacity of 0 means that the
+/// container grows, so it is not small.
+constexpr bool is_linear(std::size_t capacity) noexcept { return capacity != 0 && capacity <= 16; }
+
+/// The type of a member that a configuration does not need. With [[no_unique_address]] and a `Place` that is unique in
+/// the object, it takes no room.
+template <int Place> struct empty_member {
+    empty_member() noexcept = default;
+    /// Takes the constructor argument of the member that it replaces, and ignores it.
+    template <class Storage> explicit empty_member(Storage&) noexcept {}
+};
+
+/// An array with its elements inside; models `array_of`.
+template <class T, std::size_t Count> struct inline_array {
+    /// Needs no storage.
+    template <class Storage> explicit inline_array(Storage&) noexcept {}
+    /// All elements.
+    std::span<T, Count> view() noexcept { return elements; }
+    /// Does nothing: the array always has `Count` elements.
+    static constexpr bool resize(std::size_t) noexcept { return true; }
+
+    std::array<T, Count> elements{}; ///< its memory
+};
+/// An `inline_array` if `Count` is small, else an array of the storage.
+template <class Storage, class T, std::size_t Count>
+using inline_or_array =
+    std::conditional_t<is_linear(Count), inline_array<T, Count>, typename Storage::template array<T, Count>>;
+
+/// Cryptokey routing (whitepaper 2) with a list of all prefixes. Has the members of `allowed_ips`.
+template <class Owner, class Storage> class linear_allowed_ips {
+public:
+    /// Needs no storage.
+    explicit linear_allowed_ips(Storage&) noexcept {}
+
+    /// The owner of the longest prefix of the address at `address` (4 or 16 bytes); nullptr: none.
+    Owner* find(family kind, byte const* address) const noexcept {
+        Owner* best = nullptr;
+        unsigned longest = 0; // length of the longest prefix so far in bits, plus one
+        for (entry const& e : all()) {
+            if (e.prefix.address.kind != kind || e.prefix.bits < longest || !covers(e.prefix, address)) continue;
+            best = e.owner;
+            longest = e.prefix.bits + 1u;
+        }
+        return best;
+    }
+
+    /// The owner of this prefix; nullptr: none.
+    Owner* find_exact(ip_prefix const& prefix) const noexcept {
+        for (entry const& e : all())
+            if (e.prefix == prefix) return e.owner;
+        return nullptr;
+    }
+
+    /// Gives the prefix to `owner`, and takes it from its present owner. Returns: false if there is no room.
+    bool insert(ip_prefix const& prefix, Owner& owner) noexcept {
+        entry* at = entries_.data();
+        while (at != entries_.data() + size_ && at->prefix != prefix) ++at;
+        if (at == entries_.data() + capacity) return false;
+        if (at == entries_.data() + size_) {
+            ++size_;
+            at->prefix = prefix;
+        }
+        at->owner = &owner;
+        return true;
+    }
+    /// Removes the prefix, if `owner` has it.
+    void remove(ip_prefix const& prefix, Owner& owner) noexcept {
+        remove_if([&](entry const& e) noexcept { return e.owner == &owner && e.prefix == prefix; });
+    }
+    /// Removes all prefixes of `owner`.
+    void remove_all(Owner& owner) noexcept {
+        remove_if([&](entry const& e) noexcept { return e.owner == &owner; });
+    }
+
+    /// Whether at most `most_v4` and `most_v6` prefixes fit.
+    bool reserve(std::size_t, std::size_t most_v4, std::size_t, std::size_t most_v6) noexcept {
+        return most_v4 <= Storage::max_allowed_ips && most_v6 <= Storage::max_allowed_ips;
+    }
+    /// The number of prefixes of a family.
+    std::size_t size(family kind) const noexcept {
+        return count_if([&](entry const& e) noexcept { return e.prefix.address.kind == kind; });
+    }
+    /// The number of an owner's prefixes of a family.
+    std::size_t count(Owner const& owner, family kind) const noexcept {
+        return count_if([&](entry const& e) noexcept { return e.owner == &owner && e.prefix.address.kind == kind; });
+    }
+
+    /// Calls `each(ip_prefix)` for all of an owner's prefixes, IPv4 first.
+    template <class Each> void for_each(Owner const& owner, Each&& each) const {
+        for (family const kind : {family::v4, family::v6})
+            for (entry const& e : all())
+                if (e.owner == &owner && e.prefix.address.kind == kind) each(e.prefix);
+    }
+
+private:
+    struct entry {
+        ip_prefix prefix{};
+        Owner* owner = nullptr;
+    };
+    static constexpr std::size_t capacity = 2 * Storage::max_allowed_ips; // the limit is for each family
+
+    static bool covers(ip_prefix const& prefix, byte const* address) noexcept {
+        byte const* octets = prefix.address.octets.data();
+        unsigned bits = prefix.bits;
+        for (; bits >= 8; bits -= 8)
+            if (*octets++ != *address++) return false;
+        return bits == 0 || ((*octets ^ *address) & 0xffu) >> (8 - bits) == 0;
+    }
+
+    std::span<entry const> all() const noexcept { return {entries_.data(), size_}; }
+    void erase(std::size_t at) noexcept { // keeps the order of the others
+        for (--size_; at < size_; ++at) entries_[at] = entries_[at + 1];
+    }
+    template <class Which> void remove_if(Which const& which) noexcept {
+        for (std::size_t i = size_; i-- > 0;)
+            if (which(entries_[i])) erase(i);
+    }
+    template <class Which> std::size_t count_if(Which const& which) const noexcept {
+        return static_cast<std::size_t>(std::count_if(all().begin(), all().end(), which));
+    }
+
+    std::size_t size_ = 0;
+    std::array<entry, capacity> entries_{};
+};
+
+/// The peers by deadline, as a view of the list of all peers. Has the members of `deadline_queue`.
+template <class Peer> class linear_deadlines {
+public:
+    /// `first` is the first peer of the list.
+    explicit linear_deadlines(Peer* first) noexcept : first_(first) {}
+
+    /// Does nothing: the deadlines are read from the peers.
+    void schedule(Peer&, instant) noexcept {}
+
+    /// The earliest deadline.
+    instant next() const noexcept {
+        instant earliest = instant::never();
+        for (Peer* p = first_; p != nullptr; p = p->next) earliest = (std::min)(earliest, p->timers.next_deadline());
+        return earliest;
+    }
+    /// Calls `run(Peer&)` for each peer, also for those without a timer that is due.
+    template <class Run> void run_due(instant_argument, Run const& run) const noexcept {
+        for (Peer* p = first_; p != nullptr; p = p->next) run(*p);
+    }
+
+private:
+    Peer* first_;
+};
+
+}} // namespace wg::WG_ABI
+
+#endif
+
+#include <algorithm>
+
+namespace wg { inline namespace WG_ABI {
+
+/// The result of checking a message under load, before it was queued.
+enum class cookie_check : std::uint8_t {
+    none,   ///< not checked: there was no load
+    proven, ///< mac2 is right, and the source is within its rate
+    wanted, ///< the sender gets a cookie reply
+};
+
+/// A received initiation, response or cookie reply. Its length is checked.
+struct waiting_handshake {
+    byte_array<initiation_layout::size> bytes_{}; ///< the message, in the first `length` bytes
+    std::uint8_t length = 0;                      ///< bytes of the message
+    cookie_check check = cookie_check::none;      ///< the result of the check before it was queued
+    path where{};                                 ///< the ends of its datagram
+    instant arrived{};                            ///< when it was queued
+
+    /// The bytes of the message.
+    bytes_view message() const noexcept { return bytes_view(bytes_).first(length); }
+};
+
+/// The queue: first in, first out.
+template <class Storage> class handshake_queue {
+    static constexpr std::size_t capacity = Storage::max_queued_handshakes;
+    static_assert(capacity != 0 && (capacity & (capacity - 1)) == 0);
+
+public:
+    /// An empty queue. Its memory comes from `storage`.
+    explicit handshake_queue(Storage& storage) noexcept : storage_(storage), ring_(storage) {}
+
+    /// Adds a message. Returns: false if the queue is full, or there is no memory for it.
+    bool push(bytes_view message, path const& where, instant_argument now,
+              cookie_check check = cookie_check::none) noexcept {
+        bool const has_room = size() != ring_.view().size() || grow();
+        if (has_room) {
+            waiting_handshake& slot = ring_.view()[pushed_++ & (ring_.view().size() - 1)];
+            std::memcpy(slot.bytes_.data(), message.data(), message.size());
+            slot.length = static_cast<std::uint8_t>(message.size());
+            slot.check = check;
+            slot.where = where;
+            slot.arrived = now;
+        }
+        if (is_overdue(now)) begin_load(now);
+        return has_room;
+    }
+
+    /// The oldest message; the queue is not empty. Valid until `pop`.
+    waiting_handshake const& oldest() noexcept { return ring_.view()[popped_ & (ring_.view().size() - 1)]; }
+    /// The oldest message, or nullptr if the queue is empty.
+    waiting_handshake const* front() noexcept { return at(0); }
+    /// The message at `place`, or nullptr; the oldest one is at 0.
+    waiting_handshake const* at(std::size_t place) noexcept {
+        return place < size() ? &ring_.view()[(popped_ + place) & (ring_.view().size() - 1)] : nullptr;
+    }
+    /// Removes the oldest message; the queue is not empty.
+    void pop() noexcept { ++popped_; }
+
+    /// Notes a message that costs DH operations. A short queue is rarely full, so more of these messages in a second
+    /// than `max_answers_per_second` begin load, too.
+    void note_answer(instant_argument now) noexcept {
+        if (passed<seconds(1)>(window_, now)) {
+            window_ = now;
+            answers_ = 0;
+        }
+        if (++answers_ > max_answers_per_second) begin_load(now);
+    }
+
+    /// Notes a message that is refused under load, or answered by a cookie reply. Enough of these messages to fill the
+    /// queue prolong load.
+    void note_refusal(instant_argument now) noexcept {
+        if (++refusals_ >= capacity) begin_load(now);
+    }
+
+    /// Whether there is load now.
+    bool under_load(instant_argument now) const noexcept { return !passed(loaded_until_, now); }
+    /// The number of messages.
+    std::size_t size() const noexcept { return pushed_ - popped_; }
+    /// Whether half of the capacity is used.
+    bool is_half_full() const noexcept { return size() >= capacity / 2; }
+
+private:
+    /// The length of a short queue does not show how long the work takes. A short queue is under load if it holds two
+    /// messages, or after many calls of `note_answer`.
+    static constexpr bool is_short = capacity < 64;
+    static constexpr std::size_t load_threshold = is_short ? 2 : capacity;
+    static constexpr std::uint32_t max_answers_per_second = is_short ? 10 : UINT32_MAX;
+    static constexpr duration max_wait = milliseconds(500);
+
+    bool is_overdue(instant_argument now) noexcept {
+        if (size() >= load_threshold) return true;
+        if constexpr (is_short) return false;
+        return size() != 0 && passed<max_wait>(oldest().arrived, now);
+    }
+    //= linux: load lasts for a second after its cause
+    void begin_load(instant_argument now) noexcept {
+        set_after<under_load_linger>(loaded_until_, now);
+        refusals_ = 0;
+    }
+
+    using array = inline_or_array<Storage, waiting_handshake, capacity>;
+    /// An array with its elements in place has a fixed size.
+    static constexpr bool grows = capacity > 16 && sizeof(array) < sizeof(waiting_handshake);
+    static constexpr std::size_t first_size = grows ? 16 : capacity;
+
+    /// Doubles the room, up to the capacity. A host that is not flooded needs room for a few messages only.
+    bool grow() noexcept {
+        std::size_t const room = ring_.view().size(), count = size();
+        if (room == 0) return ring_.resize(first_size);
+        if (room == capacity) return false;
+        if constexpr (grows) {
+            array larger(storage_);
+            if (!larger.resize(2 * room)) return false;
+            for (std::size_t i = 0; i < count; ++i) larger.view()[i] = *at(i);
+            ring_ = std::move(larger);
+            popped_ = 0;
+            pushed_ = count;
+        }
+        return true;
+    }
+
+    Storage& storage_;
+    std::size_t pushed_ = 0, popped_ = 0;
+    std::uint32_t answers_ = 0;
+    std::uint32_t refusals_ = 0;
+    instant loaded_until_{};
+    instant window_{};
+    array ring_;
+};
+
+}} // namespace wg::WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
 // A packet between two steps of a device. Folder: device; a value, used by one thread at a time.
 #ifndef WG_DEVICE_JOB_HPP
 #define WG_DEVICE_JOB_HPP
@@ -13870,6 +14669,61 @@ constexpr message_type type_of(bytes_view datagram) noexcept {
 #ifndef WG_PROTOCOL_COOKIE_HPP
 #define WG_PROTOCOL_COOKIE_HPP
 
+// SPDX-License-Identifier: BSL-1.0
+// Several operations of one primitive: in a batch if the policy has batches, else one after the other.
+// Folder: protocol. Thread rules are those of the policy.
+#ifndef WG_PROTOCOL_BATCH_HPP
+#define WG_PROTOCOL_BATCH_HPP
+
+
+namespace wg { inline namespace WG_ABI {
+
+/// How many items a caller collects on its stack: `most` if the policy has batches, else one. One on small machines.
+template <bool Gains> constexpr std::size_t batch_size(std::size_t most) noexcept {
+    return Gains && !compact ? most : 1;
+}
+
+/// Computes all hashes.
+template <hash_backend Hash> void blake2s_all(Hash const& hash, std::span<hash_item const> items) noexcept {
+    if constexpr (batch_hash_backend<Hash>) hash.blake2s_batch(items);
+    else
+        for (hash_item const& i : items) hash.blake2s(i.out, i.key, i.message, {});
+}
+
+/// Computes all DHs. `good` of an item is false if its result is zero.
+template <dh_backend Dh> void dh_all(Dh const& dh, std::span<dh_item> items) noexcept {
+    if constexpr (batch_dh_backend<Dh>) dh.dh_batch(items);
+    else
+        for (dh_item& i : items) i.good = dh.dh(*i.out, *i.scalar, i.point.first<key_bytes>());
+}
+
+/// Seals all items, without additional data.
+template <aead_backend Aead> void seal_all(Aead const& aead, std::span<aead_item> items) noexcept {
+    if constexpr (batch_aead_backend<Aead>) aead.seal_batch(items);
+    else
+        for (aead_item& i : items) aead.seal(i.dst, i.src, {}, i.counter, *i.key);
+}
+
+/// Opens all items, without additional data. `good` of an item is false if it is forged.
+template <aead_backend Aead> void open_all(Aead const& aead, std::span<aead_item> items) noexcept {
+    if constexpr (batch_aead_backend<Aead>) aead.open_batch(items);
+    else
+        for (aead_item& i : items) i.good = aead.open(i.dst, i.src, {}, i.counter, *i.key);
+}
+
+/// Seals (`seals`) or opens a message whose plain text has `size` bytes. Returns: false if an opened message is forged.
+template <aead_backend Aead>
+bool seal_or_open(Aead const& aead, bool seals, byte* dst, byte const* src, std::size_t size, byte const* aad,
+                  std::size_t aad_bytes, std::uint64_t counter, secret<key_bytes> const& key) noexcept {
+    if constexpr (single_call_aead_backend<Aead>) return aead.run(seals, dst, src, size, aad, aad_bytes, counter, key);
+    if (!seals) return aead.open({dst, size}, {src, size + tag_bytes}, {aad, aad_bytes}, counter, key);
+    aead.seal({dst, size + tag_bytes}, {src, size}, {aad, aad_bytes}, counter, key);
+    return true;
+}
+
+}} // namespace wg::WG_ABI
+
+#endif
 // SPDX-License-Identifier: BSL-1.0
 // Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s as WireGuard uses it (whitepaper 5.4.2, 5.4.3, 5.4.5). Folder: protocol.
 //
@@ -15352,171 +16206,6 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// Linear search in place of tables, tries and heaps, for small fixed capacities. Folder: device; guarded by the
-// device's lock.
-//
-// For a few entries a linear search is as fast. It takes less code, and memory for the entries only.
-#ifndef WG_DEVICE_LINEAR_HPP
-#define WG_DEVICE_LINEAR_HPP
-
-
-#include <algorithm>
-
-namespace wg { inline namespace WG_ABI {
-
-/// Whether a capacity is small enough for a linear search. A capacity of 0 means that the
-/// container grows, so it is not small.
-constexpr bool is_linear(std::size_t capacity) noexcept { return capacity != 0 && capacity <= 16; }
-
-/// The type of a member that a configuration does not need. With [[no_unique_address]] and a `Place` that is unique in
-/// the object, it takes no room.
-template <int Place> struct empty_member {
-    empty_member() noexcept = default;
-    /// Takes the constructor argument of the member that it replaces, and ignores it.
-    template <class Storage> explicit empty_member(Storage&) noexcept {}
-};
-
-/// An array with its elements inside; models `array_of`.
-template <class T, std::size_t Count> struct inline_array {
-    /// Needs no storage.
-    template <class Storage> explicit inline_array(Storage&) noexcept {}
-    /// All elements.
-    std::span<T, Count> view() noexcept { return elements; }
-    /// Does nothing: the array always has `Count` elements.
-    static constexpr bool resize(std::size_t) noexcept { return true; }
-
-    std::array<T, Count> elements{}; ///< its memory
-};
-/// An `inline_array` if `Count` is small, else an array of the storage.
-template <class Storage, class T, std::size_t Count>
-using inline_or_array =
-    std::conditional_t<is_linear(Count), inline_array<T, Count>, typename Storage::template array<T, Count>>;
-
-/// Cryptokey routing (whitepaper 2) with a list of all prefixes. Has the members of `allowed_ips`.
-template <class Owner, class Storage> class linear_allowed_ips {
-public:
-    /// Needs no storage.
-    explicit linear_allowed_ips(Storage&) noexcept {}
-
-    /// The owner of the longest prefix of the address at `address` (4 or 16 bytes); nullptr: none.
-    Owner* find(family kind, byte const* address) const noexcept {
-        Owner* best = nullptr;
-        unsigned longest = 0; // length of the longest prefix so far in bits, plus one
-        for (entry const& e : all()) {
-            if (e.prefix.address.kind != kind || e.prefix.bits < longest || !covers(e.prefix, address)) continue;
-            best = e.owner;
-            longest = e.prefix.bits + 1u;
-        }
-        return best;
-    }
-
-    /// The owner of this prefix; nullptr: none.
-    Owner* find_exact(ip_prefix const& prefix) const noexcept {
-        for (entry const& e : all())
-            if (e.prefix == prefix) return e.owner;
-        return nullptr;
-    }
-
-    /// Gives the prefix to `owner`, and takes it from its present owner. Returns: false if there is no room.
-    bool insert(ip_prefix const& prefix, Owner& owner) noexcept {
-        entry* at = entries_.data();
-        while (at != entries_.data() + size_ && at->prefix != prefix) ++at;
-        if (at == entries_.data() + capacity) return false;
-        if (at == entries_.data() + size_) {
-            ++size_;
-            at->prefix = prefix;
-        }
-        at->owner = &owner;
-        return true;
-    }
-    /// Removes the prefix, if `owner` has it.
-    void remove(ip_prefix const& prefix, Owner& owner) noexcept {
-        remove_if([&](entry const& e) noexcept { return e.owner == &owner && e.prefix == prefix; });
-    }
-    /// Removes all prefixes of `owner`.
-    void remove_all(Owner& owner) noexcept {
-        remove_if([&](entry const& e) noexcept { return e.owner == &owner; });
-    }
-
-    /// Whether at most `most_v4` and `most_v6` prefixes fit.
-    bool reserve(std::size_t, std::size_t most_v4, std::size_t, std::size_t most_v6) noexcept {
-        return most_v4 <= Storage::max_allowed_ips && most_v6 <= Storage::max_allowed_ips;
-    }
-    /// The number of prefixes of a family.
-    std::size_t size(family kind) const noexcept {
-        return count_if([&](entry const& e) noexcept { return e.prefix.address.kind == kind; });
-    }
-    /// The number of an owner's prefixes of a family.
-    std::size_t count(Owner const& owner, family kind) const noexcept {
-        return count_if([&](entry const& e) noexcept { return e.owner == &owner && e.prefix.address.kind == kind; });
-    }
-
-    /// Calls `each(ip_prefix)` for all of an owner's prefixes, IPv4 first.
-    template <class Each> void for_each(Owner const& owner, Each&& each) const {
-        for (family const kind : {family::v4, family::v6})
-            for (entry const& e : all())
-                if (e.owner == &owner && e.prefix.address.kind == kind) each(e.prefix);
-    }
-
-private:
-    struct entry {
-        ip_prefix prefix{};
-        Owner* owner = nullptr;
-    };
-    static constexpr std::size_t capacity = 2 * Storage::max_allowed_ips; // the limit is for each family
-
-    static bool covers(ip_prefix const& prefix, byte const* address) noexcept {
-        byte const* octets = prefix.address.octets.data();
-        unsigned bits = prefix.bits;
-        for (; bits >= 8; bits -= 8)
-            if (*octets++ != *address++) return false;
-        return bits == 0 || ((*octets ^ *address) & 0xffu) >> (8 - bits) == 0;
-    }
-
-    std::span<entry const> all() const noexcept { return {entries_.data(), size_}; }
-    void erase(std::size_t at) noexcept { // keeps the order of the others
-        for (--size_; at < size_; ++at) entries_[at] = entries_[at + 1];
-    }
-    template <class Which> void remove_if(Which const& which) noexcept {
-        for (std::size_t i = size_; i-- > 0;)
-            if (which(entries_[i])) erase(i);
-    }
-    template <class Which> std::size_t count_if(Which const& which) const noexcept {
-        return static_cast<std::size_t>(std::count_if(all().begin(), all().end(), which));
-    }
-
-    std::size_t size_ = 0;
-    std::array<entry, capacity> entries_{};
-};
-
-/// The peers by deadline, as a view of the list of all peers. Has the members of `deadline_queue`.
-template <class Peer> class linear_deadlines {
-public:
-    /// `first` is the first peer of the list.
-    explicit linear_deadlines(Peer* first) noexcept : first_(first) {}
-
-    /// Does nothing: the deadlines are read from the peers.
-    void schedule(Peer&, instant) noexcept {}
-
-    /// The earliest deadline.
-    instant next() const noexcept {
-        instant earliest = instant::never();
-        for (Peer* p = first_; p != nullptr; p = p->next) earliest = (std::min)(earliest, p->timers.next_deadline());
-        return earliest;
-    }
-    /// Calls `run(Peer&)` for each peer, also for those without a timer that is due.
-    template <class Run> void run_due(instant_argument, Run const& run) const noexcept {
-        for (Peer* p = first_; p != nullptr; p = p->next) run(*p);
-    }
-
-private:
-    Peer* first_;
-};
-
-}} // namespace wg::WG_ABI
-
-#endif
-// SPDX-License-Identifier: BSL-1.0
 // Staged packets, which wait for a session: a queue for each peer, and one pool of slots for all peers. Folder: device;
 // one thread at a time.
 #ifndef WG_DEVICE_STAGING_HPP
@@ -15751,299 +16440,6 @@ template <class Job> struct job_list : std::span<Job> {
     using std::span<Job>::span;
     /// The jobs of `all`.
     constexpr job_list(std::span<Job> const& all) noexcept : std::span<Job>(all) {}
-};
-
-}} // namespace wg::WG_ABI
-
-#endif
-
-#include <new>
-
-namespace wg { inline namespace WG_ABI {
-
-/// The cryptography of transport data. Thread rule: any thread; one thread at a time for each job.
-template <policies Policies> class packet_crypt {
-    using aead_type = typename Policies::aead;
-    using job_type = job<Policies>;
-
-public:
-    /// Seals or opens each job that has keys, in place. See `device::crypt`.
-    static void run(job_list<job_type> jobs, aead_type const& aead) noexcept {
-        constexpr std::size_t most = batch_size<batch_aead_backend<aead_type>>(64);
-        if constexpr (most == 1) {
-            for (job_type& j : jobs)
-                if (j.keys != nullptr) run_one(j, aead);
-        } else {
-            run_batches<most>(jobs, aead);
-        }
-    }
-
-private:
-    static void run_one(job_type& j, aead_type const& aead) noexcept {
-        byte* const body = j.data.buffer + j.data.offset + transport_layout::encrypted_packet;
-        bool const good = seal_or_open(aead, j.outbound, body, body, j.data.length - transport_overhead_bytes, nullptr,
-                                       0, j.counter, j.outbound ? j.keys->send_key : j.keys->receive_key);
-        if (j.outbound) j.next = disposition::send;
-        else finish_open(j, good);
-    }
-
-    /// One batch for each run of jobs in the same direction.
-    template <std::size_t Most> static void run_batches(job_list<job_type> jobs, aead_type const& aead) noexcept {
-        union room { // not initialised, because most calls use few of the items
-            aead_item items[Most];
-            room() noexcept {}
-        } uses;
-        job_type* batch[Most];
-        std::size_t count = 0;
-        auto const flush = [&]() noexcept {
-            if (count == 0) return;
-            std::span<aead_item> const items(uses.items, std::exchange(count, 0));
-            if (batch[0]->outbound) {
-                seal_all(aead, items);
-                for (std::size_t i = 0; i < items.size(); ++i) batch[i]->next = disposition::send;
-                return;
-            }
-            open_all(aead, items);
-            for (std::size_t i = 0; i < items.size(); ++i) finish_open(*batch[i], items[i].good);
-        };
-        for (job_type& j : jobs) {
-            if (j.keys == nullptr) continue;
-            if (count == Most || (count != 0 && batch[0]->outbound != j.outbound)) flush();
-            bytes const sealed = j.data.view().subspan(transport_layout::encrypted_packet);
-            bytes const plain = sealed.first(sealed.size() - tag_bytes);
-            batch[count] = &j;
-            ::new (static_cast<void*>(uses.items + count++))
-                aead_item(j.outbound ? aead_item{sealed, plain, j.counter, &j.keys->send_key, false}
-                                     : aead_item{plain, sealed, j.counter, &j.keys->receive_key, false});
-        }
-        flush();
-    }
-
-    /// Narrows the window to the inner packet if the tag was right. Else `why` stays decryption_failed.
-    static void finish_open(job_type& j, bool genuine) noexcept {
-        if (!genuine) return;
-        j.data.grow(-static_cast<std::ptrdiff_t>(transport_header_bytes), -static_cast<std::ptrdiff_t>(tag_bytes));
-        j.why = status::ok;
-    }
-};
-
-}} // namespace wg::WG_ABI
-
-#endif
-// SPDX-License-Identifier: BSL-1.0
-// The way in: datagrams from the network (whitepaper 2, 2.1, 5.4.6, 6.5). Folder: device; guarded by the device's lock.
-//
-// A handshake message is queued for `process_handshakes`. Transport data gets its keys in `prepare`, and is checked in
-// `complete`, after the tag was found right: counter, endpoint, session, timers, inner source, congestion mark.
-#ifndef WG_DEVICE_INBOUND_HPP
-#define WG_DEVICE_INBOUND_HPP
-
-// SPDX-License-Identifier: BSL-1.0
-// Handshake messages in both directions (whitepaper 5.3, 5.4.2 - 5.4.4, 5.4.7): a device handles received messages, and
-// creates its own. Folder: device. Guarded by the device's lock.
-//
-// Queued messages of one type are handled as a batch, so that a dh policy with batches computes their DHs together. The
-// effect on the device is the same as if each message had come alone. First all messages of the batch are opened, and
-// accepted in order; then they are answered in order. No other message can change a peer between the two: a second
-// initiation of a peer is refused after the first, and a handshake that awaits a response is ended by responses only.
-#ifndef WG_DEVICE_HANDSHAKES_HPP
-#define WG_DEVICE_HANDSHAKES_HPP
-
-// SPDX-License-Identifier: BSL-1.0
-// TAI64N labels: the timestamps of handshake initiations (whitepaper 5.1; https://cr.yp.to/libtai/tai64.html).
-// Folder: base. Pure; any thread.
-//
-// A label is 12 bytes: big-endian seconds, then big-endian nanoseconds. Receivers compare labels byte by byte. Leap
-// seconds are not counted, as in Linux's WireGuard.
-#ifndef WG_BASE_TAI64N_HPP
-#define WG_BASE_TAI64N_HPP
-
-
-namespace wg { inline namespace WG_ABI {
-
-/// The seconds of a label at 1970-01-01 00:00:00 UTC: 2^62, and the ten seconds that TAI was ahead of UTC then.
-inline constexpr std::uint64_t tai64n_epoch = (std::uint64_t{1} << 62) + 10;
-
-/// Writes the label of a time after the UNIX epoch. `ns` is below 10^9.
-inline void store_tai64n(std::span<byte, timestamp_bytes> label, std::uint64_t unix_s, std::uint32_t ns) noexcept {
-    store_be64(label.data(), tai64n_epoch + unix_s);
-    store_be32(label.data() + 8, ns);
-}
-
-/// The seconds of a label since the UNIX epoch; negative: before it.
-inline std::int64_t unix_seconds_of(std::span<byte const, timestamp_bytes> label) noexcept {
-    return static_cast<std::int64_t>(load_be64(label.data()) - tai64n_epoch);
-}
-/// The nanoseconds of a label, as they stand in it.
-inline std::uint32_t nanoseconds_of(std::span<byte const, timestamp_bytes> label) noexcept {
-    return load_be32(label.data() + 8);
-}
-
-/// Whether label `a` is greater than label `b`. Labels are public, so this is not in constant time.
-inline bool is_later_label(std::span<byte const, timestamp_bytes> a,
-                           std::span<byte const, timestamp_bytes> b) noexcept {
-    return std::memcmp(a.data(), b.data(), timestamp_bytes) > 0;
-}
-
-/// Rounds a label down to 2^24 ns, about 17 ms.
-inline void round_down_label(std::span<byte, timestamp_bytes> label) noexcept { label[9] = label[10] = label[11] = 0; }
-
-/// Adds one to a label, as one big-endian number of 12 bytes: receivers compare labels in that order.
-inline void increment_label(std::span<byte, timestamp_bytes> label) noexcept {
-    for (std::size_t at = timestamp_bytes; at-- != 0 && ++label[at] == 0;) {}
-}
-
-}} // namespace wg::WG_ABI
-
-#endif
-// SPDX-License-Identifier: BSL-1.0
-// The state of a device: policies, tables, counters and events, with the operations that all parts of a device share.
-// Folder: device; guarded by the device's lock.
-#ifndef WG_DEVICE_STATE_HPP
-#define WG_DEVICE_STATE_HPP
-
-// SPDX-License-Identifier: BSL-1.0
-// The queue of received handshake messages, and whether the device is under load (whitepaper 5.3). Folder: device.
-// One thread at a time.
-//
-// The whitepaper does not define load. In Linux load begins when the queue is an eighth full. That is 512 messages,
-// which a processor core answers in 25 ms; peers behind one NAT that return together send more. Here load begins when a
-// long queue is full, or when its oldest message has waited for half a second. So load depends on how long the work
-// takes on this machine, and on whether the processor has time for it. Load lasts for a second after its cause, as in
-// Linux. It lasts longer if enough messages to fill the queue are refused in that second.
-#ifndef WG_DEVICE_HANDSHAKE_QUEUE_HPP
-#define WG_DEVICE_HANDSHAKE_QUEUE_HPP
-
-
-#include <algorithm>
-
-namespace wg { inline namespace WG_ABI {
-
-/// The result of checking a message under load, before it was queued.
-enum class cookie_check : std::uint8_t {
-    none,   ///< not checked: there was no load
-    proven, ///< mac2 is right, and the source is within its rate
-    wanted, ///< the sender gets a cookie reply
-};
-
-/// A received initiation, response or cookie reply. Its length is checked.
-struct waiting_handshake {
-    byte_array<initiation_layout::size> bytes_{}; ///< the message, in the first `length` bytes
-    std::uint8_t length = 0;                      ///< bytes of the message
-    cookie_check check = cookie_check::none;      ///< the result of the check before it was queued
-    path where{};                                 ///< the ends of its datagram
-    instant arrived{};                            ///< when it was queued
-
-    /// The bytes of the message.
-    bytes_view message() const noexcept { return bytes_view(bytes_).first(length); }
-};
-
-/// The queue: first in, first out.
-template <class Storage> class handshake_queue {
-    static constexpr std::size_t capacity = Storage::max_queued_handshakes;
-    static_assert(capacity != 0 && (capacity & (capacity - 1)) == 0);
-
-public:
-    /// An empty queue. Its memory comes from `storage`.
-    explicit handshake_queue(Storage& storage) noexcept : storage_(storage), ring_(storage) {}
-
-    /// Adds a message. Returns: false if the queue is full, or there is no memory for it.
-    bool push(bytes_view message, path const& where, instant_argument now,
-              cookie_check check = cookie_check::none) noexcept {
-        bool const has_room = size() != ring_.view().size() || grow();
-        if (has_room) {
-            waiting_handshake& slot = ring_.view()[pushed_++ & (ring_.view().size() - 1)];
-            std::memcpy(slot.bytes_.data(), message.data(), message.size());
-            slot.length = static_cast<std::uint8_t>(message.size());
-            slot.check = check;
-            slot.where = where;
-            slot.arrived = now;
-        }
-        if (is_overdue(now)) begin_load(now);
-        return has_room;
-    }
-
-    /// The oldest message; the queue is not empty. Valid until `pop`.
-    waiting_handshake const& oldest() noexcept { return ring_.view()[popped_ & (ring_.view().size() - 1)]; }
-    /// The oldest message, or nullptr if the queue is empty.
-    waiting_handshake const* front() noexcept { return at(0); }
-    /// The message at `place`, or nullptr; the oldest one is at 0.
-    waiting_handshake const* at(std::size_t place) noexcept {
-        return place < size() ? &ring_.view()[(popped_ + place) & (ring_.view().size() - 1)] : nullptr;
-    }
-    /// Removes the oldest message; the queue is not empty.
-    void pop() noexcept { ++popped_; }
-
-    /// Notes a message that costs DH operations. A short queue is rarely full, so more of these messages in a second
-    /// than `max_answers_per_second` begin load, too.
-    void note_answer(instant_argument now) noexcept {
-        if (passed<seconds(1)>(window_, now)) {
-            window_ = now;
-            answers_ = 0;
-        }
-        if (++answers_ > max_answers_per_second) begin_load(now);
-    }
-
-    /// Notes a message that is refused under load, or answered by a cookie reply. Enough of these messages to fill the
-    /// queue prolong load.
-    void note_refusal(instant_argument now) noexcept {
-        if (++refusals_ >= capacity) begin_load(now);
-    }
-
-    /// Whether there is load now.
-    bool under_load(instant_argument now) const noexcept { return !passed(loaded_until_, now); }
-    /// The number of messages.
-    std::size_t size() const noexcept { return pushed_ - popped_; }
-    /// Whether half of the capacity is used.
-    bool is_half_full() const noexcept { return size() >= capacity / 2; }
-
-private:
-    /// The length of a short queue does not show how long the work takes. A short queue is under load if it holds two
-    /// messages, or after many calls of `note_answer`.
-    static constexpr bool is_short = capacity < 64;
-    static constexpr std::size_t load_threshold = is_short ? 2 : capacity;
-    static constexpr std::uint32_t max_answers_per_second = is_short ? 10 : UINT32_MAX;
-    static constexpr duration max_wait = milliseconds(500);
-
-    bool is_overdue(instant_argument now) noexcept {
-        if (size() >= load_threshold) return true;
-        if constexpr (is_short) return false;
-        return size() != 0 && passed<max_wait>(oldest().arrived, now);
-    }
-    //= linux: load lasts for a second after its cause
-    void begin_load(instant_argument now) noexcept {
-        set_after<under_load_linger>(loaded_until_, now);
-        refusals_ = 0;
-    }
-
-    using array = inline_or_array<Storage, waiting_handshake, capacity>;
-    /// An array with its elements in place has a fixed size.
-    static constexpr bool grows = capacity > 16 && sizeof(array) < sizeof(waiting_handshake);
-    static constexpr std::size_t first_size = grows ? 16 : capacity;
-
-    /// Doubles the room, up to the capacity. A host that is not flooded needs room for a few messages only.
-    bool grow() noexcept {
-        std::size_t const room = ring_.view().size(), count = size();
-        if (room == 0) return ring_.resize(first_size);
-        if (room == capacity) return false;
-        if constexpr (grows) {
-            array larger(storage_);
-            if (!larger.resize(2 * room)) return false;
-            for (std::size_t i = 0; i < count; ++i) larger.view()[i] = *at(i);
-            ring_ = std::move(larger);
-            popped_ = 0;
-            pushed_ = count;
-        }
-        return true;
-    }
-
-    Storage& storage_;
-    std::size_t pushed_ = 0, popped_ = 0;
-    std::uint32_t answers_ = 0;
-    std::uint32_t refusals_ = 0;
-    instant loaded_until_{};
-    instant window_{};
-    array ring_;
 };
 
 }} // namespace wg::WG_ABI
@@ -16930,6 +17326,188 @@ private:
 
 namespace wg { inline namespace WG_ABI {
 
+/// What an observer is shown of a job, after each step: nothing.
+template <policies Policies> struct capture {
+    /// After `device::prepare_outbound` of the job.
+    static void prepared_outbound(device_state<Policies>&, job<Policies> const&) noexcept {}
+    /// After `device::prepare_inbound` of the job.
+    static void prepared_inbound(device_state<Policies>&, job<Policies> const&) noexcept {}
+    /// After an outbound job was given to the socket.
+    static void sent(device_state<Policies>&, job<Policies> const&, peer<Policies> const&) noexcept {}
+    /// After an inbound job was completed.
+    static void opened(device_state<Policies>&, job<Policies> const&, peer<Policies> const&) noexcept {}
+};
+
+template <policies Policies>
+    requires observer_with_packets<typename Policies::observer>
+struct capture<Policies> {
+private:
+    using state_type = device_state<Policies>;
+    using peer_type = peer<Policies>;
+    using job_type = job<Policies>;
+
+public:
+    static void prepared_outbound(state_type& state, job_type const& j) noexcept {
+        bytes_view data = j.data.view();
+        if (j.keys != nullptr) { // a message in clear: header, packet, padding and the room of the tag
+            bytes_view const padded = data.subspan(transport_header_bytes, data.size() - transport_overhead_bytes);
+            data = padded.first(parse_ip(padded).total_bytes);
+        }
+        ip_header const header = parse_ip(data);
+        peer_type const* const to =
+            j.owner != nullptr ? j.owner
+                               : (header ? state.peers.allowed().find(header.kind, header.destination) : nullptr);
+        show(state, {.outbound = j.next != disposition::deliver, .why = j.why, .data = data}, to);
+    }
+
+    static void prepared_inbound(state_type& state, job_type const& j) noexcept {
+        // `decryption_failed` only says that the message is not opened yet.
+        status const why = j.owner != nullptr ? status::ok : j.why;
+        show(state, {.outer = true, .why = why, .data = j.data.view(), .remote = j.where.remote, .tos = j.tos},
+             j.owner);
+    }
+
+    static void sent(state_type& state, job_type const& j, peer_type const& to) noexcept {
+        if (j.next != disposition::send) return;
+        show(state,
+             {.outer = true,
+              .outbound = true,
+              .why = j.why,
+              .data = j.data.view(),
+              .remote = j.where.remote,
+              .tos = j.tos},
+             &to);
+    }
+
+    static void opened(state_type& state, job_type const& j, peer_type const& from) noexcept {
+        bytes_view const data = j.data.view();
+        if (j.why == status::keepalive) return; // has no packet
+        if (j.why != status::decryption_failed) return show(state, {.why = j.why, .data = data}, &from);
+        // Only the header is left: the attempt to open the message has overwritten the rest.
+        show(state,
+             {.outer = true,
+              .why = j.why,
+              .data = data.first(transport_header_bytes),
+              .length = data.size(),
+              .remote = j.where.remote,
+              .tos = j.tos},
+             &from);
+    }
+
+private:
+    static void show(state_type& state, seen_packet seen, peer_type const* peer) noexcept {
+        seen.length = (std::max)(seen.length, seen.data.size());
+        seen.port = state.listen_port;
+        if (peer != nullptr && peer->secrets != nullptr) seen.peer = &peer->key();
+        state.clock.tai64n(seen.label);
+        state.observer.packet(seen);
+    }
+};
+
+}} // namespace wg::WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Seals outbound jobs and opens inbound jobs. Folder: device; uses no device state and takes no lock.
+#ifndef WG_DEVICE_CRYPT_HPP
+#define WG_DEVICE_CRYPT_HPP
+
+
+#include <new>
+
+namespace wg { inline namespace WG_ABI {
+
+/// The cryptography of transport data. Thread rule: any thread; one thread at a time for each job.
+template <policies Policies> class packet_crypt {
+    using aead_type = typename Policies::aead;
+    using job_type = job<Policies>;
+
+public:
+    /// Seals or opens each job that has keys, in place. See `device::crypt`.
+    static void run(job_list<job_type> jobs, aead_type const& aead) noexcept {
+        constexpr std::size_t most = batch_size<batch_aead_backend<aead_type>>(64);
+        if constexpr (most == 1) {
+            for (job_type& j : jobs)
+                if (j.keys != nullptr) run_one(j, aead);
+        } else {
+            run_batches<most>(jobs, aead);
+        }
+    }
+
+private:
+    static void run_one(job_type& j, aead_type const& aead) noexcept {
+        byte* const body = j.data.buffer + j.data.offset + transport_layout::encrypted_packet;
+        bool const good = seal_or_open(aead, j.outbound, body, body, j.data.length - transport_overhead_bytes, nullptr,
+                                       0, j.counter, j.outbound ? j.keys->send_key : j.keys->receive_key);
+        if (j.outbound) j.next = disposition::send;
+        else finish_open(j, good);
+    }
+
+    /// One batch for each run of jobs in the same direction.
+    template <std::size_t Most> static void run_batches(job_list<job_type> jobs, aead_type const& aead) noexcept {
+        union room { // not initialised, because most calls use few of the items
+            aead_item items[Most];
+            room() noexcept {}
+        } uses;
+        job_type* batch[Most];
+        std::size_t count = 0;
+        auto const flush = [&]() noexcept {
+            if (count == 0) return;
+            std::span<aead_item> const items(uses.items, std::exchange(count, 0));
+            if (batch[0]->outbound) {
+                seal_all(aead, items);
+                for (std::size_t i = 0; i < items.size(); ++i) batch[i]->next = disposition::send;
+                return;
+            }
+            open_all(aead, items);
+            for (std::size_t i = 0; i < items.size(); ++i) finish_open(*batch[i], items[i].good);
+        };
+        for (job_type& j : jobs) {
+            if (j.keys == nullptr) continue;
+            if (count == Most || (count != 0 && batch[0]->outbound != j.outbound)) flush();
+            bytes const sealed = j.data.view().subspan(transport_layout::encrypted_packet);
+            bytes const plain = sealed.first(sealed.size() - tag_bytes);
+            batch[count] = &j;
+            ::new (static_cast<void*>(uses.items + count++))
+                aead_item(j.outbound ? aead_item{sealed, plain, j.counter, &j.keys->send_key, false}
+                                     : aead_item{plain, sealed, j.counter, &j.keys->receive_key, false});
+        }
+        flush();
+    }
+
+    /// Narrows the window to the inner packet if the tag was right. Else `why` stays decryption_failed.
+    static void finish_open(job_type& j, bool genuine) noexcept {
+        if (!genuine) return;
+        j.data.grow(-static_cast<std::ptrdiff_t>(transport_header_bytes), -static_cast<std::ptrdiff_t>(tag_bytes));
+        j.why = status::ok;
+    }
+};
+
+}} // namespace wg::WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The way in: datagrams from the network (whitepaper 2, 2.1, 5.4.6, 6.5). Folder: device; guarded by the device's lock.
+//
+// A handshake message is queued for `process_handshakes`. Transport data gets its keys in `prepare`, and is checked in
+// `complete`, after the tag was found right: counter, endpoint, session, timers, inner source, congestion mark.
+#ifndef WG_DEVICE_INBOUND_HPP
+#define WG_DEVICE_INBOUND_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Handshake messages in both directions (whitepaper 5.3, 5.4.2 - 5.4.4, 5.4.7): a device handles received messages, and
+// creates its own. Folder: device. Guarded by the device's lock.
+//
+// Queued messages of one type are handled as a batch, so that a dh policy with batches computes their DHs together. The
+// effect on the device is the same as if each message had come alone. First all messages of the batch are opened, and
+// accepted in order; then they are answered in order. No other message can change a peer between the two: a second
+// initiation of a peer is refused after the first, and a handshake that awaits a response is ended by responses only.
+#ifndef WG_DEVICE_HANDSHAKES_HPP
+#define WG_DEVICE_HANDSHAKES_HPP
+
+
+namespace wg { inline namespace WG_ABI {
+
 /// The part of a device that handles handshake messages: static functions over the device's state. A part that holds
 /// the state as a member costs the small node 72 bytes of flash and 8 of stack: each function that is not inlined reads
 /// the reference from memory.
@@ -17078,6 +17656,9 @@ public:
             state.count(why, &to);
             return false;
         }
+        if constexpr (observer_with_secrets<typename state_type::observer_type>)
+            state.observer.handshake(
+                {mine(state).private_key, to.key(), to.exchange().ephemeral, to.secrets->remote.preshared_key});
         send_handshake_message(state, out, to, now);
         state.report(event_id::initiation_sent, &to, to.timers.attempts());
         return true;
@@ -17176,7 +17757,13 @@ private:
             noise.begin_response(responses[i], exchange, to.secrets->remote, out[i].data.buffer, state.random);
         }
         noise.create_responses(steps::batch_of(responses, all.size()));
-        for (std::size_t i = 0; i < all.size(); ++i) all[i].why = responses[i].why;
+        for (std::size_t i = 0; i < all.size(); ++i) {
+            all[i].why = responses[i].why;
+            if constexpr (observer_with_secrets<typename state_type::observer_type>)
+                if (all[i].why == status::ok)
+                    state.observer.handshake({mine(state).private_key, all[i].from->key(), responses[i].ephemeral,
+                                              all[i].from->secrets->remote.preshared_key});
+        }
     }
 
     /// Opens the responses of a batch, and accepts the first genuine one for each of our initiations.
@@ -17363,103 +17950,6 @@ private:
 #ifndef WG_DEVICE_INNER_PACKET_HPP
 #define WG_DEVICE_INNER_PACKET_HPP
 
-// SPDX-License-Identifier: BSL-1.0
-// Reading the headers of an IP packet, and the Internet checksum (RFC 791, 8200, 1071). Folder: base. Pure; any thread.
-#ifndef WG_BASE_IP_HPP
-#define WG_BASE_IP_HPP
-
-
-namespace wg { inline namespace WG_ABI {
-
-// Sizes of headers without options.
-inline constexpr std::size_t ipv4_header_bytes = 20, ///< of an IPv4 header without options
-    ipv6_header_bytes = 40,                          ///< of an IPv6 header without extension headers
-    udp_header_bytes = 8,                            ///< of a UDP header
-    icmp_header_bytes = 8;                           ///< of an ICMP or ICMPv6 header
-// Protocol numbers (IANA).
-inline constexpr byte ip_protocol_udp = 17, ///< protocol number of UDP
-    ip_protocol_icmp = 1,                   ///< protocol number of ICMP
-    ip_protocol_icmp_v6 = 58;               ///< protocol number of ICMPv6
-// IPv6 extension headers (IANA's list of protocol numbers).
-inline constexpr byte ip_extension_hop_by_hop = 0, ///< Hop-by-Hop Options (RFC 8200)
-    ip_extension_routing = 43,                     ///< Routing (RFC 8200)
-    ip_extension_fragment = 44,                    ///< Fragment (RFC 8200)
-    ip_extension_authentication = 51,              ///< Authentication Header (RFC 4302)
-    ip_extension_destination_options = 60,         ///< Destination Options (RFC 8200)
-    ip_extension_mobility = 135,                   ///< Mobility (RFC 6275)
-    ip_extension_hip = 139,                        ///< Host Identity Protocol (RFC 7401)
-    ip_extension_shim6 = 140;                      ///< Shim6 (RFC 5533)
-// ICMP types and codes (RFC 792, RFC 950; RFC 4443).
-inline constexpr byte icmp_destination_unreachable = 3,    ///< ICMP type
-    icmp_host_unreachable = 1,                             ///< ICMP code of `icmp_destination_unreachable`
-    icmp_echo_request = 8,                                 ///< ICMP type
-    icmp_timestamp_request = 13,                           ///< ICMP type
-    icmp_mask_request = 17;                                ///< ICMP type: address mask request
-inline constexpr byte icmp_v6_destination_unreachable = 1, ///< ICMPv6 type
-    icmp_v6_address_unreachable = 3,                       ///< ICMPv6 code of `icmp_v6_destination_unreachable`
-    icmp_v6_first_informational = 128;                     ///< ICMPv6 types below this are errors
-
-/// The fields of a packet's IP header. The pointers point into the packet.
-struct ip_header {
-    family kind = family::none;        ///< the IP version; `family::none`: no IP packet
-    byte const* source = nullptr;      ///< 4 or 16 bytes
-    byte const* destination = nullptr; ///< 4 or 16 bytes
-    std::uint8_t tos = 0;              ///< DSCP and ECN (IPv6: the traffic class)
-    std::size_t total_bytes = 0;       ///< header and payload; not more than the size of the packet
-    byte protocol = 0;                 ///< IPv6: of the first header after the fixed one
-    bool first_fragment = true;        ///< the transport header is in this packet
-    std::size_t header_bytes = 0;      ///< IPv4: with options; IPv6: the fixed header
-
-    /// Whether the packet is an IP packet.
-    explicit operator bool() const noexcept { return kind != family::none; }
-};
-
-namespace ip_detail {
-
-WG_OUTLINE inline ip_header parse(byte const* packet, std::size_t size) noexcept {
-    ip_header header;
-    if (size < ipv4_header_bytes) return header;
-    unsigned const version = packet[0] >> 4;
-    bool const v4 = version == 4;
-    if (!v4 && version != 6) return header;
-    header.header_bytes = v4 ? ipv4_header_bytes : ipv6_header_bytes;
-    header.total_bytes = v4 ? load_be16(packet + 2) : ipv6_header_bytes + load_be16(packet + 4);
-    if (header.total_bytes > size || header.total_bytes < header.header_bytes) return header;
-    header.kind = v4 ? family::v4 : family::v6;
-    header.tos = static_cast<std::uint8_t>(load_be16(packet) >> (v4 ? 0 : 4));
-    header.protocol = packet[v4 ? 9 : 6];
-    header.source = packet + (v4 ? 12 : 8);
-    header.destination = header.source + (v4 ? 4 : 16);
-    if (v4) {
-        std::size_t const with_options = std::size_t{packet[0] & 0x0fu} * 4;
-        if (with_options >= ipv4_header_bytes && with_options <= header.total_bytes) header.header_bytes = with_options;
-        header.first_fragment = (load_be16(packet + 6) & 0x1fff) == 0;
-    }
-    return header;
-}
-
-} // namespace ip_detail
-
-/// Reads the IP header of `packet`. Returns: a header of `family::none` if the packet is not an IP packet, or is
-/// shorter than its header says.
-inline ip_header parse_ip(bytes_view packet) noexcept { return ip_detail::parse(packet.data(), packet.size()); }
-
-/// Adds `data` to a checksum (RFC 1071), which is not folded yet. `data`: at most 65536 bytes; an odd size is padded
-/// with a zero byte.
-constexpr std::uint32_t checksum_add(std::uint32_t sum, bytes_view data) noexcept {
-    for (std::size_t i = 0; i + 1 < data.size(); i += 2) sum += load_be16(&data[i]); // at most 2^15 words of 2^16
-    if (data.size() % 2 != 0) sum += static_cast<std::uint32_t>(data.back()) << 8;
-    return (sum & 0xffff) + (sum >> 16);
-}
-/// Folds and inverts the sum. Returns: the checksum.
-constexpr std::uint16_t checksum_finish(std::uint32_t sum) noexcept {
-    while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
-    return static_cast<std::uint16_t>(~sum);
-}
-
-}} // namespace wg::WG_ABI
-
-#endif
 
 #include <algorithm>
 
@@ -18680,7 +19170,10 @@ public:
     /// - `next` is drop: `why` says the reason; staged means that the packet waits for a session.
     void prepare_outbound(job_list<job_type> jobs, instant_argument now) noexcept {
         locked<Policies> const lock(state_);
-        for (job_type& j : jobs) outbound<Policies>::prepare(state_, j, now);
+        for (job_type& j : jobs) {
+            outbound<Policies>::prepare(state_, j, now);
+            capture<Policies>::prepared_outbound(state_, j);
+        }
     }
 
     /// Finds the session for datagrams from the network, and queues handshake messages. The `data` of each job is a
@@ -18688,7 +19181,10 @@ public:
     void prepare_inbound(job_list<job_type> jobs, instant_argument now) noexcept {
         locked<Policies> const lock(state_);
         typename inbound<Policies>::mac1_cache cache{jobs};
-        for (job_type& j : jobs) inbound<Policies>::prepare(state_, j, cache, now);
+        for (job_type& j : jobs) {
+            inbound<Policies>::prepare(state_, j, cache, now);
+            capture<Policies>::prepared_inbound(state_, j);
+        }
     }
 
     /// Seals or opens each job, in place. Called once for each job, from any thread, in any order and batch. After
@@ -18926,12 +19422,14 @@ public:
 private:
     WG_FRAME void complete(job_type& j, peer_type& owner, instant_argument now) noexcept {
         // While the job was in flight, its session may have ended and its peer may have been removed.
+        if (j.outbound) capture<Policies>::sent(state_, j, owner);
         status const gone = !state_.up ? status::device_down : owner.removed ? status::unknown_index : status::ok;
         if (gone != status::ok) {
             if (!j.outbound) state_.drop(j, gone);
         } else {
             if (j.outbound) outbound<Policies>::complete(state_, j, owner, now);
             else inbound<Policies>::complete(state_, j, owner, now);
+            if (!j.outbound) capture<Policies>::opened(state_, j, owner);
             state_.reschedule(owner);
         }
         state_.peers.release(j);
@@ -34153,11 +34651,192 @@ inline bool notify_supervisor(char const* state, char const* socket = std::geten
 }}} // namespace wg::WG_ABI::os
 
 #endif
+// SPDX-License-Identifier: BSL-1.0
+// A file for the observers that write captures and key logs (open(2), writev(2)). Folder: os/posix. One thread at a
+// time; the device's lock sees to that.
+#ifndef WG_OS_POSIX_TRACE_FILE_HPP
+#define WG_OS_POSIX_TRACE_FILE_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the helpers that all files of the POSIX systems use. Folder: os/posix. Any thread; a
+// descriptor has one owner.
+#ifndef WG_OS_POSIX_FD_HPP
+#define WG_OS_POSIX_FD_HPP
+
+
+#include <cerrno>
+#include <fcntl.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Owns a file descriptor, and closes it in the end; -1: none.
+class unique_fd {
+public:
+    /// Owns none.
+    constexpr unique_fd() noexcept = default;
+    /// Owns `fd`.
+    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    /// Takes over the descriptor of `other`.
+    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    /// Closes its descriptor and takes over that of `other`.
+    unique_fd& operator=(unique_fd&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    unique_fd(unique_fd const&) = delete;
+    unique_fd& operator=(unique_fd const&) = delete;
+    ~unique_fd() { reset(); }
+
+    /// Whether it owns a descriptor.
+    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    /// The descriptor, or -1.
+    constexpr int get() const noexcept { return fd_; }
+    /// Gives up the descriptor without closing it. Returns: the descriptor, or -1.
+    constexpr int release() noexcept { return std::exchange(fd_, -1); }
+    /// Closes its descriptor, keeps errno, and owns `fd` from now on.
+    void reset(int fd = -1) noexcept {
+        int const kept = errno;
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: the descriptor is closed even then
+        errno = kept;
+        fd_ = fd;
+    }
+
+private:
+    int fd_ = -1;
+};
+
+/// Calls `call`, a system call, again as long as a signal handler interrupts it. Returns: what it returned last.
+template <class Call> auto without_interruption(Call call) noexcept {
+    for (;;) {
+        auto const answer = call();
+        if (answer >= 0 || errno != EINTR) return answer;
+    }
+}
+
+/// The status for an errno; `io_error` for those that have none of their own.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case EACCES:
+    case EPERM: return status::no_permission;
+    case EADDRINUSE:
+    case EBUSY:
+    case EEXIST: return status::address_in_use;
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
+    case EOPNOTSUPP:
+    case ENOPROTOOPT:
+    case ENOSYS: return status::not_supported;
+    case ENOMEM:
+    case ENOBUFS:
+    case EMFILE:
+    case ENFILE: return status::no_memory;
+    case EAGAIN: return status::would_block;
+    case EINVAL: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// Whether this process can open `count` more descriptors, 16 at most (`ulimit -n`).
+inline bool can_open(std::size_t count) noexcept {
+    unique_fd opened[16];
+    for (std::size_t i = 0; i < count && i < 16; ++i) {
+        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
+        if (!opened[i]) return false;
+    }
+    return true;
+}
+
+/// Makes a descriptor that another program opened non-blocking and closed on exec. Returns: false with errno.
+inline bool make_private(int fd) noexcept {
+    int const flags = ::fcntl(fd, F_GETFL);
+    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <sys/stat.h>
+#include <sys/uio.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// The system calls of a `trace_file`.
+struct trace_file_calls {
+    /// open(2): makes the file, or empties it
+    static int open(char const* path) noexcept {
+        return ::open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, S_IRUSR | S_IWUSR);
+    }
+    /// fchmod(2): the file may have been there with other rights
+    static int make_private(int fd) noexcept { return ::fchmod(fd, S_IRUSR | S_IWUSR); }
+    /// writev(2)
+    static ssize_t write(int fd, iovec const* pieces, int count) noexcept { return ::writev(fd, pieces, count); }
+};
+
+/// Writes to a file that only its owner may read. After an error it writes nothing more: half a record would make the
+/// rest of the file unreadable. A test replaces `Calls`.
+template <class Calls = trace_file_calls> class basic_trace_file {
+public:
+    /// Opens `path` for writing, and empties it. Returns: 0, or errno.
+    int open(char const* path) noexcept {
+        fd_.reset(Calls::open(path));
+        error_ = fd_ && Calls::make_private(fd_.get()) == 0 ? 0 : errno;
+        return error_;
+    }
+
+    /// Appends the pieces to the file `context`, a `basic_trace_file`: the function that `pcapng_observer` and
+    /// `key_log_observer` call. May block where the disk does.
+    static void write(void* context, std::span<bytes_view const> pieces) noexcept {
+        static_cast<basic_trace_file*>(context)->append(pieces);
+    }
+
+    /// The errno of the first call that failed; 0: none. ENOSPC: the disk is full.
+    int error() const noexcept { return error_; }
+
+private:
+    static constexpr std::size_t most_pieces = 8;
+
+    void append(std::span<bytes_view const> pieces) noexcept {
+        WG_ASSERT(pieces.size() <= most_pieces);
+        iovec parts[most_pieces];
+        std::size_t count = 0;
+        for (bytes_view const piece : pieces)
+            if (!piece.empty()) parts[count++] = {const_cast<byte*>(piece.data()), piece.size()}; // only read
+        for (iovec* next = parts; fd_ && error_ == 0 && count != 0;) {
+            ssize_t const written =
+                without_interruption([&] { return Calls::write(fd_.get(), next, converted<int>(count)); });
+            if (written <= 0) {
+                error_ = written == 0 ? EIO : errno;
+                return;
+            }
+            auto left = static_cast<std::size_t>(written);
+            for (; count != 0 && left >= next->iov_len; --count) left -= (next++)->iov_len;
+            if (count == 0) return;
+            next->iov_base = static_cast<byte*>(next->iov_base) + left;
+            next->iov_len -= left;
+        }
+    }
+
+    unique_fd fd_{};
+    int error_ = 0;
+};
+
+/// A file for captures and key logs.
+using trace_file = basic_trace_file<>;
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
 using posix::background;
 using posix::name_lock;
+using posix::trace_file;
 
 }}} // namespace wg::WG_ABI::os
 
@@ -38203,6 +38882,186 @@ static_assert(wg::waiter<waiter> && waiter_with_busy_poll<waiter>);
 }}}} // namespace wg::WG_ABI::os::darwin
 
 #endif
+// SPDX-License-Identifier: BSL-1.0
+// A file for the observers that write captures and key logs (open(2), writev(2)). Folder: os/posix. One thread at a
+// time; the device's lock sees to that.
+#ifndef WG_OS_POSIX_TRACE_FILE_HPP
+#define WG_OS_POSIX_TRACE_FILE_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the helpers that all files of the POSIX systems use. Folder: os/posix. Any thread; a
+// descriptor has one owner.
+#ifndef WG_OS_POSIX_FD_HPP
+#define WG_OS_POSIX_FD_HPP
+
+
+#include <cerrno>
+#include <fcntl.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Owns a file descriptor, and closes it in the end; -1: none.
+class unique_fd {
+public:
+    /// Owns none.
+    constexpr unique_fd() noexcept = default;
+    /// Owns `fd`.
+    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    /// Takes over the descriptor of `other`.
+    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    /// Closes its descriptor and takes over that of `other`.
+    unique_fd& operator=(unique_fd&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    unique_fd(unique_fd const&) = delete;
+    unique_fd& operator=(unique_fd const&) = delete;
+    ~unique_fd() { reset(); }
+
+    /// Whether it owns a descriptor.
+    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    /// The descriptor, or -1.
+    constexpr int get() const noexcept { return fd_; }
+    /// Gives up the descriptor without closing it. Returns: the descriptor, or -1.
+    constexpr int release() noexcept { return std::exchange(fd_, -1); }
+    /// Closes its descriptor, keeps errno, and owns `fd` from now on.
+    void reset(int fd = -1) noexcept {
+        int const kept = errno;
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: the descriptor is closed even then
+        errno = kept;
+        fd_ = fd;
+    }
+
+private:
+    int fd_ = -1;
+};
+
+/// Calls `call`, a system call, again as long as a signal handler interrupts it. Returns: what it returned last.
+template <class Call> auto without_interruption(Call call) noexcept {
+    for (;;) {
+        auto const answer = call();
+        if (answer >= 0 || errno != EINTR) return answer;
+    }
+}
+
+/// The status for an errno; `io_error` for those that have none of their own.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case EACCES:
+    case EPERM: return status::no_permission;
+    case EADDRINUSE:
+    case EBUSY:
+    case EEXIST: return status::address_in_use;
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
+    case EOPNOTSUPP:
+    case ENOPROTOOPT:
+    case ENOSYS: return status::not_supported;
+    case ENOMEM:
+    case ENOBUFS:
+    case EMFILE:
+    case ENFILE: return status::no_memory;
+    case EAGAIN: return status::would_block;
+    case EINVAL: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// Whether this process can open `count` more descriptors, 16 at most (`ulimit -n`).
+inline bool can_open(std::size_t count) noexcept {
+    unique_fd opened[16];
+    for (std::size_t i = 0; i < count && i < 16; ++i) {
+        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
+        if (!opened[i]) return false;
+    }
+    return true;
+}
+
+/// Makes a descriptor that another program opened non-blocking and closed on exec. Returns: false with errno.
+inline bool make_private(int fd) noexcept {
+    int const flags = ::fcntl(fd, F_GETFL);
+    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <sys/stat.h>
+#include <sys/uio.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// The system calls of a `trace_file`.
+struct trace_file_calls {
+    /// open(2): makes the file, or empties it
+    static int open(char const* path) noexcept {
+        return ::open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, S_IRUSR | S_IWUSR);
+    }
+    /// fchmod(2): the file may have been there with other rights
+    static int make_private(int fd) noexcept { return ::fchmod(fd, S_IRUSR | S_IWUSR); }
+    /// writev(2)
+    static ssize_t write(int fd, iovec const* pieces, int count) noexcept { return ::writev(fd, pieces, count); }
+};
+
+/// Writes to a file that only its owner may read. After an error it writes nothing more: half a record would make the
+/// rest of the file unreadable. A test replaces `Calls`.
+template <class Calls = trace_file_calls> class basic_trace_file {
+public:
+    /// Opens `path` for writing, and empties it. Returns: 0, or errno.
+    int open(char const* path) noexcept {
+        fd_.reset(Calls::open(path));
+        error_ = fd_ && Calls::make_private(fd_.get()) == 0 ? 0 : errno;
+        return error_;
+    }
+
+    /// Appends the pieces to the file `context`, a `basic_trace_file`: the function that `pcapng_observer` and
+    /// `key_log_observer` call. May block where the disk does.
+    static void write(void* context, std::span<bytes_view const> pieces) noexcept {
+        static_cast<basic_trace_file*>(context)->append(pieces);
+    }
+
+    /// The errno of the first call that failed; 0: none. ENOSPC: the disk is full.
+    int error() const noexcept { return error_; }
+
+private:
+    static constexpr std::size_t most_pieces = 8;
+
+    void append(std::span<bytes_view const> pieces) noexcept {
+        WG_ASSERT(pieces.size() <= most_pieces);
+        iovec parts[most_pieces];
+        std::size_t count = 0;
+        for (bytes_view const piece : pieces)
+            if (!piece.empty()) parts[count++] = {const_cast<byte*>(piece.data()), piece.size()}; // only read
+        for (iovec* next = parts; fd_ && error_ == 0 && count != 0;) {
+            ssize_t const written =
+                without_interruption([&] { return Calls::write(fd_.get(), next, converted<int>(count)); });
+            if (written <= 0) {
+                error_ = written == 0 ? EIO : errno;
+                return;
+            }
+            auto left = static_cast<std::size_t>(written);
+            for (; count != 0 && left >= next->iov_len; --count) left -= (next++)->iov_len;
+            if (count == 0) return;
+            next->iov_base = static_cast<byte*>(next->iov_base) + left;
+            next->iov_len -= left;
+        }
+    }
+
+    unique_fd fd_{};
+    int error_ = 0;
+};
+
+/// A file for captures and key logs.
+using trace_file = basic_trace_file<>;
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
@@ -38222,6 +39081,7 @@ using darwin::waiter;
 using posix::background;
 using posix::stop_signals;
 using posix::threads;
+using posix::trace_file;
 
 }}} // namespace wg::WG_ABI::os
 
@@ -50577,6 +51437,186 @@ static_assert(wg::waiter<waiter> && waiter_with_busy_poll<waiter>);
 
 #endif
 #endif
+// SPDX-License-Identifier: BSL-1.0
+// A file for the observers that write captures and key logs (open(2), writev(2)). Folder: os/posix. One thread at a
+// time; the device's lock sees to that.
+#ifndef WG_OS_POSIX_TRACE_FILE_HPP
+#define WG_OS_POSIX_TRACE_FILE_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the helpers that all files of the POSIX systems use. Folder: os/posix. Any thread; a
+// descriptor has one owner.
+#ifndef WG_OS_POSIX_FD_HPP
+#define WG_OS_POSIX_FD_HPP
+
+
+#include <cerrno>
+#include <fcntl.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Owns a file descriptor, and closes it in the end; -1: none.
+class unique_fd {
+public:
+    /// Owns none.
+    constexpr unique_fd() noexcept = default;
+    /// Owns `fd`.
+    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    /// Takes over the descriptor of `other`.
+    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    /// Closes its descriptor and takes over that of `other`.
+    unique_fd& operator=(unique_fd&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    unique_fd(unique_fd const&) = delete;
+    unique_fd& operator=(unique_fd const&) = delete;
+    ~unique_fd() { reset(); }
+
+    /// Whether it owns a descriptor.
+    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    /// The descriptor, or -1.
+    constexpr int get() const noexcept { return fd_; }
+    /// Gives up the descriptor without closing it. Returns: the descriptor, or -1.
+    constexpr int release() noexcept { return std::exchange(fd_, -1); }
+    /// Closes its descriptor, keeps errno, and owns `fd` from now on.
+    void reset(int fd = -1) noexcept {
+        int const kept = errno;
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: the descriptor is closed even then
+        errno = kept;
+        fd_ = fd;
+    }
+
+private:
+    int fd_ = -1;
+};
+
+/// Calls `call`, a system call, again as long as a signal handler interrupts it. Returns: what it returned last.
+template <class Call> auto without_interruption(Call call) noexcept {
+    for (;;) {
+        auto const answer = call();
+        if (answer >= 0 || errno != EINTR) return answer;
+    }
+}
+
+/// The status for an errno; `io_error` for those that have none of their own.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case EACCES:
+    case EPERM: return status::no_permission;
+    case EADDRINUSE:
+    case EBUSY:
+    case EEXIST: return status::address_in_use;
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
+    case EOPNOTSUPP:
+    case ENOPROTOOPT:
+    case ENOSYS: return status::not_supported;
+    case ENOMEM:
+    case ENOBUFS:
+    case EMFILE:
+    case ENFILE: return status::no_memory;
+    case EAGAIN: return status::would_block;
+    case EINVAL: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// Whether this process can open `count` more descriptors, 16 at most (`ulimit -n`).
+inline bool can_open(std::size_t count) noexcept {
+    unique_fd opened[16];
+    for (std::size_t i = 0; i < count && i < 16; ++i) {
+        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
+        if (!opened[i]) return false;
+    }
+    return true;
+}
+
+/// Makes a descriptor that another program opened non-blocking and closed on exec. Returns: false with errno.
+inline bool make_private(int fd) noexcept {
+    int const flags = ::fcntl(fd, F_GETFL);
+    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <sys/stat.h>
+#include <sys/uio.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// The system calls of a `trace_file`.
+struct trace_file_calls {
+    /// open(2): makes the file, or empties it
+    static int open(char const* path) noexcept {
+        return ::open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, S_IRUSR | S_IWUSR);
+    }
+    /// fchmod(2): the file may have been there with other rights
+    static int make_private(int fd) noexcept { return ::fchmod(fd, S_IRUSR | S_IWUSR); }
+    /// writev(2)
+    static ssize_t write(int fd, iovec const* pieces, int count) noexcept { return ::writev(fd, pieces, count); }
+};
+
+/// Writes to a file that only its owner may read. After an error it writes nothing more: half a record would make the
+/// rest of the file unreadable. A test replaces `Calls`.
+template <class Calls = trace_file_calls> class basic_trace_file {
+public:
+    /// Opens `path` for writing, and empties it. Returns: 0, or errno.
+    int open(char const* path) noexcept {
+        fd_.reset(Calls::open(path));
+        error_ = fd_ && Calls::make_private(fd_.get()) == 0 ? 0 : errno;
+        return error_;
+    }
+
+    /// Appends the pieces to the file `context`, a `basic_trace_file`: the function that `pcapng_observer` and
+    /// `key_log_observer` call. May block where the disk does.
+    static void write(void* context, std::span<bytes_view const> pieces) noexcept {
+        static_cast<basic_trace_file*>(context)->append(pieces);
+    }
+
+    /// The errno of the first call that failed; 0: none. ENOSPC: the disk is full.
+    int error() const noexcept { return error_; }
+
+private:
+    static constexpr std::size_t most_pieces = 8;
+
+    void append(std::span<bytes_view const> pieces) noexcept {
+        WG_ASSERT(pieces.size() <= most_pieces);
+        iovec parts[most_pieces];
+        std::size_t count = 0;
+        for (bytes_view const piece : pieces)
+            if (!piece.empty()) parts[count++] = {const_cast<byte*>(piece.data()), piece.size()}; // only read
+        for (iovec* next = parts; fd_ && error_ == 0 && count != 0;) {
+            ssize_t const written =
+                without_interruption([&] { return Calls::write(fd_.get(), next, converted<int>(count)); });
+            if (written <= 0) {
+                error_ = written == 0 ? EIO : errno;
+                return;
+            }
+            auto left = static_cast<std::size_t>(written);
+            for (; count != 0 && left >= next->iov_len; --count) left -= (next++)->iov_len;
+            if (count == 0) return;
+            next->iov_base = static_cast<byte*>(next->iov_base) + left;
+            next->iov_len -= left;
+        }
+    }
+
+    unique_fd fd_{};
+    int error_ = 0;
+};
+
+/// A file for captures and key logs.
+using trace_file = basic_trace_file<>;
+
+}}}} // namespace wg::WG_ABI::os::posix
+
+#endif
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
@@ -50596,6 +51636,7 @@ using bsd::udp;
 using bsd::waiter;
 using posix::stop_signals;
 using posix::threads;
+using posix::trace_file;
 
 }}} // namespace wg::WG_ABI::os
 
@@ -68233,7 +69274,7 @@ public:
 };
 
 /// @anchor observer_promises
-/// Models `wg::observer`. Never gets a secret.
+/// Models `wg::observer`. `event` and `packet` never get a secret of the device.
 class observer {
 public:
     /// Whether events are reported. If false, the calls are removed at compile time.
@@ -68246,6 +69287,23 @@ public:
     /// Optional (`wg::observer_with_key`). Called instead, with the peer's public key; the key is zero if the event
     /// concerns no peer, or a peer that was removed.
     void event(event_id id, std::uint32_t peer_number, std::uint64_t value, public_key const& key) noexcept;
+
+    /// Optional (`wg::observer_with_packets`). A packet or a message passed or was dropped; `enabled` has no effect on
+    /// it. Called under the device's lock, because the packet changes after the call: it must not call the device, and
+    /// returns soon. What is seen, and when:
+    /// - an inner packet, outbound: after its peer was looked up. `why`: ok, staged, or the reason of the drop. If the
+    ///   packet is answered by an ICMP error, the error is seen in its place: inbound, with the reason.
+    /// - an outer message, outbound: after it was given to the socket. `why`: ok, or why it was not sent.
+    /// - an outer message, inbound: before it is opened. `why`: ok, queued for a handshake message, or the reason of
+    ///   the drop. A message that cannot be opened is seen once more, with `decryption_failed` and its header only.
+    /// - an inner packet, inbound: after it was opened. `why`: ok, or the reason of the drop.
+    void packet(seen_packet const& seen) noexcept;
+
+#ifdef WG_KEY_LOG
+    /// Optional (`wg::observer_with_secrets`), only with the macro WG_KEY_LOG. This device has made an ephemeral key
+    /// for an initiation or a response. Called under the device's lock. The secrets are valid during the call.
+    void handshake(handshake_secrets const& secrets) noexcept;
+#endif
 };
 
 /// @anchor snapshot_detector_promises

@@ -34,7 +34,8 @@ CHECKS = {  # {check of policy/check.hpp: {wrong policy: text of the error}}
     "check_waiter": {"wrong_busy_poll": "waiter: not `readiness wait(instant deadline, duration busy_poll)"},
     "check_threads": {"wrong_cell": "threads: not a type `cell`", "wrong_thread": "threads: not a type `thread`",
                       "wrong_give_way": "threads: not `static void give_way()"},
-    "check_observer": {"wrong_event": "observer: not `void event("},
+    "check_observer": {"wrong_event": "observer: not `void event(", "wrong_packet": "observer: not `void packet(",
+                       "wrong_handshake": "observer: not `void handshake("},
 }
 BUNDLES = {  # {instantiated class: (members of the bundle, text of the error)}
     "device": ("using dh = archetypes::wrong_dh_batch;", "dh_backend: not `void dh_batch("),

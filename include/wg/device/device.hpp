@@ -20,6 +20,7 @@
 #define WG_DEVICE_DEVICE_HPP
 
 #include "../policy/check.hpp"
+#include "capture.hpp"
 #include "crypt.hpp"
 #include "inbound.hpp"
 #include "outbound.hpp"
@@ -70,7 +71,10 @@ public:
     /// - `next` is drop: `why` says the reason; staged means that the packet waits for a session.
     void prepare_outbound(job_list<job_type> jobs, instant_argument now) noexcept {
         locked<Policies> const lock(state_);
-        for (job_type& j : jobs) outbound<Policies>::prepare(state_, j, now);
+        for (job_type& j : jobs) {
+            outbound<Policies>::prepare(state_, j, now);
+            capture<Policies>::prepared_outbound(state_, j);
+        }
     }
 
     /// Finds the session for datagrams from the network, and queues handshake messages. The `data` of each job is a
@@ -78,7 +82,10 @@ public:
     void prepare_inbound(job_list<job_type> jobs, instant_argument now) noexcept {
         locked<Policies> const lock(state_);
         typename inbound<Policies>::mac1_cache cache{jobs};
-        for (job_type& j : jobs) inbound<Policies>::prepare(state_, j, cache, now);
+        for (job_type& j : jobs) {
+            inbound<Policies>::prepare(state_, j, cache, now);
+            capture<Policies>::prepared_inbound(state_, j);
+        }
     }
 
     /// Seals or opens each job, in place. Called once for each job, from any thread, in any order and batch. After
@@ -316,12 +323,14 @@ public:
 private:
     WG_FRAME void complete(job_type& j, peer_type& owner, instant_argument now) noexcept {
         // While the job was in flight, its session may have ended and its peer may have been removed.
+        if (j.outbound) capture<Policies>::sent(state_, j, owner);
         status const gone = !state_.up ? status::device_down : owner.removed ? status::unknown_index : status::ok;
         if (gone != status::ok) {
             if (!j.outbound) state_.drop(j, gone);
         } else {
             if (j.outbound) outbound<Policies>::complete(state_, j, owner, now);
             else inbound<Policies>::complete(state_, j, owner, now);
+            if (!j.outbound) capture<Policies>::opened(state_, j, owner);
             state_.reschedule(owner);
         }
         state_.peers.release(j);

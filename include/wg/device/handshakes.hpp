@@ -162,6 +162,9 @@ public:
             state.count(why, &to);
             return false;
         }
+        if constexpr (observer_with_secrets<typename state_type::observer_type>)
+            state.observer.handshake(
+                {mine(state).private_key, to.key(), to.exchange().ephemeral, to.secrets->remote.preshared_key});
         send_handshake_message(state, out, to, now);
         state.report(event_id::initiation_sent, &to, to.timers.attempts());
         return true;
@@ -260,7 +263,13 @@ private:
             noise.begin_response(responses[i], exchange, to.secrets->remote, out[i].data.buffer, state.random);
         }
         noise.create_responses(steps::batch_of(responses, all.size()));
-        for (std::size_t i = 0; i < all.size(); ++i) all[i].why = responses[i].why;
+        for (std::size_t i = 0; i < all.size(); ++i) {
+            all[i].why = responses[i].why;
+            if constexpr (observer_with_secrets<typename state_type::observer_type>)
+                if (all[i].why == status::ok)
+                    state.observer.handshake({mine(state).private_key, all[i].from->key(), responses[i].ephemeral,
+                                              all[i].from->secrets->remote.preshared_key});
+        }
     }
 
     /// Opens the responses of a batch, and accepts the first genuine one for each of our initiations.

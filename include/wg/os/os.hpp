@@ -42,17 +42,20 @@
 #include "posix/process/name_lock.hpp"
 #include "posix/process/program.hpp"
 #include "posix/process/supervisor.hpp"
+#include "posix/trace_file.hpp"
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
 using posix::background;
 using posix::name_lock;
+using posix::trace_file;
 
 }}} // namespace wg::WG_ABI::os
 
 #elif defined(__APPLE__) && __STDC_HOSTED__
 
 #include "darwin/system.hpp"
+#include "posix/trace_file.hpp"
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
@@ -72,6 +75,7 @@ using darwin::waiter;
 using posix::background;
 using posix::stop_signals;
 using posix::threads;
+using posix::trace_file;
 
 }}} // namespace wg::WG_ABI::os
 
@@ -84,6 +88,7 @@ using posix::threads;
 #else
 #include "bsd/netbsd.hpp"
 #endif
+#include "posix/trace_file.hpp"
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
@@ -103,6 +108,7 @@ using bsd::udp;
 using bsd::waiter;
 using posix::stop_signals;
 using posix::threads;
+using posix::trace_file;
 
 }}} // namespace wg::WG_ABI::os
 

@@ -328,7 +328,7 @@ public:
 };
 
 /// @anchor observer_promises
-/// Models `wg::observer`. Never gets a secret.
+/// Models `wg::observer`. `event` and `packet` never get a secret of the device.
 class observer {
 public:
     /// Whether events are reported. If false, the calls are removed at compile time.
@@ -341,6 +341,23 @@ public:
     /// Optional (`wg::observer_with_key`). Called instead, with the peer's public key; the key is zero if the event
     /// concerns no peer, or a peer that was removed.
     void event(event_id id, std::uint32_t peer_number, std::uint64_t value, public_key const& key) noexcept;
+
+    /// Optional (`wg::observer_with_packets`). A packet or a message passed or was dropped; `enabled` has no effect on
+    /// it. Called under the device's lock, because the packet changes after the call: it must not call the device, and
+    /// returns soon. What is seen, and when:
+    /// - an inner packet, outbound: after its peer was looked up. `why`: ok, staged, or the reason of the drop. If the
+    ///   packet is answered by an ICMP error, the error is seen in its place: inbound, with the reason.
+    /// - an outer message, outbound: after it was given to the socket. `why`: ok, or why it was not sent.
+    /// - an outer message, inbound: before it is opened. `why`: ok, queued for a handshake message, or the reason of
+    ///   the drop. A message that cannot be opened is seen once more, with `decryption_failed` and its header only.
+    /// - an inner packet, inbound: after it was opened. `why`: ok, or the reason of the drop.
+    void packet(seen_packet const& seen) noexcept;
+
+#ifdef WG_KEY_LOG
+    /// Optional (`wg::observer_with_secrets`), only with the macro WG_KEY_LOG. This device has made an ephemeral key
+    /// for an initiation or a response. Called under the device's lock. The secrets are valid during the call.
+    void handshake(handshake_secrets const& secrets) noexcept;
+#endif
 };
 
 /// @anchor snapshot_detector_promises

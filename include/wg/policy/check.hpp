@@ -37,6 +37,8 @@ WG_NAMES_MEMBER(separate_handshakes)
 WG_NAMES_MEMBER(handshakes_ready)
 WG_NAMES_MEMBER(keep_out_of)
 WG_NAMES_MEMBER(give_way)
+WG_NAMES_MEMBER(packet)
+WG_NAMES_MEMBER(handshake)
 #undef WG_NAMES_MEMBER
 
 template <class Threads>
@@ -147,11 +149,15 @@ template <threads Threads> struct check_threads {
                   "threads: not `static void give_way() noexcept`");
 };
 
-/// Checks the optional form of `event` of an observer.
+/// Checks the optional members of an observer.
 template <observer Observer> struct check_observer {
     static_assert(!policy_detail::takes_key<Observer> || observer_with_key<Observer>,
                   "observer: not `void event(event_id, std::uint32_t peer_number, std::uint64_t value, "
                   "public_key const& key) noexcept`");
+    static_assert(!policy_detail::names_packet<Observer> || observer_with_packets<Observer>,
+                  "observer: not `void packet(seen_packet const&) noexcept`");
+    static_assert(!policy_detail::names_handshake<Observer> || observer_with_secrets<Observer>,
+                  "observer: not `void handshake(handshake_secrets const&) noexcept`, or WG_KEY_LOG is not defined");
 };
 
 /// Checks the optional members of all policies of a device's bundle: `sizeof` this class instantiates the checks.
