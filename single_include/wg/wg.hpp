@@ -69749,6 +69749,7 @@ constexpr answer parse(bytes_view message, question const& asked, bool stream = 
 /// `Domains` is a range of texts, which live as long as this object, like `host`.
 template <class Domains> class search {
 public:
+    /// A name with at least `ndots` dots is tried as it is first.
     constexpr search(std::string_view host, Domains const& domains, unsigned ndots = 1) noexcept
         : host_(host), domains_(domains) {
         auto const dots = static_cast<unsigned>(std::count(host.begin(), host.end(), '.'));
@@ -71804,9 +71805,15 @@ static_assert(ip_stack<lwip_stack>);
 //     std::string why;
 //     auto tunnel = wg::tunnel::from_file("office.conf", why);
 //     if (!tunnel) return failed(why);
-//     auto database = tunnel->dial("10.0.0.7:5432", wg::seconds(5));
+//     auto database = tunnel->dial("db.office.internal:5432", wg::seconds(5));
 #ifndef WG_TUNNEL_TUNNEL_HPP
 #define WG_TUNNEL_TUNNEL_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Names of hosts inside, asked from the DNS servers of the tunnel.
+// Sources: RFC 1035, RFC 7766 (TCP), RFC 8305 (both families). Folder: tunnel. Any thread.
+#ifndef WG_TUNNEL_RESOLVER_HPP
+#define WG_TUNNEL_RESOLVER_HPP
 
 // SPDX-License-Identifier: BSL-1.0
 // Connections, listeners and UDP ports of a tunnel, with blocking calls. Folder: tunnel. Any thread.
@@ -72432,6 +72439,44 @@ inline result<configuration> load(char const* path, std::string& why, options co
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
+// Names of peers, asked from the system. Folder: tunnel. Any thread.
+#ifndef WG_TUNNEL_HOST_NAMES_HPP
+#define WG_TUNNEL_HOST_NAMES_HPP
+
+
+#include <netdb.h>
+#include <netinet/in.h>
+#include <string>
+
+namespace wg { inline namespace WG_ABI {
+
+/// Asks the system for the address of a peer; blocks as long as getaddrinfo(3) does. Returns: the first address;
+/// name_not_found; not_supported, if it is of another family; no_memory.
+inline result<ip_address> resolve_on_host(std::string const& name) noexcept {
+    addrinfo wanted{};
+    wanted.ai_socktype = SOCK_DGRAM;
+    wanted.ai_flags = AI_ADDRCONFIG;
+    addrinfo* found = nullptr;
+    int const why = ::getaddrinfo(name.c_str(), nullptr, &wanted, &found);
+    if (why != 0) return why == EAI_MEMORY ? status::no_memory : status::name_not_found;
+    result<ip_address> address = status::not_supported;
+    if (found->ai_family == AF_INET) {
+        sockaddr_in of;
+        std::memcpy(&of, found->ai_addr, sizeof of);
+        address = ip_address::of(family::v4, reinterpret_cast<byte const*>(&of.sin_addr));
+    } else if (found->ai_family == AF_INET6) {
+        sockaddr_in6 of;
+        std::memcpy(&of, found->ai_addr, sizeof of);
+        address = ip_address::of(family::v6, reinterpret_cast<byte const*>(&of.sin6_addr));
+    }
+    ::freeaddrinfo(found);
+    return address;
+}
+
+}} // namespace wg::WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
 // Blocking calls: how long they wait, and how another thread ends them. Folder: tunnel.
 #ifndef WG_TUNNEL_WAITING_HPP
 #define WG_TUNNEL_WAITING_HPP
@@ -72571,6 +72616,16 @@ public:
         }
         secret_vector<change> changes;
         if (!quick::append_changes(from, changes)) return failed(status::no_memory, "no memory");
+        for (quick::peer const& p : from.peers) {
+            if (p.endpoint.host.empty() || p.endpoint.address) continue;
+            auto const found = resolve_on_host(p.endpoint.host);
+            if (!found)
+                return failed(found.why(), "Endpoint " + p.endpoint.host + " in line " + std::to_string(p.line) + ": " +
+                                               describe(found.why()));
+            if (!changes.append(change::peer(p.public_key)) ||
+                !changes.append(change::endpoint({*found, p.endpoint.port, 0})))
+                return failed(status::no_memory, "no memory");
+        }
         if (status const done = engine_.configure(changes.view()); done != status::ok)
             return failed(done, std::string("configuration refused: ") + describe(done));
         if (status const up = engine_.up(); up != status::ok)
@@ -72942,6 +72997,150 @@ private:
 
 #endif
 
+#include <string>
+#include <vector>
+
+namespace wg { inline namespace WG_ABI {
+
+/// The time that is left of a timeout.
+class time_left {
+public:
+    /// `timeout` from now on.
+    explicit time_left(duration timeout) noexcept : timeout_(timeout) {}
+    /// What is left, at least zero; `forever` stays.
+    duration left() const noexcept {
+        if (timeout_ == forever) return forever;
+        std::chrono::nanoseconds const gone = clock::now() - start_;
+        return (std::max)(duration{}, timeout_ - duration{gone.count()});
+    }
+    /// What is left, but at most `most`.
+    duration at_most(duration most) const noexcept { return (std::min)(left(), most); }
+
+private:
+    using clock = std::chrono::steady_clock;
+    duration timeout_;
+    clock::time_point start_ = clock::now();
+};
+
+/// Resolves names through the tunnel of type `Tunnel`, and remembers the answers for as long as they hold.
+template <class Tunnel> class tunnel_resolver {
+    using canceller = typename Tunnel::canceller;
+
+public:
+    /// Asks these servers, and completes names by these domains.
+    tunnel_resolver(std::vector<ip_address> servers, std::vector<std::string> domains) noexcept
+        : servers_(std::move(servers)), domains_(std::move(domains)) {}
+
+    /// The addresses of a name; IPv6 first. Asks for the families of which the tunnel has an address. Returns:
+    /// name_not_found, also without servers; timed_out; cancelled; invalid, if the text is no name; no_random.
+    result<std::vector<ip_address>> resolve(Tunnel& through, std::string_view host, time_left const& time,
+                                            canceller* ends) noexcept {
+        dns::search candidates(host, domains_);
+        status last = status::invalid;
+        for (dns::name candidate; candidates.next(candidate);) {
+            std::vector<ip_address> found;
+            for (auto const& [kind, type] : {std::pair{family::v6, dns::record::aaaa}, {family::v4, dns::record::a}}) {
+                if (!through.has_family(kind)) continue;
+                result<dns::answer> const got = ask(through, candidate, type, time, ends);
+                if (!got) last = got.why();
+                else if (got->what == dns::outcome::found)
+                    found.insert(found.end(), got->addresses().begin(), got->addresses().end());
+                else last = status::name_not_found;
+            }
+            if (!found.empty()) return found;
+            if (last == status::cancelled) return last;
+        }
+        return last;
+    }
+
+private:
+    static constexpr duration first_patience = milliseconds(1500); ///< for a server; doubled in the second round
+
+    result<dns::answer> ask(Tunnel& through, dns::name const& host, dns::record type, time_left const& time,
+                            canceller* ends) noexcept {
+        if (dns::answer const known = cached(host, type); known.is_final()) return known;
+        status last = status::name_not_found;
+        duration patience = first_patience;
+        for (int round = 0; round < 3; ++round, patience = patience * 2) {
+            for (ip_address const& server : servers_) {
+                auto question = dns::question::create(host, type, random_);
+                if (!question) return question.why();
+                result<dns::answer> got = ask_once(through, server, *question, time.at_most(patience), ends);
+                if (got && got->what == dns::outcome::no_edns) {
+                    question->omit_edns();
+                    got = ask_once(through, server, *question, time.at_most(patience), ends);
+                }
+                if (got && got->is_final()) {
+                    std::lock_guard const held(mutex_);
+                    cache_.store(*question, *got, clock_.now());
+                    return got;
+                }
+                if (!got) last = got.why();
+                if (last == status::cancelled) return last;
+                if (time.left() <= duration{}) return status::timed_out;
+            }
+        }
+        return last;
+    }
+
+    /// One question to one server, by UDP and, if the answer asks for it, by TCP.
+    result<dns::answer> ask_once(Tunnel& through, ip_address const& server, dns::question const& question,
+                                 duration patience, canceller* ends) noexcept {
+        time_left const time(patience);
+        endpoint const to{server, dns::server_port, 0};
+        auto port = through.udp();
+        if (!port) return port.why();
+        if (status const sent = port->send_to(question.message(), to); sent != status::ok) return sent;
+        for (;;) {
+            byte room[dns::most_udp_bytes];
+            endpoint from;
+            auto const size = port->receive_from(room, from, time.left(), ends);
+            if (!size) return size.why() == status::would_block ? status::timed_out : size.why();
+            if (!(from == to)) continue;
+            dns::answer const got = dns::parse(bytes_view(room).first(*size), question);
+            if (got.needs_stream()) return ask_by_stream(through, to, question, time, ends);
+            if (got.what != dns::outcome::not_ours) return got;
+        }
+    }
+    result<dns::answer> ask_by_stream(Tunnel& through, endpoint const& to, dns::question const& question,
+                                      time_left const& time, canceller* ends) noexcept {
+        auto connection = through.dial(to, time.left(), ends);
+        if (!connection) return connection.why();
+        auto const sent = connection->write(question.stream_message(), time.left(), ends);
+        if (!sent) return sent.why();
+        byte head[2];
+        if (status const got = read_all(*connection, head, time, ends); got != status::ok) return got;
+        std::vector<byte> message(load_be16(head));
+        if (status const got = read_all(*connection, message, time, ends); got != status::ok) return got;
+        return dns::parse(message, question, true);
+    }
+    template <class Stream> static status read_all(Stream& from, bytes into, time_left const& time, canceller* ends) {
+        for (std::size_t done = 0; done < into.size();) {
+            auto const got = from.read(into.subspan(done), time.left(), ends);
+            if (!got) return got.why() == status::would_block ? status::timed_out : got.why();
+            if (*got == 0) return status::gone;
+            done += *got;
+        }
+        return status::ok;
+    }
+
+    dns::answer cached(dns::name const& host, dns::record type) noexcept {
+        std::lock_guard const held(mutex_);
+        return cache_.find(host, type, clock_.now());
+    }
+
+    std::vector<ip_address> servers_;
+    std::vector<std::string> domains_;
+    typename Tunnel::random_source random_{};
+    typename Tunnel::clock_source clock_{};
+    std::mutex mutex_; ///< guards the cache
+    dns::cache<> cache_{};
+};
+
+}} // namespace wg::WG_ABI
+
+#endif
+
 namespace wg { inline namespace WG_ABI {
 
 /// A peer as `basic_tunnel::peers` reports it.
@@ -72962,10 +73161,12 @@ template <ip_stack Stack, class Base = default_policies> class basic_tunnel {
     template <class Object> using object = tunnel_object<core, Stack, Object>;
 
 public:
-    using stream = basic_stream<core, Stack>;     ///< a TCP connection
-    using listener = basic_listener<core, Stack>; ///< a TCP port that accepts connections
-    using udp_port = basic_udp_port<core, Stack>; ///< a UDP port
-    using canceller = basic_canceller<Stack>;     ///< ends calls of other threads
+    using stream = basic_stream<core, Stack>;           ///< a TCP connection
+    using listener = basic_listener<core, Stack>;       ///< a TCP port that accepts connections
+    using udp_port = basic_udp_port<core, Stack>;       ///< a UDP port
+    using canceller = basic_canceller<Stack>;           ///< ends calls of other threads
+    using clock_source = typename Base::clock_source;   ///< the clock of the policies
+    using random_source = typename Base::random_source; ///< the random source of the policies
 
     /// No tunnel.
     basic_tunnel() noexcept = default;
@@ -72974,6 +73175,7 @@ public:
     basic_tunnel& operator=(basic_tunnel&& other) noexcept {
         close();
         core_ = std::move(other.core_);
+        resolver_ = std::move(other.resolver_);
         return *this;
     }
     /// Ends the tunnel, see `close`.
@@ -73004,7 +73206,8 @@ public:
         }
         basic_tunnel made;
         made.core_.reset(new (std::nothrow) core);
-        if (!made.core_) return status::no_memory;
+        made.resolver_.reset(new (std::nothrow) resolver(configuration.dns_servers, configuration.search_domains));
+        if (!made.core_ || !made.resolver_) return status::no_memory;
         status const started = made.core_->start(configuration, why);
         if (started != status::ok) return started;
         return made;
@@ -73032,6 +73235,37 @@ public:
         held.unlock();
         if (why != status::ok) return why;
         return stream(s);
+    }
+    /// Connects to `HOST:PORT`, where the host is an address or a name. Names are asked from the DNS servers of the
+    /// configuration, through the tunnel. If a name has several addresses, they are tried one after the other. Returns:
+    /// also invalid, if the text is something else; name_not_found.
+    result<stream> dial(std::string_view to, duration timeout = seconds(30), canceller* ends = nullptr) noexcept {
+        if (auto const literal = text::parse_endpoint(to)) return dial(*literal, timeout, ends);
+        std::size_t const colon = to.rfind(':');
+        if (colon == std::string_view::npos) return status::invalid;
+        auto const port = text::parse_endpoint(std::string("0.0.0.0").append(to.substr(colon)));
+        if (!port) return status::invalid;
+        time_left const time(timeout);
+        auto const found = resolver_->resolve(*this, to.substr(0, colon), time, ends);
+        if (!found) return found.why();
+        result<stream> made = status::name_not_found;
+        for (std::size_t i = 0; i < found->size() && !made && made.why() != status::cancelled; ++i) {
+            duration const left = time.left();
+            duration const share = left == forever ? left : left / static_cast<std::int64_t>(found->size() - i);
+            made = dial(endpoint{(*found)[i], port->port, 0}, share, ends);
+        }
+        return made;
+    }
+    /// The addresses of a name, asked from the DNS servers of the configuration; IPv6 first. Returns: name_not_found;
+    /// timed_out; cancelled; invalid, if the text is no name.
+    result<std::vector<ip_address>> resolve(std::string_view host, duration timeout = seconds(10),
+                                            canceller* ends = nullptr) noexcept {
+        return resolver_->resolve(*this, host, time_left(timeout), ends);
+    }
+    /// Whether the tunnel has an address of this family.
+    bool has_family(family kind) const noexcept {
+        std::lock_guard const held(Stack::mutex());
+        return core_->interface().has_family(kind);
     }
     /// Listens on a TCP port of all inner addresses; 0: a free port. At most `backlog` (1 to 255) connections wait for
     /// `accept`. Returns: the listener; address_in_use; no_memory.
@@ -73113,7 +73347,9 @@ private:
         return ++last;
     }
 
+    using resolver = tunnel_resolver<basic_tunnel>;
     std::shared_ptr<core> core_{};
+    std::unique_ptr<resolver> resolver_{};
 };
 
 }} // namespace wg::WG_ABI

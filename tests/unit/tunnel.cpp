@@ -30,7 +30,8 @@ std::string base64(key_view key) { return std::string(text::print_base64_key(key
 std::string configuration(secret<key_bytes> const& key, std::string const& addresses, public_key const& peer,
                           std::uint16_t remote_port) {
     std::string made = "[Interface]\nPrivateKey = " + base64(key.expose()) + "\nAddress = " + addresses +
-                       "\n[Peer]\nPublicKey = " + base64(peer) + "\nAllowedIPs = 0.0.0.0/0, ::/0\n";
+                       "\nDNS = 10.0.0.2, office.internal\n[Peer]\nPublicKey = " + base64(peer) +
+                       "\nAllowedIPs = 0.0.0.0/0, ::/0\n";
     if (remote_port != 0) made += "Endpoint = 127.0.0.1:" + std::to_string(remote_port) + "\n";
     return made;
 }
@@ -62,6 +63,32 @@ std::pair<stream, stream> connect(pair& p, listener& at_b, char const* host = "1
     auto far = at_b.accept(soon);
     BOOST_REQUIRE_MESSAGE(far, describe(far.why()));
     return {std::move(*near), std::move(*far)};
+}
+
+/// Answers questions of DNS: `db.office.internal` is 10.0.0.2, `long.office.internal` the same but over TCP only, and
+/// there are no other names.
+std::vector<byte> answer_question(bytes_view question, bool stream) {
+    std::size_t end = 12;
+    std::string name;
+    while (question[end] != 0) {
+        for (std::size_t i = 1; i <= question[end]; ++i) name += static_cast<char>(question[end + i] | 0x20);
+        name += '.';
+        end += question[end] + 1u;
+    }
+    end += 5;
+    bool const v4 = load_be16(&question[end - 4]) == 1;
+    bool const is_long = name == "long.office.internal.";
+    bool const known = name == "db.office.internal." || is_long;
+    std::vector<byte> made(question.begin(), question.begin() + static_cast<std::ptrdiff_t>(end));
+    made[2] = static_cast<byte>(is_long && !stream ? 0x82 : 0x80);
+    made[3] = known ? 0 : 3;
+    std::fill(made.begin() + 6, made.begin() + 12, byte{0});
+    if (known && v4 && (stream || !is_long)) {
+        made[7] = 1;
+        byte const record[] = {0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 10, 0, 0, 2};
+        made.insert(made.end(), std::begin(record), std::end(record));
+    }
+    return made;
 }
 
 std::vector<byte> pattern(std::size_t size) {
@@ -212,6 +239,52 @@ BOOST_AUTO_TEST_CASE(datagrams_keep_their_borders) {
     byte room[1];
     endpoint from;
     BOOST_TEST(near->receive_from(room, from, duration{}).why() == status::would_block);
+}
+
+BOOST_AUTO_TEST_CASE(names_are_asked_through_the_tunnel) {
+    pair p;
+    auto server = p.b.udp(53);
+    auto streams = p.b.listen(53);
+    auto ports = p.b.listen(80);
+    BOOST_REQUIRE((server && streams && ports));
+    std::atomic<int> questions{0}; ///< for IPv4 addresses
+    canceller stop;
+    std::thread by_udp([&] {
+        byte room[512];
+        endpoint from;
+        while (auto const got = server->receive_from(room, from, forever, &stop)) {
+            bytes_view const question = bytes_view(room).first(*got);
+            std::vector<byte> const answer = answer_question(question, false);
+            questions += load_be16(&answer[answer[7] != 0 ? answer.size() - 20 : answer.size() - 4]) == 1; // of IPv4
+            BOOST_TEST(server->send_to(answer, from) == status::ok);
+        }
+    });
+    std::thread by_tcp([&] {
+        while (auto connection = streams->accept(forever, &stop)) {
+            byte room[512];
+            std::size_t size = 0;
+            while (size < 2 || size < 2u + load_be16(room)) size += *connection->read(bytes(room).subspan(size), soon);
+            std::vector<byte> answer = answer_question(bytes_view(room).subspan(2, size - 2), true);
+            byte const head[] = {static_cast<byte>(answer.size() >> 8), static_cast<byte>(answer.size())};
+            BOOST_TEST(bool(connection->write(bytes_view(head), soon)));
+            BOOST_TEST(bool(connection->write(answer, soon)));
+        }
+    });
+    for (char const* const host : {"db.office.internal", "db", "DB.Office.Internal.", "long"}) {
+        auto const found = p.a.resolve(host, soon);
+        BOOST_REQUIRE_MESSAGE(found, host);
+        BOOST_TEST((*found == std::vector{address("10.0.0.2")}));
+    }
+    int const before = questions;
+    BOOST_TEST(bool(p.a.dial("db.office.internal:80", soon)));
+    BOOST_TEST(questions == before); // known for a minute
+    BOOST_TEST(p.a.dial("nowhere:80", soon).why() == status::name_not_found);
+    for (char const* const wrong : {"db", "db:", "db:x", "db:99999", "bad name:80", ":80"})
+        BOOST_TEST(p.a.dial(wrong, soon).why() == status::invalid);
+    stop.cancel();
+    by_udp.join();
+    by_tcp.join();
+    BOOST_TEST(p.a.dial("fresh:80", milliseconds(100)).why() == status::timed_out);
 }
 
 BOOST_AUTO_TEST_CASE(tunnels_with_the_same_inner_addresses_stay_apart) {

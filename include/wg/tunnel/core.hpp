@@ -9,6 +9,7 @@
 #include "../control/quick.hpp"
 #include "../default_policies.hpp"
 #include "../engine/engine.hpp"
+#include "host_names.hpp"
 #include "waiting.hpp"
 
 #include <atomic>
@@ -64,6 +65,16 @@ public:
         }
         secret_vector<change> changes;
         if (!quick::append_changes(from, changes)) return failed(status::no_memory, "no memory");
+        for (quick::peer const& p : from.peers) {
+            if (p.endpoint.host.empty() || p.endpoint.address) continue;
+            auto const found = resolve_on_host(p.endpoint.host);
+            if (!found)
+                return failed(found.why(), "Endpoint " + p.endpoint.host + " in line " + std::to_string(p.line) + ": " +
+                                               describe(found.why()));
+            if (!changes.append(change::peer(p.public_key)) ||
+                !changes.append(change::endpoint({*found, p.endpoint.port, 0})))
+                return failed(status::no_memory, "no memory");
+        }
         if (status const done = engine_.configure(changes.view()); done != status::ok)
             return failed(done, std::string("configuration refused: ") + describe(done));
         if (status const up = engine_.up(); up != status::ok)

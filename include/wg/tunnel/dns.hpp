@@ -401,6 +401,7 @@ constexpr answer parse(bytes_view message, question const& asked, bool stream = 
 /// `Domains` is a range of texts, which live as long as this object, like `host`.
 template <class Domains> class search {
 public:
+    /// A name with at least `ndots` dots is tried as it is first.
     constexpr search(std::string_view host, Domains const& domains, unsigned ndots = 1) noexcept
         : host_(host), domains_(domains) {
         auto const dots = static_cast<unsigned>(std::count(host.begin(), host.end(), '.'));

@@ -5,11 +5,11 @@
 //     std::string why;
 //     auto tunnel = wg::tunnel::from_file("office.conf", why);
 //     if (!tunnel) return failed(why);
-//     auto database = tunnel->dial("10.0.0.7:5432", wg::seconds(5));
+//     auto database = tunnel->dial("db.office.internal:5432", wg::seconds(5));
 #ifndef WG_TUNNEL_TUNNEL_HPP
 #define WG_TUNNEL_TUNNEL_HPP
 
-#include "streams.hpp"
+#include "resolver.hpp"
 
 namespace wg { inline namespace WG_ABI {
 
@@ -31,10 +31,12 @@ template <ip_stack Stack, class Base = default_policies> class basic_tunnel {
     template <class Object> using object = tunnel_object<core, Stack, Object>;
 
 public:
-    using stream = basic_stream<core, Stack>;     ///< a TCP connection
-    using listener = basic_listener<core, Stack>; ///< a TCP port that accepts connections
-    using udp_port = basic_udp_port<core, Stack>; ///< a UDP port
-    using canceller = basic_canceller<Stack>;     ///< ends calls of other threads
+    using stream = basic_stream<core, Stack>;           ///< a TCP connection
+    using listener = basic_listener<core, Stack>;       ///< a TCP port that accepts connections
+    using udp_port = basic_udp_port<core, Stack>;       ///< a UDP port
+    using canceller = basic_canceller<Stack>;           ///< ends calls of other threads
+    using clock_source = typename Base::clock_source;   ///< the clock of the policies
+    using random_source = typename Base::random_source; ///< the random source of the policies
 
     /// No tunnel.
     basic_tunnel() noexcept = default;
@@ -43,6 +45,7 @@ public:
     basic_tunnel& operator=(basic_tunnel&& other) noexcept {
         close();
         core_ = std::move(other.core_);
+        resolver_ = std::move(other.resolver_);
         return *this;
     }
     /// Ends the tunnel, see `close`.
@@ -73,7 +76,8 @@ public:
         }
         basic_tunnel made;
         made.core_.reset(new (std::nothrow) core);
-        if (!made.core_) return status::no_memory;
+        made.resolver_.reset(new (std::nothrow) resolver(configuration.dns_servers, configuration.search_domains));
+        if (!made.core_ || !made.resolver_) return status::no_memory;
         status const started = made.core_->start(configuration, why);
         if (started != status::ok) return started;
         return made;
@@ -101,6 +105,37 @@ public:
         held.unlock();
         if (why != status::ok) return why;
         return stream(s);
+    }
+    /// Connects to `HOST:PORT`, where the host is an address or a name. Names are asked from the DNS servers of the
+    /// configuration, through the tunnel. If a name has several addresses, they are tried one after the other. Returns:
+    /// also invalid, if the text is something else; name_not_found.
+    result<stream> dial(std::string_view to, duration timeout = seconds(30), canceller* ends = nullptr) noexcept {
+        if (auto const literal = text::parse_endpoint(to)) return dial(*literal, timeout, ends);
+        std::size_t const colon = to.rfind(':');
+        if (colon == std::string_view::npos) return status::invalid;
+        auto const port = text::parse_endpoint(std::string("0.0.0.0").append(to.substr(colon)));
+        if (!port) return status::invalid;
+        time_left const time(timeout);
+        auto const found = resolver_->resolve(*this, to.substr(0, colon), time, ends);
+        if (!found) return found.why();
+        result<stream> made = status::name_not_found;
+        for (std::size_t i = 0; i < found->size() && !made && made.why() != status::cancelled; ++i) {
+            duration const left = time.left();
+            duration const share = left == forever ? left : left / static_cast<std::int64_t>(found->size() - i);
+            made = dial(endpoint{(*found)[i], port->port, 0}, share, ends);
+        }
+        return made;
+    }
+    /// The addresses of a name, asked from the DNS servers of the configuration; IPv6 first. Returns: name_not_found;
+    /// timed_out; cancelled; invalid, if the text is no name.
+    result<std::vector<ip_address>> resolve(std::string_view host, duration timeout = seconds(10),
+                                            canceller* ends = nullptr) noexcept {
+        return resolver_->resolve(*this, host, time_left(timeout), ends);
+    }
+    /// Whether the tunnel has an address of this family.
+    bool has_family(family kind) const noexcept {
+        std::lock_guard const held(Stack::mutex());
+        return core_->interface().has_family(kind);
     }
     /// Listens on a TCP port of all inner addresses; 0: a free port. At most `backlog` (1 to 255) connections wait for
     /// `accept`. Returns: the listener; address_in_use; no_memory.
@@ -182,7 +217,9 @@ private:
         return ++last;
     }
 
+    using resolver = tunnel_resolver<basic_tunnel>;
     std::shared_ptr<core> core_{};
+    std::unique_ptr<resolver> resolver_{};
 };
 
 }} // namespace wg::WG_ABI
