@@ -931,12 +931,13 @@ namespace wg { inline namespace WG_ABI {
     X(not_supported, "not supported here")                                                                             \
     X(would_block, "no data or no room at present")                                                                    \
     X(gone, "the other end or the device is gone")                                                                     \
+    X(io_error, "an input or output error")                                                                            \
+    /* connections inside a program */                                                                                 \
     X(refused, "the other end refused the connection")                                                                 \
     X(reset, "the other end reset the connection")                                                                     \
     X(timed_out, "no answer within the time")                                                                          \
     X(cancelled, "cancelled by another thread")                                                                        \
-    X(name_not_found, "no address has this name")                                                                      \
-    X(io_error, "an input or output error")
+    X(name_not_found, "no address has this name")
 
 /// Errors and the fates of packets, one list for both.
 enum class [[nodiscard]] status : std::uint8_t {
@@ -951,6 +952,9 @@ inline constexpr std::size_t status_count = 0
     WG_STATUSES(WG_X)
 #undef WG_X
     ;
+
+/// The number of statuses that a device can count: all but those of connections inside a program.
+inline constexpr std::size_t device_status_count = static_cast<std::size_t>(status::io_error) + 1;
 
 /// The enumerator's name, for counters and metrics.
 constexpr char const* name_of(status s) noexcept {
@@ -17272,7 +17276,7 @@ template <policies Policies> struct device_state {
     /// The token bucket of ICMP answers: the time that has passed since then is the number of answers that are free.
     [[no_unique_address]] std::conditional_t<hostless, empty_member<12>, instant> unreachables_since{};
     /// How many packets or calls ended with each status.
-    [[no_unique_address]] std::conditional_t<counts, std::array<std::uint64_t, status_count>, empty_member<2>>
+    [[no_unique_address]] std::conditional_t<counts, std::array<std::uint64_t, device_status_count>, empty_member<2>>
         counters{};
     /// The events of the present call.
     [[no_unique_address]] std::array<reported_event, max_reported> reported;
@@ -19411,7 +19415,8 @@ public:
         requires device_state<Policies>::counts
     {
         locked<Policies> const lock(state_);
-        return state_.counters[static_cast<std::size_t>(of)];
+        auto const number = static_cast<std::size_t>(of);
+        return number < device_status_count ? state_.counters[number] : 0;
     }
     /// The number of peers.
     std::size_t peer_count() noexcept {

@@ -58,12 +58,13 @@ namespace wg { inline namespace WG_ABI {
     X(not_supported, "not supported here")                                                                             \
     X(would_block, "no data or no room at present")                                                                    \
     X(gone, "the other end or the device is gone")                                                                     \
+    X(io_error, "an input or output error")                                                                            \
+    /* connections inside a program */                                                                                 \
     X(refused, "the other end refused the connection")                                                                 \
     X(reset, "the other end reset the connection")                                                                     \
     X(timed_out, "no answer within the time")                                                                          \
     X(cancelled, "cancelled by another thread")                                                                        \
-    X(name_not_found, "no address has this name")                                                                      \
-    X(io_error, "an input or output error")
+    X(name_not_found, "no address has this name")
 
 /// Errors and the fates of packets, one list for both.
 enum class [[nodiscard]] status : std::uint8_t {
@@ -78,6 +79,9 @@ inline constexpr std::size_t status_count = 0
     WG_STATUSES(WG_X)
 #undef WG_X
     ;
+
+/// The number of statuses that a device can count: all but those of connections inside a program.
+inline constexpr std::size_t device_status_count = static_cast<std::size_t>(status::io_error) + 1;
 
 /// The enumerator's name, for counters and metrics.
 constexpr char const* name_of(status s) noexcept {

@@ -312,7 +312,8 @@ public:
         requires device_state<Policies>::counts
     {
         locked<Policies> const lock(state_);
-        return state_.counters[static_cast<std::size_t>(of)];
+        auto const number = static_cast<std::size_t>(of);
+        return number < device_status_count ? state_.counters[number] : 0;
     }
     /// The number of peers.
     std::size_t peer_count() noexcept {

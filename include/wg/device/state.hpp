@@ -300,7 +300,7 @@ template <policies Policies> struct device_state {
     /// The token bucket of ICMP answers: the time that has passed since then is the number of answers that are free.
     [[no_unique_address]] std::conditional_t<hostless, empty_member<12>, instant> unreachables_since{};
     /// How many packets or calls ended with each status.
-    [[no_unique_address]] std::conditional_t<counts, std::array<std::uint64_t, status_count>, empty_member<2>>
+    [[no_unique_address]] std::conditional_t<counts, std::array<std::uint64_t, device_status_count>, empty_member<2>>
         counters{};
     /// The events of the present call.
     [[no_unique_address]] std::array<reported_event, max_reported> reported;
