@@ -28802,22 +28802,22 @@ static_assert(wg::threads<threads>);
 #define WG_OS_LINUX_TUN_TUN_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// Joins consecutive packets of a TCP connection or a UDP flow into one frame, which the host takes in one system call.
-// Folder: os/linux/tun. Pure; one thread at a time.
-#ifndef WG_OS_LINUX_TUN_COALESCER_HPP
-#define WG_OS_LINUX_TUN_COALESCER_HPP
+// Joins consecutive packets of a TCP connection or a UDP flow into one frame, which the host takes in one call.
+// Folder: os/tun. Pure; one thread at a time.
+#ifndef WG_OS_TUN_COALESCER_HPP
+#define WG_OS_TUN_COALESCER_HPP
 
 // SPDX-License-Identifier: BSL-1.0
 // Reads and completes the headers of packets of TCP and UDP, for flow numbers, joining and cutting (RFC 791, 8200,
-// 9293, 768). Folder: os/linux/tun. Pure; any thread.
-#ifndef WG_OS_LINUX_TUN_PACKET_HEADERS_HPP
-#define WG_OS_LINUX_TUN_PACKET_HEADERS_HPP
+// 9293, 768). Folder: os/tun. Pure; any thread.
+#ifndef WG_OS_TUN_PACKET_HEADERS_HPP
+#define WG_OS_TUN_PACKET_HEADERS_HPP
 
 // SPDX-License-Identifier: BSL-1.0
 // The Internet checksum of packets (RFC 1071), 32 bytes at a time. Sums are in the machine's byte order: by section
-// 2 (B) the sum of swapped words is the swapped sum. Folder: os/linux/tun. Pure; any thread.
-#ifndef WG_OS_LINUX_TUN_CHECKSUM_HPP
-#define WG_OS_LINUX_TUN_CHECKSUM_HPP
+// 2 (B) the sum of swapped words is the swapped sum. Folder: os/tun. Pure; any thread.
+#ifndef WG_OS_TUN_CHECKSUM_HPP
+#define WG_OS_TUN_CHECKSUM_HPP
 
 
 #include <utility>
@@ -28975,9 +28975,9 @@ inline void finish_ip(byte* ip, std::size_t header_bytes, std::size_t total_byte
 #endif
 // SPDX-License-Identifier: BSL-1.0
 // The header that precedes the packet in a frame of a TUN device (Virtual I/O Device 1.1, section 5.1.6).
-// Folder: os/linux/tun. Pure; any thread.
-#ifndef WG_OS_LINUX_TUN_VIRTIO_HPP
-#define WG_OS_LINUX_TUN_VIRTIO_HPP
+// Folder: os/tun. Pure; any thread.
+#ifndef WG_OS_TUN_VIRTIO_HPP
+#define WG_OS_TUN_VIRTIO_HPP
 
 
 namespace wg { inline namespace WG_ABI { namespace os {
@@ -29022,20 +29022,20 @@ inline constexpr std::size_t max_frame_packet_bytes = 65535;
 #endif
 
 #include <algorithm>
-#include <sys/uio.h>
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
 /// Plans which packets of a batch share a frame. Packets of one TCP connection or UDP flow keep their order, and so do
-/// all packets that are neither TCP nor UDP. No payload is copied, and no packet is changed.
-class coalescer {
+/// all packets that are neither TCP nor UDP. No payload is copied, and no packet is changed. `Piece` is made of a
+/// pointer and a number of bytes.
+template <class Piece> class basic_coalescer {
 public:
     static constexpr std::size_t max_packets = 244;  ///< in one plan, and so in one frame
     static constexpr std::size_t max_datagrams = 64; ///< in one frame of UDP; Linux refuses more (128 in new kernels)
 
     /// Plans frames for `packets`, at most `max_packets`. `joins_tcp` and `joins_udp` say which protocols are joined.
     /// The packets must stay where they are while the plan is in use.
-    coalescer(std::span<packet const> packets, bool joins_tcp, bool joins_udp) noexcept : packets_(packets) {
+    basic_coalescer(std::span<packet const> packets, bool joins_tcp, bool joins_udp) noexcept : packets_(packets) {
         WG_ASSERT(packets.size() <= max_packets);
         for (std::size_t i = 0; i < packets.size(); ++i) {
             next_[i] = none;
@@ -29067,11 +29067,14 @@ public:
     /// The number of packets in frame `number`.
     std::size_t packet_count(std::size_t number) const noexcept { return frames_[number].count; }
 
+    /// The bytes of frame `number`, without its virtio header.
+    std::size_t size_bytes(std::size_t number) const noexcept { return frames_[number].size_bytes; }
+
     /// The first packet of frame `number`.
     bytes_view first_packet(std::size_t number) const noexcept { return packets_[frames_[number].first].view(); }
 
     /// The pieces of frame `number` in the order in which they must be written. They are valid until the next call.
-    std::span<iovec const> pieces(std::size_t number) noexcept {
+    std::span<Piece const> pieces(std::size_t number) noexcept {
         frame const& f = frames_[number];
         bool const joined = f.count > 1;
         virtio_header const header = joined ? write_joined_headers(f) : virtio_header{};
@@ -29267,7 +29270,7 @@ private:
     std::size_t reachable_ = 0; ///< frames before this one take no more packets
     frame frames_[max_packets];
     std::uint8_t next_[max_packets]; ///< of each packet, the next one in its frame
-    iovec pieces_[1 + max_packets];
+    Piece pieces_[1 + max_packets];
     byte front_[virtio_header_bytes + ipv6_header_bytes + headers_detail::max_tcp_header_bytes];
 };
 
@@ -30108,9 +30111,9 @@ inline bool set_framing(int fd, bool has_frames, offloads const& wanted, framing
 #endif
 // SPDX-License-Identifier: BSL-1.0
 // Cuts a frame of up to 64 KiB into TCP segments or UDP datagrams. So one system call and one pass through the host's
-// network stack bring many packets. Folder: os/linux/tun. Pure; one thread at a time.
-#ifndef WG_OS_LINUX_TUN_SEGMENTER_HPP
-#define WG_OS_LINUX_TUN_SEGMENTER_HPP
+// network stack bring many packets. Folder: os/tun. Pure; one thread at a time.
+#ifndef WG_OS_TUN_SEGMENTER_HPP
+#define WG_OS_TUN_SEGMENTER_HPP
 
 
 #include <algorithm>
@@ -30440,8 +30443,12 @@ private:
 #include <memory>
 #include <new>
 #include <string_view>
+#include <sys/uio.h>
 
 namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Joins packets into frames of pieces for writev(2).
+using coalescer = basic_coalescer<iovec>;
 
 /// Models `tun_device`. Where the kernel supports it, frames begin with a virtio header. Then a frame can hold up to
 /// 64 KiB of TCP or UDP, and this class cuts and joins such frames. Else a frame is a packet. Callers see only packets.
@@ -51945,7 +51952,9 @@ struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not 
     std::uint16_t family;
     std::uint64_t luid;
     std::uint32_t index;
-    byte unused[124];
+    byte unused[21];
+    byte forwards;
+    byte unused_between[102];
     std::uint32_t site_prefix_bits;
     std::uint32_t metric;
     std::uint32_t mtu;
@@ -52480,7 +52489,9 @@ struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not 
     std::uint16_t family;
     std::uint64_t luid;
     std::uint32_t index;
-    byte unused[124];
+    byte unused[21];
+    byte forwards;
+    byte unused_between[102];
     std::uint32_t site_prefix_bits;
     std::uint32_t metric;
     std::uint32_t mtu;
@@ -53028,7 +53039,9 @@ struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not 
     std::uint16_t family;
     std::uint64_t luid;
     std::uint32_t index;
-    byte unused[124];
+    byte unused[21];
+    byte forwards;
+    byte unused_between[102];
     std::uint32_t site_prefix_bits;
     std::uint32_t metric;
     std::uint32_t mtu;
@@ -53560,7 +53573,9 @@ struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not 
     std::uint16_t family;
     std::uint64_t luid;
     std::uint32_t index;
-    byte unused[124];
+    byte unused[21];
+    byte forwards;
+    byte unused_between[102];
     std::uint32_t site_prefix_bits;
     std::uint32_t metric;
     std::uint32_t mtu;
@@ -54099,7 +54114,9 @@ struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not 
     std::uint16_t family;
     std::uint64_t luid;
     std::uint32_t index;
-    byte unused[124];
+    byte unused[21];
+    byte forwards;
+    byte unused_between[102];
     std::uint32_t site_prefix_bits;
     std::uint32_t metric;
     std::uint32_t mtu;
@@ -54594,7 +54611,9 @@ struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not 
     std::uint16_t family;
     std::uint64_t luid;
     std::uint32_t index;
-    byte unused[124];
+    byte unused[21];
+    byte forwards;
+    byte unused_between[102];
     std::uint32_t site_prefix_bits;
     std::uint32_t metric;
     std::uint32_t mtu;
@@ -55114,7 +55133,9 @@ struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not 
     std::uint16_t family;
     std::uint64_t luid;
     std::uint32_t index;
-    byte unused[124];
+    byte unused[21];
+    byte forwards;
+    byte unused_between[102];
     std::uint32_t site_prefix_bits;
     std::uint32_t metric;
     std::uint32_t mtu;
@@ -55790,7 +55811,9 @@ struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not 
     std::uint16_t family;
     std::uint64_t luid;
     std::uint32_t index;
-    byte unused[124];
+    byte unused[21];
+    byte forwards;
+    byte unused_between[102];
     std::uint32_t site_prefix_bits;
     std::uint32_t metric;
     std::uint32_t mtu;
@@ -56635,7 +56658,9 @@ struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not 
     std::uint16_t family;
     std::uint64_t luid;
     std::uint32_t index;
-    byte unused[124];
+    byte unused[21];
+    byte forwards;
+    byte unused_between[102];
     std::uint32_t site_prefix_bits;
     std::uint32_t metric;
     std::uint32_t mtu;
@@ -57272,7 +57297,9 @@ struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not 
     std::uint16_t family;
     std::uint64_t luid;
     std::uint32_t index;
-    byte unused[124];
+    byte unused[21];
+    byte forwards;
+    byte unused_between[102];
     std::uint32_t site_prefix_bits;
     std::uint32_t metric;
     std::uint32_t mtu;
@@ -58456,7 +58483,9 @@ struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not 
     std::uint16_t family;
     std::uint64_t luid;
     std::uint32_t index;
-    byte unused[124];
+    byte unused[21];
+    byte forwards;
+    byte unused_between[102];
     std::uint32_t site_prefix_bits;
     std::uint32_t metric;
     std::uint32_t mtu;
@@ -59276,7 +59305,9 @@ struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not 
     std::uint16_t family;
     std::uint64_t luid;
     std::uint32_t index;
-    byte unused[124];
+    byte unused[21];
+    byte forwards;
+    byte unused_between[102];
     std::uint32_t site_prefix_bits;
     std::uint32_t metric;
     std::uint32_t mtu;
@@ -60026,7 +60057,9 @@ struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not 
     std::uint16_t family;
     std::uint64_t luid;
     std::uint32_t index;
-    byte unused[124];
+    byte unused[21];
+    byte forwards;
+    byte unused_between[102];
     std::uint32_t site_prefix_bits;
     std::uint32_t metric;
     std::uint32_t mtu;
@@ -60794,7 +60827,9 @@ struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not 
     std::uint16_t family;
     std::uint64_t luid;
     std::uint32_t index;
-    byte unused[124];
+    byte unused[21];
+    byte forwards;
+    byte unused_between[102];
     std::uint32_t site_prefix_bits;
     std::uint32_t metric;
     std::uint32_t mtu;
@@ -61610,7 +61645,9 @@ struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not 
     std::uint16_t family;
     std::uint64_t luid;
     std::uint32_t index;
-    byte unused[124];
+    byte unused[21];
+    byte forwards;
+    byte unused_between[102];
     std::uint32_t site_prefix_bits;
     std::uint32_t metric;
     std::uint32_t mtu;
@@ -62539,7 +62576,9 @@ struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not 
     std::uint16_t family;
     std::uint64_t luid;
     std::uint32_t index;
-    byte unused[124];
+    byte unused[21];
+    byte forwards;
+    byte unused_between[102];
     std::uint32_t site_prefix_bits;
     std::uint32_t metric;
     std::uint32_t mtu;
@@ -63058,7 +63097,9 @@ struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not 
     std::uint16_t family;
     std::uint64_t luid;
     std::uint32_t index;
-    byte unused[124];
+    byte unused[21];
+    byte forwards;
+    byte unused_between[102];
     std::uint32_t site_prefix_bits;
     std::uint32_t metric;
     std::uint32_t mtu;
@@ -63858,7 +63899,9 @@ struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not 
     std::uint16_t family;
     std::uint64_t luid;
     std::uint32_t index;
-    byte unused[124];
+    byte unused[21];
+    byte forwards;
+    byte unused_between[102];
     std::uint32_t site_prefix_bits;
     std::uint32_t metric;
     std::uint32_t mtu;
@@ -64431,7 +64474,9 @@ struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not 
     std::uint16_t family;
     std::uint64_t luid;
     std::uint32_t index;
-    byte unused[124];
+    byte unused[21];
+    byte forwards;
+    byte unused_between[102];
     std::uint32_t site_prefix_bits;
     std::uint32_t metric;
     std::uint32_t mtu;
@@ -64916,6 +64961,482 @@ constexpr bool switch_off(offloads& which, std::string_view names) noexcept {
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
+// Joins consecutive packets of a TCP connection or a UDP flow into one frame, which the host takes in one call.
+// Folder: os/tun. Pure; one thread at a time.
+#ifndef WG_OS_TUN_COALESCER_HPP
+#define WG_OS_TUN_COALESCER_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Reads and completes the headers of packets of TCP and UDP, for flow numbers, joining and cutting (RFC 791, 8200,
+// 9293, 768). Folder: os/tun. Pure; any thread.
+#ifndef WG_OS_TUN_PACKET_HEADERS_HPP
+#define WG_OS_TUN_PACKET_HEADERS_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The Internet checksum of packets (RFC 1071), 32 bytes at a time. Sums are in the machine's byte order: by section
+// 2 (B) the sum of swapped words is the swapped sum. Folder: os/tun. Pure; any thread.
+#ifndef WG_OS_TUN_CHECKSUM_HPP
+#define WG_OS_TUN_CHECKSUM_HPP
+
+
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+namespace checksum_detail {
+
+/// Adds the words of `from` to `sum`, and copies `from` to `to` if `Copies`.
+template <bool Copies>
+[[gnu::always_inline]] inline std::uint64_t add_words(std::uint64_t sum, [[maybe_unused]] byte* to,
+                                                      bytes_view from) noexcept {
+    // `all` sums 64-bit words modulo 2^64, `high` sums their upper halves, which are below 2^32 each and so do not
+    // overflow. all - (high << 32) is the sum of the lower halves modulo 2^64, which does not overflow either. Every
+    // processor has vectors of 16 bytes, and wider ones are not faster: the caches are the limit.
+    using lanes [[gnu::vector_size(16)]] = std::uint64_t;
+    byte const* at = from.data();
+    std::size_t left = from.size();
+    lanes all = {}, all2 = {}, high = {}, high2 = {}; // not arrays, which g++ 12 would keep on the stack
+    for (; left >= 32; at += 32, left -= 32) {
+        lanes a, b;
+        std::memcpy(&a, at, sizeof a);
+        std::memcpy(&b, at + sizeof a, sizeof b);
+        if constexpr (Copies) {
+            std::memcpy(to, &a, sizeof a);
+            std::memcpy(to + sizeof a, &b, sizeof b);
+            to += sizeof a + sizeof b;
+        }
+        all += a;
+        high += a >> 32;
+        all2 += b;
+        high2 += b >> 32;
+    }
+    high += high2;
+    lanes const both = (all + all2) - (high << 32) + high;
+    sum += both[0] + both[1];
+    for (; left >= 8; at += 8, left -= 8) {
+        std::uint64_t word;
+        std::memcpy(&word, at, sizeof word);
+        if constexpr (Copies) std::memcpy(std::exchange(to, to + sizeof word), &word, sizeof word);
+        sum += (word & 0xffffffff) + (word >> 32);
+    }
+    if (left >= 4) {
+        std::uint32_t word;
+        std::memcpy(&word, at, sizeof word);
+        if constexpr (Copies) std::memcpy(std::exchange(to, to + sizeof word), &word, sizeof word);
+        sum += word;
+        at += 4, left -= 4;
+    }
+    if (left != 0) { // padded with zeros
+        if constexpr (Copies) std::memcpy(to, at, left);
+        byte const last[4] = {at[0], left > 1 ? at[1] : byte{0}, left > 2 ? at[2] : byte{0}, 0};
+        std::uint32_t word;
+        std::memcpy(&word, last, sizeof word);
+        sum += word;
+    }
+    return sum;
+}
+
+} // namespace checksum_detail
+
+/// Adds the 16-bit words of `data`, at most 1 MiB, to `sum`; an odd byte at the end is padded with zero. The result is
+/// not folded.
+inline std::uint64_t add_words(std::uint64_t sum, bytes_view data) noexcept {
+    return checksum_detail::add_words<false>(sum, nullptr, data);
+}
+
+/// As `add_words`, and copies `data` to `to`, which must not overlap it.
+inline std::uint64_t copy_and_add_words(std::uint64_t sum, byte* to, bytes_view data) noexcept {
+    return checksum_detail::add_words<true>(sum, to, data);
+}
+
+/// Folds a sum to 16 bits. The checksum is the inverse of the result.
+constexpr std::uint16_t fold_sum(std::uint64_t sum) noexcept {
+    while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
+    return static_cast<std::uint16_t>(sum);
+}
+
+/// A 16-bit number in network byte order, as a word that can be added to a sum.
+constexpr std::uint16_t network_word(std::size_t number) noexcept {
+    auto const word = static_cast<std::uint16_t>(number);
+    return std::endian::native == std::endian::little ? __builtin_bswap16(word) : word;
+}
+/// Reads a word of a packet in the machine's byte order.
+inline std::uint16_t load_word(byte const* from) noexcept {
+    std::uint16_t word;
+    std::memcpy(&word, from, sizeof word);
+    return word;
+}
+/// Writes a word of a packet in the machine's byte order.
+inline void store_word(byte* to, std::uint16_t word) noexcept { std::memcpy(to, &word, sizeof word); }
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace headers_detail {
+
+inline constexpr std::size_t tcp_header_bytes = 20, max_tcp_header_bytes = 60; ///< without options; with all of them
+inline constexpr std::size_t tcp_checksum_at = 16, udp_checksum_at = 6;        ///< from the start of the header
+inline constexpr byte ip_protocol_tcp = 6;
+
+/// Flags of TCP, in byte 13 of its header.
+enum : byte { fin = 1, psh = 8, ack = 16, ece = 64, cwr = 128 };
+
+/// Reads the IP header of a packet. Each member reads the packet itself, so that nothing is read that is not used.
+class ip_view {
+public:
+    explicit ip_view(bytes_view packet) noexcept : ip_(packet.data()), size_(packet.size()) {}
+
+    /// Whether the fixed part of an IPv4 header is there. The other members may be called if this or `is_v6` holds.
+    bool is_v4() const noexcept { return size_ >= ipv4_header_bytes && v4(); }
+    /// Whether the fixed part of an IPv6 header is there.
+    bool is_v6() const noexcept { return size_ >= ipv6_header_bytes && ip_[0] >> 4 == 6; }
+
+    /// Header and payload, as the header says; may be more or less than the packet has.
+    std::size_t total_bytes() const noexcept {
+        return v4() ? load_be16(ip_ + 2) : ipv6_header_bytes + load_be16(ip_ + 4);
+    }
+    /// With IPv4's options, without IPv6's extension headers.
+    std::size_t header_bytes() const noexcept { return v4() ? std::size_t{ip_[0] & 0x0fu} * 4 : ipv6_header_bytes; }
+    /// Of IPv6: of the first header after the fixed one.
+    byte protocol() const noexcept { return v4() ? ip_[9] : ip_[6]; }
+    /// Whether this is a fragment, be it the first one. IPv6 has an extension header for that.
+    bool is_fragment() const noexcept { return v4() && (load_be16(ip_ + 6) & 0x3fff) != 0; }
+    /// Whether flags or offset of IPv4 are set, except "don't fragment".
+    bool has_fragment_bits() const noexcept { return v4() && (load_be16(ip_ + 6) & 0xbfff) != 0; }
+
+private:
+    bool v4() const noexcept { return ip_[0] >> 4 == 4; }
+
+    byte const* ip_;
+    std::size_t size_;
+};
+
+/// The size in bytes of the TCP header at `segment`, with its options.
+inline std::size_t tcp_bytes_of(byte const* segment) noexcept { return std::size_t{segment[12]} / 16 * 4; }
+
+/// The sum of what a checksum covers besides the segment: addresses, protocol and length.
+inline std::uint64_t pseudo_header_sum(byte const* ip, byte protocol, std::size_t segment_bytes) noexcept {
+    bytes_view const addresses = ip[0] >> 4 == 4 ? bytes_view(ip + 12, 8) : bytes_view(ip + 8, 32);
+    return add_words(std::uint64_t{network_word(protocol)} + network_word(segment_bytes), addresses);
+}
+
+/// Writes length and checksum of the IP header of a packet of `total_bytes`.
+inline void finish_ip(byte* ip, std::size_t header_bytes, std::size_t total_bytes) noexcept {
+    if (ip[0] >> 4 == 6) return store_be16(ip + 4, static_cast<std::uint16_t>(total_bytes - ipv6_header_bytes));
+    store_be16(ip + 2, static_cast<std::uint16_t>(total_bytes));
+    store_word(ip + 10, 0);
+    store_word(ip + 10, static_cast<std::uint16_t>(~fold_sum(add_words(0, {ip, header_bytes}))));
+}
+
+}}}} // namespace wg::WG_ABI::os::headers_detail
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The header that precedes the packet in a frame of a TUN device (Virtual I/O Device 1.1, section 5.1.6).
+// Folder: os/tun. Pure; any thread.
+#ifndef WG_OS_TUN_VIRTIO_HPP
+#define WG_OS_TUN_VIRTIO_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+inline constexpr std::size_t virtio_header_bytes = 10; ///< of `virtio_header` in a frame
+
+/// Declared here because <linux/virtio_net.h> is not valid C++.
+struct virtio_header {
+    /// Values of `flags`.
+    enum : std::uint8_t { needs_checksum = 1 };
+    /// Values of `segments`; `ecn` is a bit beside `tcp_v4` and `tcp_v6`.
+    enum : std::uint8_t { no_segments = 0, tcp_v4 = 1, tcp_v6 = 4, udp = 5, ecn = 0x80 };
+
+    std::uint8_t flags = 0;              ///< `needs_checksum` or 0
+    std::uint8_t segments = no_segments; ///< how the packet is to be cut
+    std::uint16_t header_bytes = 0;      ///< of IP and of TCP or UDP
+    std::uint16_t segment_bytes = 0;     ///< payload of each segment; the last one may have less
+    std::uint16_t checksum_start = 0;    ///< the first byte that the checksum covers; it covers all from there
+    std::uint16_t checksum_offset = 0;   ///< of the checksum's field, from `checksum_start`
+
+    /// Reads the header; its fields are little-endian.
+    static constexpr virtio_header load(std::span<byte const, virtio_header_bytes> from) noexcept {
+        return {from[0], from[1], load_le16(&from[2]), load_le16(&from[4]), load_le16(&from[6]), load_le16(&from[8])};
+    }
+    /// Writes the header.
+    constexpr void store(std::span<byte, virtio_header_bytes> to) const noexcept {
+        to[0] = flags;
+        to[1] = segments;
+        store_le16(&to[2], header_bytes);
+        store_le16(&to[4], segment_bytes);
+        store_le16(&to[6], checksum_start);
+        store_le16(&to[8], checksum_offset);
+    }
+};
+
+/// The longest packet in a frame, without the virtio header. Linux makes longer ones only where an administrator
+/// raised the interface's gso_max_size.
+inline constexpr std::size_t max_frame_packet_bytes = 65535;
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <algorithm>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Plans which packets of a batch share a frame. Packets of one TCP connection or UDP flow keep their order, and so do
+/// all packets that are neither TCP nor UDP. No payload is copied, and no packet is changed. `Piece` is made of a
+/// pointer and a number of bytes.
+template <class Piece> class basic_coalescer {
+public:
+    static constexpr std::size_t max_packets = 244;  ///< in one plan, and so in one frame
+    static constexpr std::size_t max_datagrams = 64; ///< in one frame of UDP; Linux refuses more (128 in new kernels)
+
+    /// Plans frames for `packets`, at most `max_packets`. `joins_tcp` and `joins_udp` say which protocols are joined.
+    /// The packets must stay where they are while the plan is in use.
+    basic_coalescer(std::span<packet const> packets, bool joins_tcp, bool joins_udp) noexcept : packets_(packets) {
+        WG_ASSERT(packets.size() <= max_packets);
+        for (std::size_t i = 0; i < packets.size(); ++i) {
+            next_[i] = none;
+            headers const h = read_headers(packets[i].view());
+            if (h.kind == kinds::unclear) reachable_ = frame_count_; // it may belong to any flow
+            bool const joins = (h.kind == kinds::tcp && joins_tcp) || (h.kind == kinds::udp && joins_udp);
+            frame* const f = joins ? latest_of(h) : nullptr;
+            if (f != nullptr && may_join(*f, h)) {
+                if (!has_right_checksums(*f)) {
+                    f->open = false;
+                } else if (is_right(h)) {
+                    join(*f, h, i);
+                    continue;
+                }
+            }
+            frames_[frame_count_++] = {h,
+                                       h.sequence() + h.payload_bytes,
+                                       h.size_bytes,
+                                       static_cast<std::uint8_t>(i),
+                                       static_cast<std::uint8_t>(i),
+                                       1,
+                                       joins && !is_pushed(h),
+                                       false};
+        }
+    }
+
+    /// The number of frames.
+    std::size_t frame_count() const noexcept { return frame_count_; }
+    /// The number of packets in frame `number`.
+    std::size_t packet_count(std::size_t number) const noexcept { return frames_[number].count; }
+
+    /// The bytes of frame `number`, without its virtio header.
+    std::size_t size_bytes(std::size_t number) const noexcept { return frames_[number].size_bytes; }
+
+    /// The first packet of frame `number`.
+    bytes_view first_packet(std::size_t number) const noexcept { return packets_[frames_[number].first].view(); }
+
+    /// The pieces of frame `number` in the order in which they must be written. They are valid until the next call.
+    std::span<Piece const> pieces(std::size_t number) noexcept {
+        frame const& f = frames_[number];
+        bool const joined = f.count > 1;
+        virtio_header const header = joined ? write_joined_headers(f) : virtio_header{};
+        header.store(bytes(front_).first<virtio_header_bytes>());
+        std::size_t const own_bytes = joined ? f.head.header_bytes() : 0; // headers that are written into `front_`
+        std::size_t count = 0;
+        pieces_[count++] = {front_, virtio_header_bytes + own_bytes};
+        for (std::size_t i = f.first; i != none; i = next_[i])
+            pieces_[count++] = {packets_[i].buffer + packets_[i].offset + own_bytes, packets_[i].length - own_bytes};
+        return {pieces_, count};
+    }
+
+    /// Calls `use(packet)` for each packet of frame `number`, to write them singly if the host refuses the frame.
+    template <class Use> void each_packet(std::size_t number, Use use) const noexcept {
+        for (std::size_t i = frames_[number].first; i != none; i = next_[i]) use(packets_[i]);
+    }
+
+private:
+    static constexpr std::uint8_t none = 0xff;
+
+    enum class kinds : std::uint8_t {
+        unclear, ///< a fragment, with options, or not IP: may belong to any flow, so no later packet may overtake it
+        other,   ///< neither TCP nor UDP: other packets may overtake it
+        alone,   ///< TCP or UDP that is never joined, but keeps its place in its connection or flow
+        tcp,     ///< can be joined
+        udp,     ///< can be joined
+    };
+
+    struct headers {
+        byte const* ip;
+        std::uint64_t flow; ///< equal for packets of one connection; two connections can have the same number
+        std::uint32_t size_bytes;
+        std::uint16_t payload_bytes;
+        std::uint8_t ip_bytes;
+        std::uint8_t segment_header_bytes; ///< of TCP or UDP; 0: the packet is neither
+        kinds kind;
+
+        bool v4() const noexcept { return ip[0] >> 4 == 4; }
+        byte protocol() const noexcept { return v4() ? ip[9] : ip[6]; }
+        byte const* segment() const noexcept { return ip + ip_bytes; }
+        std::size_t header_bytes() const noexcept { return std::size_t{ip_bytes} + segment_header_bytes; }
+        std::uint32_t sequence() const noexcept { return kind == kinds::tcp ? load_be32(segment() + 4) : 0; }
+    };
+
+    struct frame {
+        headers head;                    ///< of the first packet
+        std::uint32_t next_sequence;     ///< of the TCP segment that would follow
+        std::uint32_t size_bytes;        ///< of the joined packet
+        std::uint8_t first, last, count; ///< numbers of its first and last packet; how many it has
+        bool open;                       ///< may take more packets
+        bool right;                      ///< all checksums were found right; those of a single packet are not checked
+    };
+
+    static headers read_headers(bytes_view packet) noexcept {
+        using namespace headers_detail;
+        headers h{};
+        h.ip = packet.data();
+        h.size_bytes = converted<std::uint32_t>(packet.size());
+        ip_view const ip(packet);
+        if (ip.is_v4()) {
+            bool const plain = ip.header_bytes() == ipv4_header_bytes && !ip.has_fragment_bits();
+            if (!plain || ip.total_bytes() != packet.size()) return h;
+            h.ip_bytes = ipv4_header_bytes;
+            h.flow = load_le64(&packet[12]);
+        } else if (ip.is_v6()) {
+            if (ip.total_bytes() != packet.size()) return h;
+            h.ip_bytes = ipv6_header_bytes;
+            h.flow = load_le64(&packet[8]) ^ load_le64(&packet[16]) ^ load_le64(&packet[24]) ^ load_le64(&packet[32]);
+        } else {
+            return h;
+        }
+        if (h.protocol() == ip_protocol_tcp) read_tcp(h);
+        else if (h.protocol() == ip_protocol_udp) read_udp(h);
+        else if (h.v4() || h.protocol() == ip_protocol_icmp_v6) // others of IPv6 may be extension headers
+            h.kind = kinds::other;
+        return h;
+    }
+
+    static void read_tcp(headers& h) noexcept {
+        using namespace headers_detail;
+        std::size_t const room = h.size_bytes - h.ip_bytes;
+        std::size_t const length = room >= tcp_header_bytes ? tcp_bytes_of(h.segment()) : 0;
+        if (length < tcp_header_bytes || length > room) return;
+        read_segment(h, length);
+        bool const plain = (load_be16(h.segment() + 12) & 0x0fff & ~(psh | ece)) == ack;
+        h.kind = plain && h.payload_bytes != 0 ? kinds::tcp : kinds::alone;
+    }
+
+    static void read_udp(headers& h) noexcept {
+        using namespace headers_detail;
+        std::size_t const room = h.size_bytes - h.ip_bytes;
+        if (room < udp_header_bytes) return;
+        read_segment(h, udp_header_bytes);
+        bool const plain = load_be16(h.segment() + 4) == room && load_word(h.segment() + udp_checksum_at) != 0;
+        h.kind = plain && h.payload_bytes != 0 ? kinds::udp : kinds::alone;
+    }
+
+    static void read_segment(headers& h, std::size_t header_bytes) noexcept {
+        h.segment_header_bytes = static_cast<std::uint8_t>(header_bytes);
+        h.payload_bytes = static_cast<std::uint16_t>(h.size_bytes - h.ip_bytes - header_bytes);
+        h.flow ^= (std::uint64_t{load_be32(h.segment())} << 8 | h.protocol()) * 0x9e3779b97f4a7c15;
+    }
+
+    static bool is_pushed(headers const& h) noexcept {
+        return h.kind == kinds::tcp && (h.segment()[13] & headers_detail::psh) != 0;
+    }
+
+    /// The latest frame that has packets of the same connection or flow; none: nullptr.
+    frame* latest_of(headers const& h) noexcept {
+        for (std::size_t i = frame_count_; i-- > reachable_;) {
+            headers const& other = frames_[i].head;
+            if (other.flow != h.flow || other.ip_bytes != h.ip_bytes || other.segment_header_bytes == 0) continue;
+            bool const same_ends =
+                h.v4() ? std::memcmp(other.ip + 12, h.ip + 12, 8) == 0 : std::memcmp(other.ip + 8, h.ip + 8, 32) == 0;
+            if (same_ends && other.protocol() == h.protocol() && std::memcmp(other.segment(), h.segment(), 4) == 0)
+                return &frames_[i];
+        }
+        return nullptr;
+    }
+
+    /// Whether cutting the frame with this packet in it would give back the same packets.
+    bool may_join(frame const& f, headers const& h) const noexcept {
+        using namespace headers_detail;
+        headers const& a = f.head;
+        if (!f.open || (h.kind == kinds::tcp && h.sequence() != f.next_sequence)) return false;
+        if (h.segment_header_bytes != a.segment_header_bytes || h.payload_bytes > a.payload_bytes) return false;
+        if (f.size_bytes + h.payload_bytes > max_frame_packet_bytes) return false;
+        if (h.v4()) {
+            // Tos, flags and time to live. The identification counts up, or is unused (RFC 6864, 4.1).
+            if (h.ip[1] != a.ip[1] || h.ip[6] != a.ip[6] || h.ip[8] != a.ip[8]) return false;
+            bool const counted = load_be16(h.ip + 4) == static_cast<std::uint16_t>(load_be16(a.ip + 4) + f.count);
+            if (!counted && (h.ip[6] & 0x40) == 0) return false;
+        } else if (std::memcmp(h.ip, a.ip, 4) != 0 || h.ip[7] != a.ip[7]) {
+            return false; // traffic class, flow label, hop limit
+        }
+        if (h.kind == kinds::udp) return f.count < max_datagrams;
+        byte const *const x = a.segment(), *const y = h.segment();
+        for (std::size_t at = tcp_header_bytes; at < h.segment_header_bytes;
+             at += 4) // options; a call of memcmp would take longer
+            if (load_be32(x + at) != load_be32(y + at)) return false;
+        return load_be32(x + 8) == load_be32(y + 8) && (x[12] == y[12]) && ((x[13] ^ y[13]) & ~psh) == 0 &&
+               load_be16(x + 14) == load_be16(y + 14) && load_be16(x + 18) == load_be16(y + 18);
+    }
+
+    /// Whether the checksums are right. The host does not check those of a frame.
+    static bool is_right(headers const& h) noexcept {
+        if (h.v4() && fold_sum(add_words(0, {h.ip, h.ip_bytes})) != 0xffff) return false;
+        std::size_t const bytes = h.size_bytes - h.ip_bytes;
+        return fold_sum(add_words(headers_detail::pseudo_header_sum(h.ip, h.protocol(), bytes),
+                                  {h.segment(), bytes})) == 0xffff;
+    }
+    static bool has_right_checksums(frame& f) noexcept { return f.right = f.right || is_right(f.head); }
+
+    void join(frame& f, headers const& h, std::size_t number) noexcept {
+        next_[f.last] = static_cast<std::uint8_t>(number);
+        f.last = static_cast<std::uint8_t>(number);
+        ++f.count;
+        f.size_bytes += h.payload_bytes;
+        f.next_sequence += h.payload_bytes;
+        f.open = h.payload_bytes == f.head.payload_bytes && !is_pushed(h);
+    }
+
+    /// Writes the headers of a frame of several packets into `front_`. Returns: its virtio header.
+    virtio_header write_joined_headers(frame const& f) noexcept {
+        using namespace headers_detail;
+        bool const tcp = f.head.kind == kinds::tcp;
+        std::size_t const segment_bytes = f.size_bytes - f.head.ip_bytes;
+        byte* const ip = front_ + virtio_header_bytes;
+        byte* const segment = ip + f.head.ip_bytes;
+        std::memcpy(ip, f.head.ip, f.head.header_bytes());
+        finish_ip(ip, f.head.ip_bytes, f.size_bytes);
+        virtio_header header;
+        header.flags = virtio_header::needs_checksum;
+        header.header_bytes = static_cast<std::uint16_t>(f.head.header_bytes());
+        header.segment_bytes = f.head.payload_bytes;
+        header.checksum_start = f.head.ip_bytes;
+        if (tcp) {
+            packet const& last = packets_[f.last];
+            segment[13] |= static_cast<byte>(last.buffer[last.offset + f.head.ip_bytes + 13] & psh);
+            header.segments = f.head.v4() ? virtio_header::tcp_v4 : virtio_header::tcp_v6;
+            header.checksum_offset = tcp_checksum_at;
+        } else {
+            store_be16(segment + 4, static_cast<std::uint16_t>(segment_bytes));
+            header.segments = virtio_header::udp;
+            header.checksum_offset = udp_checksum_at;
+        }
+        store_word(segment + header.checksum_offset, fold_sum(pseudo_header_sum(ip, f.head.protocol(), segment_bytes)));
+        return header;
+    }
+
+    std::span<packet const> packets_;
+    std::size_t frame_count_ = 0;
+    std::size_t reachable_ = 0; ///< frames before this one take no more packets
+    frame frames_[max_packets];
+    std::uint8_t next_[max_packets]; ///< of each packet, the next one in its frame
+    Piece pieces_[1 + max_packets];
+    byte front_[virtio_header_bytes + ipv6_header_bytes + headers_detail::max_tcp_header_bytes];
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
 // The names of adapters, as WireGuard for Windows allows them. Folder: os/windows. Pure; any thread.
 #ifndef WG_OS_WINDOWS_ADAPTER_NAME_HPP
 #define WG_OS_WINDOWS_ADAPTER_NAME_HPP
@@ -65214,7 +65735,9 @@ struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not 
     std::uint16_t family;
     std::uint64_t luid;
     std::uint32_t index;
-    byte unused[124];
+    byte unused[21];
+    byte forwards;
+    byte unused_between[102];
     std::uint32_t site_prefix_bits;
     std::uint32_t metric;
     std::uint32_t mtu;
@@ -65771,16 +66294,17 @@ public:
     }
 
     /// Creates the adapter `name` with this MTU. Windows removes it when the object is destroyed or the process ends.
-    /// Wintun has no offloads.
+    /// `wanted.tso` says whether segments of TCP may be joined for the host.
     /// Returns: `invalid` if `name` cannot name an adapter; `address_in_use`; `no_permission` without the rights of an
     /// administrator; `not_supported` without wintun.dll; the status of another error. `why` then says how to mend it.
     static result<basic_tun> open(std::string_view name, error_text& why, std::size_t mtu_bytes = default_mtu_bytes,
-                                  offloads const& /*wanted*/ = {}) noexcept {
+                                  offloads const& wanted = {}) noexcept {
         if (!is_adapter_name(name)) {
             why.set("`", name.substr(0, 40), "` cannot name an adapter: it takes 1 to 32 letters, digits and _=+.-");
             return status::invalid;
         }
         basic_tun made;
+        made.wants_joined_ = wanted.tso;
         if (status const loaded = made.library_.load(why); loaded != status::ok) return loaded;
         std::copy(name.begin(), name.end(), made.name_);
         char16_t wide_name[max_adapter_name_bytes + 1] = {};
@@ -65820,17 +66344,20 @@ public:
     /// The MTU in bytes that `set_mtu` or `refresh_mtu` found; 0: it is not known.
     std::size_t mtu() const noexcept { return mtu_; }
 
-    /// Asks Windows for the MTU: the smaller one of IPv4 and IPv6, where the interface has both. Returns: false if
-    /// Windows has no such interface any more.
+    /// Asks Windows for the MTU: the smaller one of IPv4 and IPv6, where the interface has both. Also asks whether the
+    /// host forwards packets of the interface. Returns: false if Windows has no such interface any more.
     bool refresh_mtu() noexcept {
         std::size_t found = 0;
+        bool forwards = false;
         for (int const kind : {api_detail::family_v4, api_detail::family_v6}) {
             api_detail::interface_row row = row_of(kind);
             if (Calls::get_interface(row) != 0) continue;
             if (found == 0 || row.mtu < found) found = row.mtu;
+            forwards = forwards || row.forwards != 0;
         }
         if (found == 0) return false;
         mtu_ = found;
+        forwards_ = forwards;
         longest_cut_ = 0;
         return true;
     }
@@ -65853,6 +66380,7 @@ public:
                 error = Calls::set_interface(row);
             }
             has_any = has_any || error == 0;
+            forwards_ = forwards_ || row.forwards != 0;
             if (error != 0 && first_error == 0) first_error = error;
         }
         if (first_error != 0) return first_error;
@@ -65894,25 +66422,73 @@ public:
     }
 
     /// Passes packets to the host. Never blocks; when the ring is full, the rest is dropped. Empty packets, and packets
-    /// that are longer than `max_packet_bytes`, are dropped. Returns: the number of packets that the ring took.
+    /// that are longer than `max_packet_bytes`, are dropped. Consecutive segments of a TCP connection are joined to
+    /// packets of up to `max_packet_bytes`, unless the host forwards packets: it could not cut them for another link.
+    /// Returns: the number of packets that the ring took.
     std::size_t write(std::span<packet> packets) noexcept {
+        if (session_ == nullptr) return 0;
         std::size_t taken = 0;
-        for (packet const& p : packets) {
-            if (session_ == nullptr || p.length == 0 || p.length > max_packet_bytes) continue;
-            byte* const to = wintun().allocate(session_, p.length);
-            if (to == nullptr) break;
-            std::memcpy(to, p.buffer + p.offset, p.length);
-            wintun().send(session_, to);
-            ++taken;
+        for (bool has_room = true; has_room && !packets.empty();) {
+            auto const some = packets.first((std::min)(packets.size(), joiner::max_packets));
+            packets = packets.subspan(some.size());
+            joiner plan(some, joins(), false);
+            for (std::size_t i = 0; has_room && i < plan.frame_count(); ++i) {
+                if (plan.packet_count(i) > 1 && write_joined(plan, i)) {
+                    taken += plan.packet_count(i);
+                    continue;
+                }
+                plan.each_packet(i, [&](packet const& p) noexcept {
+                    if (!has_room || p.length == 0 || p.length > max_packet_bytes) return;
+                    byte* const to = wintun().allocate(session_, p.length);
+                    has_room = to != nullptr;
+                    if (!has_room) return;
+                    std::memcpy(to, p.buffer + p.offset, p.length);
+                    wintun().send(session_, to);
+                    ++taken;
+                });
+            }
         }
         return taken;
     }
+
+    /// Whether `write` joins segments of TCP.
+    bool joins() const noexcept { return wants_joined_ && !forwards_; }
 
     /// Bytes of the longest packet that did not fit its window since the MTU was last set or read; 0: all did fit.
     std::size_t longest_cut() const noexcept { return longest_cut_; }
 
 private:
     static constexpr int max_cut = 256; ///< packets that one `read` drops
+    static_assert(max_packet_bytes <= max_frame_packet_bytes);
+
+    struct piece {
+        void const* data;
+        std::size_t size;
+    };
+    using joiner = basic_coalescer<piece>;
+
+    /// Writes a packet of several segments, and computes its checksum, because Wintun passes none of the facts about it
+    /// to the host. Returns: false if the ring has no room.
+    bool write_joined(joiner& plan, std::size_t number) noexcept {
+        std::size_t const bytes = plan.size_bytes(number);
+        byte* const to = wintun().allocate(session_, converted<std::uint32_t>(bytes));
+        if (to == nullptr) return false;
+        std::span<piece const> const pieces = plan.pieces(number);
+        auto const* const head = static_cast<byte const*>(pieces[0].data);
+        virtio_header const about =
+            virtio_header::load(bytes_view(head, virtio_header_bytes).first<virtio_header_bytes>());
+        std::size_t used = pieces[0].size - virtio_header_bytes;
+        std::memcpy(to, head + virtio_header_bytes, used);
+        for (piece const& p : pieces.subspan(1)) {
+            std::memcpy(to + used, p.data, p.size);
+            used += p.size;
+        }
+        // The field has the sum of the pseudo header.
+        std::uint64_t const sum = add_words(0, {to + about.checksum_start, bytes - about.checksum_start});
+        store_word(to + about.checksum_start + about.checksum_offset, static_cast<std::uint16_t>(~fold_sum(sum)));
+        wintun().send(session_, to);
+        return true;
+    }
 
     wintun_functions const& wintun() const noexcept { return library_.functions(); }
 
@@ -65944,6 +66520,8 @@ private:
         std::swap(mtu_, other.mtu_);
         std::swap(longest_cut_, other.longest_cut_);
         std::swap(ended_, other.ended_);
+        std::swap(wants_joined_, other.wants_joined_);
+        std::swap(forwards_, other.forwards_);
         std::swap(name_, other.name_);
     }
 
@@ -65954,7 +66532,9 @@ private:
     std::uint64_t luid_ = 0;
     std::size_t mtu_ = 0;
     std::size_t longest_cut_ = 0;
-    bool ended_ = false; ///< a `read` has found that the adapter was removed
+    bool wants_joined_ = false;
+    bool forwards_ = false; ///< the host passes packets of this interface to other ones
+    bool ended_ = false;    ///< a `read` has found that the adapter was removed
     char name_[max_adapter_name_bytes + 1] = {};
 };
 
@@ -66212,7 +66792,9 @@ struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not 
     std::uint16_t family;
     std::uint64_t luid;
     std::uint32_t index;
-    byte unused[124];
+    byte unused[21];
+    byte forwards;
+    byte unused_between[102];
     std::uint32_t site_prefix_bits;
     std::uint32_t metric;
     std::uint32_t mtu;
@@ -67671,7 +68253,9 @@ struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not 
     std::uint16_t family;
     std::uint64_t luid;
     std::uint32_t index;
-    byte unused[124];
+    byte unused[21];
+    byte forwards;
+    byte unused_between[102];
     std::uint32_t site_prefix_bits;
     std::uint32_t metric;
     std::uint32_t mtu;
@@ -70214,22 +70798,22 @@ static_assert(udp_socket<lwip_udp<>> && tun_device<lwip_tun<>>);
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// Joins consecutive packets of a TCP connection or a UDP flow into one frame, which the host takes in one system call.
-// Folder: os/linux/tun. Pure; one thread at a time.
-#ifndef WG_OS_LINUX_TUN_COALESCER_HPP
-#define WG_OS_LINUX_TUN_COALESCER_HPP
+// Joins consecutive packets of a TCP connection or a UDP flow into one frame, which the host takes in one call.
+// Folder: os/tun. Pure; one thread at a time.
+#ifndef WG_OS_TUN_COALESCER_HPP
+#define WG_OS_TUN_COALESCER_HPP
 
 // SPDX-License-Identifier: BSL-1.0
 // Reads and completes the headers of packets of TCP and UDP, for flow numbers, joining and cutting (RFC 791, 8200,
-// 9293, 768). Folder: os/linux/tun. Pure; any thread.
-#ifndef WG_OS_LINUX_TUN_PACKET_HEADERS_HPP
-#define WG_OS_LINUX_TUN_PACKET_HEADERS_HPP
+// 9293, 768). Folder: os/tun. Pure; any thread.
+#ifndef WG_OS_TUN_PACKET_HEADERS_HPP
+#define WG_OS_TUN_PACKET_HEADERS_HPP
 
 // SPDX-License-Identifier: BSL-1.0
 // The Internet checksum of packets (RFC 1071), 32 bytes at a time. Sums are in the machine's byte order: by section
-// 2 (B) the sum of swapped words is the swapped sum. Folder: os/linux/tun. Pure; any thread.
-#ifndef WG_OS_LINUX_TUN_CHECKSUM_HPP
-#define WG_OS_LINUX_TUN_CHECKSUM_HPP
+// 2 (B) the sum of swapped words is the swapped sum. Folder: os/tun. Pure; any thread.
+#ifndef WG_OS_TUN_CHECKSUM_HPP
+#define WG_OS_TUN_CHECKSUM_HPP
 
 
 #include <utility>
@@ -70387,9 +70971,9 @@ inline void finish_ip(byte* ip, std::size_t header_bytes, std::size_t total_byte
 #endif
 // SPDX-License-Identifier: BSL-1.0
 // The header that precedes the packet in a frame of a TUN device (Virtual I/O Device 1.1, section 5.1.6).
-// Folder: os/linux/tun. Pure; any thread.
-#ifndef WG_OS_LINUX_TUN_VIRTIO_HPP
-#define WG_OS_LINUX_TUN_VIRTIO_HPP
+// Folder: os/tun. Pure; any thread.
+#ifndef WG_OS_TUN_VIRTIO_HPP
+#define WG_OS_TUN_VIRTIO_HPP
 
 
 namespace wg { inline namespace WG_ABI { namespace os {
@@ -70434,20 +71018,20 @@ inline constexpr std::size_t max_frame_packet_bytes = 65535;
 #endif
 
 #include <algorithm>
-#include <sys/uio.h>
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
 /// Plans which packets of a batch share a frame. Packets of one TCP connection or UDP flow keep their order, and so do
-/// all packets that are neither TCP nor UDP. No payload is copied, and no packet is changed.
-class coalescer {
+/// all packets that are neither TCP nor UDP. No payload is copied, and no packet is changed. `Piece` is made of a
+/// pointer and a number of bytes.
+template <class Piece> class basic_coalescer {
 public:
     static constexpr std::size_t max_packets = 244;  ///< in one plan, and so in one frame
     static constexpr std::size_t max_datagrams = 64; ///< in one frame of UDP; Linux refuses more (128 in new kernels)
 
     /// Plans frames for `packets`, at most `max_packets`. `joins_tcp` and `joins_udp` say which protocols are joined.
     /// The packets must stay where they are while the plan is in use.
-    coalescer(std::span<packet const> packets, bool joins_tcp, bool joins_udp) noexcept : packets_(packets) {
+    basic_coalescer(std::span<packet const> packets, bool joins_tcp, bool joins_udp) noexcept : packets_(packets) {
         WG_ASSERT(packets.size() <= max_packets);
         for (std::size_t i = 0; i < packets.size(); ++i) {
             next_[i] = none;
@@ -70479,11 +71063,14 @@ public:
     /// The number of packets in frame `number`.
     std::size_t packet_count(std::size_t number) const noexcept { return frames_[number].count; }
 
+    /// The bytes of frame `number`, without its virtio header.
+    std::size_t size_bytes(std::size_t number) const noexcept { return frames_[number].size_bytes; }
+
     /// The first packet of frame `number`.
     bytes_view first_packet(std::size_t number) const noexcept { return packets_[frames_[number].first].view(); }
 
     /// The pieces of frame `number` in the order in which they must be written. They are valid until the next call.
-    std::span<iovec const> pieces(std::size_t number) noexcept {
+    std::span<Piece const> pieces(std::size_t number) noexcept {
         frame const& f = frames_[number];
         bool const joined = f.count > 1;
         virtio_header const header = joined ? write_joined_headers(f) : virtio_header{};
@@ -70679,7 +71266,7 @@ private:
     std::size_t reachable_ = 0; ///< frames before this one take no more packets
     frame frames_[max_packets];
     std::uint8_t next_[max_packets]; ///< of each packet, the next one in its frame
-    iovec pieces_[1 + max_packets];
+    Piece pieces_[1 + max_packets];
     byte front_[virtio_header_bytes + ipv6_header_bytes + headers_detail::max_tcp_header_bytes];
 };
 
@@ -70688,9 +71275,9 @@ private:
 #endif
 // SPDX-License-Identifier: BSL-1.0
 // Cuts a frame of up to 64 KiB into TCP segments or UDP datagrams. So one system call and one pass through the host's
-// network stack bring many packets. Folder: os/linux/tun. Pure; one thread at a time.
-#ifndef WG_OS_LINUX_TUN_SEGMENTER_HPP
-#define WG_OS_LINUX_TUN_SEGMENTER_HPP
+// network stack bring many packets. Folder: os/tun. Pure; one thread at a time.
+#ifndef WG_OS_TUN_SEGMENTER_HPP
+#define WG_OS_TUN_SEGMENTER_HPP
 
 
 #include <algorithm>
@@ -71053,9 +71640,9 @@ public:
     std::size_t write(std::span<packet> packets) noexcept {
         std::size_t taken = 0;
         while (!packets.empty()) {
-            auto const some = packets.first((std::min)(packets.size(), os::coalescer::max_packets));
+            auto const some = packets.first((std::min)(packets.size(), coalescer::max_packets));
             packets = packets.subspan(some.size());
-            os::coalescer plan(some, cuts_segments, false);
+            coalescer plan(some, cuts_segments, false);
             guard const held;
             for (std::size_t i = 0; i < plan.frame_count(); ++i)
                 if (is_for_us(plan.first_packet(i)) && give(plan.pieces(i))) taken += plan.packet_count(i);
@@ -71066,6 +71653,7 @@ public:
     std::size_t mtu() const noexcept { return mtu_; }
 
 private:
+    using coalescer = os::basic_coalescer<bytes_view>;
     static constexpr std::size_t frame_bytes = os::virtio_header_bytes + os::max_frame_packet_bytes;
 
     /// A packet of lwIP that waits. It holds a reference and no copy: lwIP does not change a packet that is referenced
@@ -71162,18 +71750,18 @@ private:
         return ip.is_v6() && has_address(ip_address::of(family::v6, &packet[24]));
     }
 
-    bool give(std::span<iovec const> pieces) noexcept {
+    bool give(std::span<bytes_view const> pieces) noexcept {
         std::size_t size = 0;
-        for (iovec const& piece : pieces) size += piece.iov_len;
+        for (bytes_view const piece : pieces) size += piece.size();
         size -= os::virtio_header_bytes;
         if (size > 0xffff) return false;
         pbuf* const p = pbuf_alloc(PBUF_RAW, static_cast<u16_t>(size), PBUF_RAM);
         if (p == nullptr) return false;
         byte* to = static_cast<byte*>(p->payload);
         std::size_t skip = os::virtio_header_bytes;
-        for (iovec const& piece : pieces) {
-            std::memcpy(to, static_cast<byte const*>(piece.iov_base) + skip, piece.iov_len - skip);
-            to += piece.iov_len - std::exchange(skip, 0u);
+        for (bytes_view const piece : pieces) {
+            copy({to, piece.size() - skip}, piece.subspan(skip));
+            to += piece.size() - std::exchange(skip, 0u);
         }
         if (netif_.input(p, &netif_) == ERR_OK) return true;
         pbuf_free(p);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // Frames with a virtio header: cut into packets, and joined from packets.
-#include "wg/os/linux/tun/coalescer.hpp"
-#include "wg/os/linux/tun/segmenter.hpp"
+#include "wg/os/tun/segmenter.hpp"
+#include "wg/os/linux/tun/tun.hpp"
 
 #include <boost/test/unit_test.hpp>
 

@@ -37,8 +37,10 @@ struct wintun_state {
     int events_set = 0;
     std::map<int, std::uint32_t> mtus{{api::family_v4, 1500}, {api::family_v6, 1500}};
     std::map<int, std::uint32_t> site_prefixes;
+    std::map<int, bool> forwards; ///< by family
     int set_error = 0;
     std::string buffer;
+    std::size_t longest = 65535; ///< for which the ring has room
 } host;
 
 template <class Value> Value fail(int error, Value value) {
@@ -75,7 +77,7 @@ void release_packet(void*, wg::byte const*) noexcept {
     host.to_read.pop_front();
 }
 wg::byte* allocate_packet(void*, std::uint32_t size) noexcept {
-    if (host.written.size() == host.ring_room) return fail<wg::byte*>(buffer_overflow, nullptr);
+    if (host.written.size() == host.ring_room || size > host.longest) return fail<wg::byte*>(buffer_overflow, nullptr);
     ++host.held;
     host.buffer.assign(size, '?');
     return reinterpret_cast<wg::byte*>(host.buffer.data());
@@ -116,6 +118,7 @@ struct test_calls {
         if (host.mtus.count(row.family) == 0) return not_found;
         row.mtu = host.mtus[row.family];
         row.site_prefix_bits = 64;
+        row.forwards = host.forwards[row.family];
         return 0;
     }
     static int set_interface(api::interface_row& row) noexcept {
@@ -347,6 +350,136 @@ BOOST_AUTO_TEST_CASE(writes_packets_until_the_ring_is_full) {
     std::array<wg::packet, 2> sizes = {wg::packet(large, 0, 65536), wg::packet(large, 0, 65535)};
     BOOST_TEST(device.write(sizes) == 1u);
     BOOST_TEST(host.written.back().size() == 65535u);
+}
+
+namespace {
+
+/// A segment of a TCP connection over IPv4 or IPv6, with right checksums.
+std::string segment(bool v4, std::uint32_t sequence, std::string const& payload, wg::byte flags = 16,
+                    std::uint16_t port = 80) {
+    std::size_t const ip_bytes = v4 ? 20 : 40, size = ip_bytes + 20 + payload.size();
+    std::vector<wg::byte> p(size);
+    p[0] = v4 ? 0x45 : 0x60;
+    if (v4) {
+        p[6] = 0x40; // must not be fragmented
+        p[8] = 64, p[9] = 6, p[12] = p[16] = 10, p[15] = 1, p[19] = 2;
+    } else {
+        p[6] = 6, p[7] = 64, p[8] = p[24] = 0xfd, p[23] = 1, p[39] = 2;
+    }
+    wg::os::headers_detail::finish_ip(p.data(), ip_bytes, size);
+    wg::byte* const tcp = &p[ip_bytes];
+    wg::store_be16(tcp, port);
+    wg::store_be16(tcp + 2, 4000);
+    wg::store_be32(tcp + 4, sequence);
+    tcp[12] = 0x50;
+    tcp[13] = flags;
+    std::copy(payload.begin(), payload.end(), tcp + 20);
+    std::size_t const bytes = size - ip_bytes;
+    wg::os::store_word(tcp + 16, static_cast<std::uint16_t>(~wg::os::fold_sum(wg::os::add_words(
+                                     wg::os::headers_detail::pseudo_header_sum(p.data(), 6, bytes), {tcp, bytes}))));
+    return {p.begin(), p.end()};
+}
+
+/// The packets that reach the host when these are written in one call.
+std::vector<std::string> written_of(tun& device, std::vector<std::string> all) {
+    std::vector<wg::packet> out;
+    for (std::string& text : all)
+        out.push_back(wg::packet({reinterpret_cast<wg::byte*>(text.data()), text.size()}, 0, text.size()));
+    host.written.clear();
+    BOOST_TEST(device.write(out) == out.size());
+    BOOST_TEST(host.held == 0);
+    return host.written;
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(segments_of_a_connection_are_joined_to_one_packet_with_right_checksums) {
+    host = {};
+    tun device = opened();
+    for (bool const v4 : {true, false}) {
+        for (std::size_t const size : {1000u, 999u, 1u}) { // an odd size shifts the words of the checksum
+            std::string const a(size, 'a'), b(size, 'b'), c((size + 1) / 2, 'c');
+            auto const sent =
+                written_of(device, {segment(v4, 7, a), segment(v4, 7 + static_cast<std::uint32_t>(size), b),
+                                    segment(v4, 7 + 2 * static_cast<std::uint32_t>(size), c, 16 | 8)});
+            BOOST_REQUIRE(sent.size() == 1u);
+            BOOST_TEST(sent[0] == segment(v4, 7, a + b + c, 16 | 8));
+        }
+    }
+}
+
+BOOST_AUTO_TEST_CASE(joined_packets_have_at_most_65535_bytes_and_keep_the_order_of_connections) {
+    host = {};
+    tun device = opened();
+    std::vector<std::string> all;
+    std::string stream;
+    for (std::uint32_t i = 0; i < 300; ++i) {
+        std::string const payload(1380, static_cast<char>('a' + i % 26));
+        stream += payload;
+        all.push_back(segment(true, i * 1380, payload));
+        all.push_back(segment(true, i * 5, "other", 16, 81));
+    }
+    auto const sent = written_of(device, all);
+    std::string arrived, other;
+    for (std::string const& p : sent) {
+        BOOST_TEST(p.size() <= 65535u);
+        (p[21] == 80 ? arrived : other) += p.substr(40);
+    }
+    BOOST_TEST(arrived == stream);
+    BOOST_TEST(other.size() == 1500u);
+    BOOST_TEST(sent.size() < 20u);
+}
+
+BOOST_AUTO_TEST_CASE(nothing_is_joined_that_a_host_would_notice) {
+    host = {};
+    tun device = opened();
+    std::string const payload(1000, 'x');
+    std::string wrong = segment(true, 1000, payload);
+    wrong[100] ^= 1; // its checksum is wrong now
+    for (auto const& all : {std::vector{segment(true, 0, payload), segment(true, 2000, payload)}, // one is missing
+                            std::vector{segment(true, 0, payload), wrong},
+                            std::vector{segment(true, 0, payload), segment(true, 1000, payload, 16 | 1)}, // FIN
+                            std::vector{segment(true, 0, payload), segment(true, 1000, payload, 16, 81)}})
+        BOOST_TEST((written_of(device, all) == all));
+    std::vector<std::string> datagrams(2, segment(true, 0, payload));
+    for (std::string& d : datagrams) d[9] = 17;
+    BOOST_TEST((written_of(device, datagrams) == datagrams));
+}
+
+BOOST_AUTO_TEST_CASE(nothing_is_joined_for_a_host_that_forwards_or_that_wants_no_joined_packets) {
+    std::string const payload(1000, 'x');
+    std::vector const all = {segment(true, 0, payload), segment(true, 1000, payload)};
+    for (int const kind : {api::family_v4, api::family_v6}) {
+        host = {};
+        host.forwards[kind] = true;
+        tun device = opened();
+        BOOST_TEST((!device.joins() && written_of(device, all) == all));
+        host.forwards[kind] = false;
+        BOOST_TEST(device.refresh_mtu());
+        BOOST_TEST((device.joins() && written_of(device, all).size() == 1u));
+        host.forwards[kind] = true;
+        BOOST_TEST(device.refresh_mtu());
+        BOOST_TEST((!device.joins() && written_of(device, all) == all));
+    }
+    host = {};
+    wg::os::error_text why;
+    auto plain = tun::open("wg0", why, wg::default_mtu_bytes, {.tso = false});
+    BOOST_REQUIRE(plain);
+    BOOST_TEST((written_of(*plain, all) == all));
+}
+
+BOOST_AUTO_TEST_CASE(a_joined_packet_without_room_in_the_ring_is_written_in_segments) {
+    host = {};
+    tun device = opened();
+    std::string const payload(1000, 'x');
+    std::vector const all = {segment(true, 0, payload), segment(true, 1000, payload), segment(true, 2000, payload)};
+    host.longest = 1500;
+    BOOST_TEST((written_of(device, all) == all));
+    host.longest = 65535;
+    host.ring_room = all.size(); // the ring is full now
+    std::string text = all[0];
+    wg::packet one({reinterpret_cast<wg::byte*>(text.data()), text.size()}, 0, text.size());
+    BOOST_TEST(device.write({&one, 1}) == 0u);
 }
 
 namespace {

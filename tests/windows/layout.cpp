@@ -243,6 +243,7 @@ static_assert(same_layout<api::interface_row, MIB_IPINTERFACE_ROW>);
 SAME_PLACE(interface_row, family, MIB_IPINTERFACE_ROW, Family);
 SAME_PLACE(interface_row, luid, MIB_IPINTERFACE_ROW, InterfaceLuid);
 SAME_PLACE(interface_row, index, MIB_IPINTERFACE_ROW, InterfaceIndex);
+SAME_PLACE(interface_row, forwards, MIB_IPINTERFACE_ROW, ForwardingEnabled);
 SAME_PLACE(interface_row, site_prefix_bits, MIB_IPINTERFACE_ROW, SitePrefixLength);
 SAME_PLACE(interface_row, metric, MIB_IPINTERFACE_ROW, Metric);
 SAME_PLACE(interface_row, mtu, MIB_IPINTERFACE_ROW, NlMtu);

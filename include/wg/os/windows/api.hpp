@@ -182,7 +182,9 @@ struct interface_row { // MIB_IPINTERFACE_ROW, without the members that are not 
     std::uint16_t family;
     std::uint64_t luid;
     std::uint32_t index;
-    byte unused[124];
+    byte unused[21];
+    byte forwards;
+    byte unused_between[102];
     std::uint32_t site_prefix_bits;
     std::uint32_t metric;
     std::uint32_t mtu;

@@ -7,8 +7,8 @@
 
 #include "../../base/limits.hpp"
 #include "../../os/bare/lwip.hpp"
-#include "../../os/linux/tun/coalescer.hpp"
-#include "../../os/linux/tun/segmenter.hpp"
+#include "../../os/tun/coalescer.hpp"
+#include "../../os/tun/segmenter.hpp"
 #include "lock.hpp"
 
 #include <atomic>
@@ -154,9 +154,9 @@ public:
     std::size_t write(std::span<packet> packets) noexcept {
         std::size_t taken = 0;
         while (!packets.empty()) {
-            auto const some = packets.first((std::min)(packets.size(), os::coalescer::max_packets));
+            auto const some = packets.first((std::min)(packets.size(), coalescer::max_packets));
             packets = packets.subspan(some.size());
-            os::coalescer plan(some, cuts_segments, false);
+            coalescer plan(some, cuts_segments, false);
             guard const held;
             for (std::size_t i = 0; i < plan.frame_count(); ++i)
                 if (is_for_us(plan.first_packet(i)) && give(plan.pieces(i))) taken += plan.packet_count(i);
@@ -167,6 +167,7 @@ public:
     std::size_t mtu() const noexcept { return mtu_; }
 
 private:
+    using coalescer = os::basic_coalescer<bytes_view>;
     static constexpr std::size_t frame_bytes = os::virtio_header_bytes + os::max_frame_packet_bytes;
 
     /// A packet of lwIP that waits. It holds a reference and no copy: lwIP does not change a packet that is referenced
@@ -263,18 +264,18 @@ private:
         return ip.is_v6() && has_address(ip_address::of(family::v6, &packet[24]));
     }
 
-    bool give(std::span<iovec const> pieces) noexcept {
+    bool give(std::span<bytes_view const> pieces) noexcept {
         std::size_t size = 0;
-        for (iovec const& piece : pieces) size += piece.iov_len;
+        for (bytes_view const piece : pieces) size += piece.size();
         size -= os::virtio_header_bytes;
         if (size > 0xffff) return false;
         pbuf* const p = pbuf_alloc(PBUF_RAW, static_cast<u16_t>(size), PBUF_RAM);
         if (p == nullptr) return false;
         byte* to = static_cast<byte*>(p->payload);
         std::size_t skip = os::virtio_header_bytes;
-        for (iovec const& piece : pieces) {
-            std::memcpy(to, static_cast<byte const*>(piece.iov_base) + skip, piece.iov_len - skip);
-            to += piece.iov_len - std::exchange(skip, 0u);
+        for (bytes_view const piece : pieces) {
+            copy({to, piece.size() - skip}, piece.subspan(skip));
+            to += piece.size() - std::exchange(skip, 0u);
         }
         if (netif_.input(p, &netif_) == ERR_OK) return true;
         pbuf_free(p);

@@ -3,7 +3,7 @@
 #ifndef WG_OS_LINUX_TUN_FLOW_HPP
 #define WG_OS_LINUX_TUN_FLOW_HPP
 
-#include "packet_headers.hpp"
+#include "../../tun/packet_headers.hpp"
 
 namespace wg { inline namespace WG_ABI { namespace os {
 

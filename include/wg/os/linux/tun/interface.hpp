@@ -8,7 +8,7 @@
 #include "../../posix/net_if.hpp"
 #include "../netlink/link.hpp"
 #include "../../offloads.hpp"
-#include "virtio.hpp"
+#include "../../tun/virtio.hpp"
 
 #include <algorithm>
 #include <bit>

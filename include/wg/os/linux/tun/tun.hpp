@@ -6,17 +6,21 @@
 
 #include "../../../base/limits.hpp"
 #include "../../../policy.hpp"
-#include "coalescer.hpp"
+#include "../../tun/coalescer.hpp"
 #include "interface.hpp"
-#include "segmenter.hpp"
+#include "../../tun/segmenter.hpp"
 #include "tun_queues.hpp"
 
 #include <algorithm>
 #include <memory>
 #include <new>
 #include <string_view>
+#include <sys/uio.h>
 
 namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Joins packets into frames of pieces for writev(2).
+using coalescer = basic_coalescer<iovec>;
 
 /// Models `tun_device`. Where the kernel supports it, frames begin with a virtio header. Then a frame can hold up to
 /// 64 KiB of TCP or UDP, and this class cuts and joins such frames. Else a frame is a packet. Callers see only packets.

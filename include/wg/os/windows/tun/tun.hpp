@@ -7,6 +7,7 @@
 #include "../../../base/limits.hpp"
 #include "../../../policy.hpp"
 #include "../../offloads.hpp"
+#include "../../tun/coalescer.hpp"
 #include "../adapter_name.hpp"
 #include "wintun.hpp"
 
@@ -41,16 +42,17 @@ public:
     }
 
     /// Creates the adapter `name` with this MTU. Windows removes it when the object is destroyed or the process ends.
-    /// Wintun has no offloads.
+    /// `wanted.tso` says whether segments of TCP may be joined for the host.
     /// Returns: `invalid` if `name` cannot name an adapter; `address_in_use`; `no_permission` without the rights of an
     /// administrator; `not_supported` without wintun.dll; the status of another error. `why` then says how to mend it.
     static result<basic_tun> open(std::string_view name, error_text& why, std::size_t mtu_bytes = default_mtu_bytes,
-                                  offloads const& /*wanted*/ = {}) noexcept {
+                                  offloads const& wanted = {}) noexcept {
         if (!is_adapter_name(name)) {
             why.set("`", name.substr(0, 40), "` cannot name an adapter: it takes 1 to 32 letters, digits and _=+.-");
             return status::invalid;
         }
         basic_tun made;
+        made.wants_joined_ = wanted.tso;
         if (status const loaded = made.library_.load(why); loaded != status::ok) return loaded;
         std::copy(name.begin(), name.end(), made.name_);
         char16_t wide_name[max_adapter_name_bytes + 1] = {};
@@ -90,17 +92,20 @@ public:
     /// The MTU in bytes that `set_mtu` or `refresh_mtu` found; 0: it is not known.
     std::size_t mtu() const noexcept { return mtu_; }
 
-    /// Asks Windows for the MTU: the smaller one of IPv4 and IPv6, where the interface has both. Returns: false if
-    /// Windows has no such interface any more.
+    /// Asks Windows for the MTU: the smaller one of IPv4 and IPv6, where the interface has both. Also asks whether the
+    /// host forwards packets of the interface. Returns: false if Windows has no such interface any more.
     bool refresh_mtu() noexcept {
         std::size_t found = 0;
+        bool forwards = false;
         for (int const kind : {api_detail::family_v4, api_detail::family_v6}) {
             api_detail::interface_row row = row_of(kind);
             if (Calls::get_interface(row) != 0) continue;
             if (found == 0 || row.mtu < found) found = row.mtu;
+            forwards = forwards || row.forwards != 0;
         }
         if (found == 0) return false;
         mtu_ = found;
+        forwards_ = forwards;
         longest_cut_ = 0;
         return true;
     }
@@ -123,6 +128,7 @@ public:
                 error = Calls::set_interface(row);
             }
             has_any = has_any || error == 0;
+            forwards_ = forwards_ || row.forwards != 0;
             if (error != 0 && first_error == 0) first_error = error;
         }
         if (first_error != 0) return first_error;
@@ -164,25 +170,73 @@ public:
     }
 
     /// Passes packets to the host. Never blocks; when the ring is full, the rest is dropped. Empty packets, and packets
-    /// that are longer than `max_packet_bytes`, are dropped. Returns: the number of packets that the ring took.
+    /// that are longer than `max_packet_bytes`, are dropped. Consecutive segments of a TCP connection are joined to
+    /// packets of up to `max_packet_bytes`, unless the host forwards packets: it could not cut them for another link.
+    /// Returns: the number of packets that the ring took.
     std::size_t write(std::span<packet> packets) noexcept {
+        if (session_ == nullptr) return 0;
         std::size_t taken = 0;
-        for (packet const& p : packets) {
-            if (session_ == nullptr || p.length == 0 || p.length > max_packet_bytes) continue;
-            byte* const to = wintun().allocate(session_, p.length);
-            if (to == nullptr) break;
-            std::memcpy(to, p.buffer + p.offset, p.length);
-            wintun().send(session_, to);
-            ++taken;
+        for (bool has_room = true; has_room && !packets.empty();) {
+            auto const some = packets.first((std::min)(packets.size(), joiner::max_packets));
+            packets = packets.subspan(some.size());
+            joiner plan(some, joins(), false);
+            for (std::size_t i = 0; has_room && i < plan.frame_count(); ++i) {
+                if (plan.packet_count(i) > 1 && write_joined(plan, i)) {
+                    taken += plan.packet_count(i);
+                    continue;
+                }
+                plan.each_packet(i, [&](packet const& p) noexcept {
+                    if (!has_room || p.length == 0 || p.length > max_packet_bytes) return;
+                    byte* const to = wintun().allocate(session_, p.length);
+                    has_room = to != nullptr;
+                    if (!has_room) return;
+                    std::memcpy(to, p.buffer + p.offset, p.length);
+                    wintun().send(session_, to);
+                    ++taken;
+                });
+            }
         }
         return taken;
     }
+
+    /// Whether `write` joins segments of TCP.
+    bool joins() const noexcept { return wants_joined_ && !forwards_; }
 
     /// Bytes of the longest packet that did not fit its window since the MTU was last set or read; 0: all did fit.
     std::size_t longest_cut() const noexcept { return longest_cut_; }
 
 private:
     static constexpr int max_cut = 256; ///< packets that one `read` drops
+    static_assert(max_packet_bytes <= max_frame_packet_bytes);
+
+    struct piece {
+        void const* data;
+        std::size_t size;
+    };
+    using joiner = basic_coalescer<piece>;
+
+    /// Writes a packet of several segments, and computes its checksum, because Wintun passes none of the facts about it
+    /// to the host. Returns: false if the ring has no room.
+    bool write_joined(joiner& plan, std::size_t number) noexcept {
+        std::size_t const bytes = plan.size_bytes(number);
+        byte* const to = wintun().allocate(session_, converted<std::uint32_t>(bytes));
+        if (to == nullptr) return false;
+        std::span<piece const> const pieces = plan.pieces(number);
+        auto const* const head = static_cast<byte const*>(pieces[0].data);
+        virtio_header const about =
+            virtio_header::load(bytes_view(head, virtio_header_bytes).first<virtio_header_bytes>());
+        std::size_t used = pieces[0].size - virtio_header_bytes;
+        std::memcpy(to, head + virtio_header_bytes, used);
+        for (piece const& p : pieces.subspan(1)) {
+            std::memcpy(to + used, p.data, p.size);
+            used += p.size;
+        }
+        // The field has the sum of the pseudo header.
+        std::uint64_t const sum = add_words(0, {to + about.checksum_start, bytes - about.checksum_start});
+        store_word(to + about.checksum_start + about.checksum_offset, static_cast<std::uint16_t>(~fold_sum(sum)));
+        wintun().send(session_, to);
+        return true;
+    }
 
     wintun_functions const& wintun() const noexcept { return library_.functions(); }
 
@@ -214,6 +268,8 @@ private:
         std::swap(mtu_, other.mtu_);
         std::swap(longest_cut_, other.longest_cut_);
         std::swap(ended_, other.ended_);
+        std::swap(wants_joined_, other.wants_joined_);
+        std::swap(forwards_, other.forwards_);
         std::swap(name_, other.name_);
     }
 
@@ -224,7 +280,9 @@ private:
     std::uint64_t luid_ = 0;
     std::size_t mtu_ = 0;
     std::size_t longest_cut_ = 0;
-    bool ended_ = false; ///< a `read` has found that the adapter was removed
+    bool wants_joined_ = false;
+    bool forwards_ = false; ///< the host passes packets of this interface to other ones
+    bool ended_ = false;    ///< a `read` has found that the adapter was removed
     char name_[max_adapter_name_bytes + 1] = {};
 };
 

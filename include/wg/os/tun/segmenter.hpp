@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 // Cuts a frame of up to 64 KiB into TCP segments or UDP datagrams. So one system call and one pass through the host's
-// network stack bring many packets. Folder: os/linux/tun. Pure; one thread at a time.
-#ifndef WG_OS_LINUX_TUN_SEGMENTER_HPP
-#define WG_OS_LINUX_TUN_SEGMENTER_HPP
+// network stack bring many packets. Folder: os/tun. Pure; one thread at a time.
+#ifndef WG_OS_TUN_SEGMENTER_HPP
+#define WG_OS_TUN_SEGMENTER_HPP
 
-#include "../../../base/packet.hpp"
+#include "../../base/packet.hpp"
 #include "packet_headers.hpp"
 #include "virtio.hpp"
 

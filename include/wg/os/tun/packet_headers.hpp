@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 // Reads and completes the headers of packets of TCP and UDP, for flow numbers, joining and cutting (RFC 791, 8200,
-// 9293, 768). Folder: os/linux/tun. Pure; any thread.
-#ifndef WG_OS_LINUX_TUN_PACKET_HEADERS_HPP
-#define WG_OS_LINUX_TUN_PACKET_HEADERS_HPP
+// 9293, 768). Folder: os/tun. Pure; any thread.
+#ifndef WG_OS_TUN_PACKET_HEADERS_HPP
+#define WG_OS_TUN_PACKET_HEADERS_HPP
 
-#include "../../../base/ip.hpp"
+#include "../../base/ip.hpp"
 #include "checksum.hpp"
 
 namespace wg { inline namespace WG_ABI { namespace os { namespace headers_detail {

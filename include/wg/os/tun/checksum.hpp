@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 // The Internet checksum of packets (RFC 1071), 32 bytes at a time. Sums are in the machine's byte order: by section
-// 2 (B) the sum of swapped words is the swapped sum. Folder: os/linux/tun. Pure; any thread.
-#ifndef WG_OS_LINUX_TUN_CHECKSUM_HPP
-#define WG_OS_LINUX_TUN_CHECKSUM_HPP
+// 2 (B) the sum of swapped words is the swapped sum. Folder: os/tun. Pure; any thread.
+#ifndef WG_OS_TUN_CHECKSUM_HPP
+#define WG_OS_TUN_CHECKSUM_HPP
 
-#include "../../../base/bytes.hpp"
+#include "../../base/bytes.hpp"
 
 #include <utility>
 

@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: BSL-1.0
-// Joins consecutive packets of a TCP connection or a UDP flow into one frame, which the host takes in one system call.
-// Folder: os/linux/tun. Pure; one thread at a time.
-#ifndef WG_OS_LINUX_TUN_COALESCER_HPP
-#define WG_OS_LINUX_TUN_COALESCER_HPP
+// Joins consecutive packets of a TCP connection or a UDP flow into one frame, which the host takes in one call.
+// Folder: os/tun. Pure; one thread at a time.
+#ifndef WG_OS_TUN_COALESCER_HPP
+#define WG_OS_TUN_COALESCER_HPP
 
-#include "../../../base/packet.hpp"
+#include "../../base/packet.hpp"
 #include "packet_headers.hpp"
 #include "virtio.hpp"
 
 #include <algorithm>
-#include <sys/uio.h>
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
 /// Plans which packets of a batch share a frame. Packets of one TCP connection or UDP flow keep their order, and so do
-/// all packets that are neither TCP nor UDP. No payload is copied, and no packet is changed.
-class coalescer {
+/// all packets that are neither TCP nor UDP. No payload is copied, and no packet is changed. `Piece` is made of a
+/// pointer and a number of bytes.
+template <class Piece> class basic_coalescer {
 public:
     static constexpr std::size_t max_packets = 244;  ///< in one plan, and so in one frame
     static constexpr std::size_t max_datagrams = 64; ///< in one frame of UDP; Linux refuses more (128 in new kernels)
 
     /// Plans frames for `packets`, at most `max_packets`. `joins_tcp` and `joins_udp` say which protocols are joined.
     /// The packets must stay where they are while the plan is in use.
-    coalescer(std::span<packet const> packets, bool joins_tcp, bool joins_udp) noexcept : packets_(packets) {
+    basic_coalescer(std::span<packet const> packets, bool joins_tcp, bool joins_udp) noexcept : packets_(packets) {
         WG_ASSERT(packets.size() <= max_packets);
         for (std::size_t i = 0; i < packets.size(); ++i) {
             next_[i] = none;
@@ -54,11 +54,14 @@ public:
     /// The number of packets in frame `number`.
     std::size_t packet_count(std::size_t number) const noexcept { return frames_[number].count; }
 
+    /// The bytes of frame `number`, without its virtio header.
+    std::size_t size_bytes(std::size_t number) const noexcept { return frames_[number].size_bytes; }
+
     /// The first packet of frame `number`.
     bytes_view first_packet(std::size_t number) const noexcept { return packets_[frames_[number].first].view(); }
 
     /// The pieces of frame `number` in the order in which they must be written. They are valid until the next call.
-    std::span<iovec const> pieces(std::size_t number) noexcept {
+    std::span<Piece const> pieces(std::size_t number) noexcept {
         frame const& f = frames_[number];
         bool const joined = f.count > 1;
         virtio_header const header = joined ? write_joined_headers(f) : virtio_header{};
@@ -254,7 +257,7 @@ private:
     std::size_t reachable_ = 0; ///< frames before this one take no more packets
     frame frames_[max_packets];
     std::uint8_t next_[max_packets]; ///< of each packet, the next one in its frame
-    iovec pieces_[1 + max_packets];
+    Piece pieces_[1 + max_packets];
     byte front_[virtio_header_bytes + ipv6_header_bytes + headers_detail::max_tcp_header_bytes];
 };
 

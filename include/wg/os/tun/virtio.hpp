@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 // The header that precedes the packet in a frame of a TUN device (Virtual I/O Device 1.1, section 5.1.6).
-// Folder: os/linux/tun. Pure; any thread.
-#ifndef WG_OS_LINUX_TUN_VIRTIO_HPP
-#define WG_OS_LINUX_TUN_VIRTIO_HPP
+// Folder: os/tun. Pure; any thread.
+#ifndef WG_OS_TUN_VIRTIO_HPP
+#define WG_OS_TUN_VIRTIO_HPP
 
-#include "../../../base/bytes.hpp"
+#include "../../base/bytes.hpp"
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
