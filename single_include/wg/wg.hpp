@@ -66264,6 +66264,9 @@ private:
 #endif
 
 #include <algorithm>
+#include <atomic>
+#include <memory>
+#include <new>
 #include <string_view>
 
 namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
@@ -66288,10 +66291,7 @@ public:
     }
     basic_tun(basic_tun const&) = delete;
     basic_tun& operator=(basic_tun const&) = delete;
-    ~basic_tun() {
-        if (session_ != nullptr) wintun().end_session(session_);
-        if (adapter_ != nullptr) wintun().close_adapter(adapter_);
-    }
+    ~basic_tun() { settle(); }
 
     /// Creates the adapter `name` with this MTU. Windows removes it when the object is destroyed or the process ends.
     /// `wanted.tso` says whether segments of TCP may be joined for the host.
@@ -66303,22 +66303,27 @@ public:
             why.set("`", name.substr(0, 40), "` cannot name an adapter: it takes 1 to 32 letters, digits and _=+.-");
             return status::invalid;
         }
-        basic_tun made;
+        basic_tun made(std::unique_ptr<shared_adapter>(new (std::nothrow) shared_adapter));
+        if (made.link_ == nullptr) {
+            why.set("there is no memory for the adapter");
+            return status::no_memory;
+        }
+        shared_adapter& link = *made.link_;
         made.wants_joined_ = wanted.tso;
-        if (status const loaded = made.library_.load(why); loaded != status::ok) return loaded;
+        if (status const loaded = link.library.load(why); loaded != status::ok) return loaded;
         std::copy(name.begin(), name.end(), made.name_);
         char16_t wide_name[max_adapter_name_bytes + 1] = {};
         std::copy(name.begin(), name.end(), wide_name);
-        made.adapter_ = made.wintun().create_adapter(wide_name, u"wg", nullptr);
-        if (made.adapter_ == nullptr) return refused(Calls::error(), name, why);
-        made.wintun().get_luid(made.adapter_, &made.luid_);
-        made.session_ = made.wintun().start_session(made.adapter_, ring_bytes);
-        if (made.session_ == nullptr) {
+        link.adapter = made.wintun().create_adapter(wide_name, u"wg", nullptr);
+        if (link.adapter == nullptr) return refused(Calls::error(), name, why);
+        made.wintun().get_luid(link.adapter, &link.luid);
+        link.session = made.wintun().start_session(link.adapter, ring_bytes);
+        if (link.session == nullptr) {
             int const error = Calls::error();
             why.set("cannot start the session of adapter `", name, "`: ", Calls::text_of(error).view());
             return not_ok(status_of(error));
         }
-        made.event_ = made.wintun().read_event(made.session_);
+        link.event = made.wintun().read_event(link.session);
         made.mtu_ = mtu_bytes; // where Wine cannot set it
         if (int const error = made.set_mtu(mtu_bytes); error != 0 && error != api_detail::error_call_not_implemented) {
             why.set("cannot set the MTU of `", name, "` to ", mtu_bytes, ": ", Calls::text_of(error).view());
@@ -66335,11 +66340,11 @@ public:
 
     /// The event for a waiter: set when a packet waits or the adapter is gone. A wait resets it; `read` sets it again
     /// if it leaves packets behind. Null without an adapter.
-    void* event() const noexcept { return event_; }
+    void* event() const noexcept { return link_ != nullptr ? link_->event : nullptr; }
     /// The adapter's name.
     char const* name() const noexcept { return name_; }
     /// The number by which Windows identifies the interface (NET_LUID); 0 without an adapter.
-    std::uint64_t luid() const noexcept { return luid_; }
+    std::uint64_t luid() const noexcept { return link_ != nullptr ? link_->luid : 0; }
 
     /// The MTU in bytes that `set_mtu` or `refresh_mtu` found; 0: it is not known.
     std::size_t mtu() const noexcept { return mtu_; }
@@ -66347,6 +66352,7 @@ public:
     /// Asks Windows for the MTU: the smaller one of IPv4 and IPv6, where the interface has both. Also asks whether the
     /// host forwards packets of the interface. Returns: false if Windows has no such interface any more.
     bool refresh_mtu() noexcept {
+        if (link_ == nullptr) return false;
         std::size_t found = 0;
         bool forwards = false;
         for (int const kind : {api_detail::family_v4, api_detail::family_v6}) {
@@ -66357,17 +66363,18 @@ public:
         }
         if (found == 0) return false;
         mtu_ = found;
-        forwards_ = forwards;
-        longest_cut_ = 0;
+        link_->forwards.store(forwards, std::memory_order_relaxed); // a fact of its own, as the next one
+        link_->longest_cut.store(0, std::memory_order_relaxed);
         return true;
     }
 
     /// The state of the adapter. Windows removes an adapter that is disabled. Returns: ok; `gone` if a `read` has found
     /// that it was removed.
-    status link_state() const noexcept { return session_ == nullptr || ended_ ? status::gone : status::ok; }
+    status link_state() const noexcept { return link_ == nullptr || ended_ ? status::gone : status::ok; }
 
     /// Sets the MTU for IPv4 and IPv6. A host without one of them is no error. Returns: 0 or the error number.
     int set_mtu(std::size_t mtu_bytes) noexcept {
+        if (link_ == nullptr) return api_detail::error_not_found;
         int first_error = 0;
         bool has_any = false;
         for (int const kind : {api_detail::family_v4, api_detail::family_v6}) {
@@ -66380,25 +66387,28 @@ public:
                 error = Calls::set_interface(row);
             }
             has_any = has_any || error == 0;
-            forwards_ = forwards_ || row.forwards != 0;
+            if (row.forwards != 0) link_->forwards.store(true, std::memory_order_relaxed);
             if (error != 0 && first_error == 0) first_error = error;
         }
         if (first_error != 0) return first_error;
         if (!has_any) return api_detail::error_not_found;
         mtu_ = mtu_bytes;
-        longest_cut_ = 0;
+        link_->longest_cut.store(0, std::memory_order_relaxed);
         return 0;
     }
 
-    /// Reads packets of the host into the windows. Drops a packet that is longer than its window. Never blocks.
+    /// Reads packets of the host into the windows. Drops a packet that is longer than its window. Never blocks. Finds
+    /// none while an object that shares the adapter has not settled.
     /// Returns: the number of packets; `gone` if the adapter was removed or its ring is damaged; `io_error` for other
     /// errors.
     result<std::size_t> read(std::span<packet> packets) noexcept {
-        if (session_ == nullptr) return status::gone;
+        if (link_ == nullptr) return status::gone;
+        claimed_ = claimed_ || link_->claim();
+        if (!claimed_) return std::size_t{0};
         std::size_t count = 0;
         for (int cut = 0; count < packets.size() && cut < max_cut;) {
             std::uint32_t size = 0;
-            byte* const from = wintun().receive(session_, &size);
+            byte* const from = wintun().receive(link_->session, &size);
             if (from == nullptr) {
                 int const error = Calls::error();
                 if (count != 0 || error == api_detail::error_no_more_items) return count;
@@ -66411,14 +66421,35 @@ public:
                 p.length = size;
                 ++count;
             } else {
-                longest_cut_ = (std::max)(longest_cut_, std::size_t{size});
+                link_->note_cut(size);
                 ++cut;
             }
-            wintun().release(session_, from);
+            wintun().release(link_->session, from);
         }
         // Wintun sets its event only after a `receive` that found the ring empty.
-        if (!packets.empty()) Calls::set_event(event_);
+        if (!packets.empty()) Calls::set_event(link_->event);
         return count;
+    }
+
+    /// Whether the last `read` left packets that another object can read: no, there is one ring.
+    bool has_more_for_others() const noexcept { return false; }
+
+    /// Lets other objects that share the adapter read it. Called when all packets of the last `read` are sent.
+    void settle() noexcept {
+        if (std::exchange(claimed_, false) && link_->give_back()) Calls::set_event(link_->event);
+    }
+
+    /// Makes an object for another thread that reads and writes the same adapter: Wintun's functions for packets may be
+    /// called by any thread. It must be destroyed before this object. Only this object may refresh or change the
+    /// adapter.
+    result<basic_tun> share() const noexcept {
+        if (link_ == nullptr) return status::gone;
+        basic_tun other;
+        other.link_ = link_;
+        other.mtu_ = mtu_;
+        other.wants_joined_ = wants_joined_;
+        std::copy(std::begin(name_), std::end(name_), other.name_);
+        return other;
     }
 
     /// Passes packets to the host. Never blocks; when the ring is full, the rest is dropped. Empty packets, and packets
@@ -66426,7 +66457,7 @@ public:
     /// packets of up to `max_packet_bytes`, unless the host forwards packets: it could not cut them for another link.
     /// Returns: the number of packets that the ring took.
     std::size_t write(std::span<packet> packets) noexcept {
-        if (session_ == nullptr) return 0;
+        if (link_ == nullptr) return 0;
         std::size_t taken = 0;
         for (bool has_room = true; has_room && !packets.empty();) {
             auto const some = packets.first((std::min)(packets.size(), joiner::max_packets));
@@ -66439,11 +66470,11 @@ public:
                 }
                 plan.each_packet(i, [&](packet const& p) noexcept {
                     if (!has_room || p.length == 0 || p.length > max_packet_bytes) return;
-                    byte* const to = wintun().allocate(session_, p.length);
+                    byte* const to = wintun().allocate(link_->session, p.length);
                     has_room = to != nullptr;
                     if (!has_room) return;
                     std::memcpy(to, p.buffer + p.offset, p.length);
-                    wintun().send(session_, to);
+                    wintun().send(link_->session, to);
                     ++taken;
                 });
             }
@@ -66452,10 +66483,15 @@ public:
     }
 
     /// Whether `write` joins segments of TCP.
-    bool joins() const noexcept { return wants_joined_ && !forwards_; }
+    bool joins() const noexcept {
+        return wants_joined_ && link_ != nullptr && !link_->forwards.load(std::memory_order_relaxed);
+    }
 
     /// Bytes of the longest packet that did not fit its window since the MTU was last set or read; 0: all did fit.
-    std::size_t longest_cut() const noexcept { return longest_cut_; }
+    /// All objects that share the adapter return the same.
+    std::size_t longest_cut() const noexcept {
+        return link_ != nullptr ? link_->longest_cut.load(std::memory_order_relaxed) : 0;
+    }
 
 private:
     static constexpr int max_cut = 256; ///< packets that one `read` drops
@@ -66471,7 +66507,7 @@ private:
     /// to the host. Returns: false if the ring has no room.
     bool write_joined(joiner& plan, std::size_t number) noexcept {
         std::size_t const bytes = plan.size_bytes(number);
-        byte* const to = wintun().allocate(session_, converted<std::uint32_t>(bytes));
+        byte* const to = wintun().allocate(link_->session, converted<std::uint32_t>(bytes));
         if (to == nullptr) return false;
         std::span<piece const> const pieces = plan.pieces(number);
         auto const* const head = static_cast<byte const*>(pieces[0].data);
@@ -66486,16 +66522,56 @@ private:
         // The field has the sum of the pseudo header.
         std::uint64_t const sum = add_words(0, {to + about.checksum_start, bytes - about.checksum_start});
         store_word(to + about.checksum_start + about.checksum_offset, static_cast<std::uint16_t>(~fold_sum(sum)));
-        wintun().send(session_, to);
+        wintun().send(link_->session, to);
         return true;
     }
 
-    wintun_functions const& wintun() const noexcept { return library_.functions(); }
+    /// What the objects of all threads share.
+    struct shared_adapter {
+        shared_adapter() noexcept = default;
+        shared_adapter(shared_adapter const&) = delete;
+        shared_adapter& operator=(shared_adapter const&) = delete;
+        ~shared_adapter() {
+            if (session != nullptr) library.functions().end_session(session);
+            if (adapter != nullptr) library.functions().close_adapter(adapter);
+        }
+
+        /// Claims the ring of the host's packets for one object. Returns: false if another one has it; then `give_back`
+        /// tells that one, because a wait has reset the event.
+        bool claim() noexcept {
+            claims seen = claims::free;
+            while (!claimed.compare_exchange_weak(seen, seen == claims::free ? claims::taken : claims::awaited)) {}
+            return seen == claims::free;
+        }
+        /// Returns: whether another object has tried to claim the ring in the meantime.
+        bool give_back() noexcept { return claimed.exchange(claims::free) == claims::awaited; }
+
+        void note_cut(std::size_t bytes) noexcept {
+            // Relaxed, because no other memory depends on the number.
+            std::size_t longest = longest_cut.load(std::memory_order_relaxed);
+            while (longest < bytes && !longest_cut.compare_exchange_weak(longest, bytes, std::memory_order_relaxed)) {}
+        }
+
+        enum class claims : std::uint32_t { free, taken, awaited };
+
+        basic_wintun<Calls> library{}; ///< outlives adapter and session
+        void* adapter = nullptr;
+        void* session = nullptr;
+        void* event = nullptr; ///< the session's own
+        std::uint64_t luid = 0;
+        std::atomic<claims> claimed{claims::free};
+        std::atomic<std::size_t> longest_cut{0};
+        std::atomic<bool> forwards{false}; ///< the host passes packets of this interface to other ones
+    };
+
+    explicit basic_tun(std::unique_ptr<shared_adapter> made) noexcept : owned_(std::move(made)), link_(owned_.get()) {}
+
+    wintun_functions const& wintun() const noexcept { return link_->library.functions(); }
 
     api_detail::interface_row row_of(int kind) const noexcept {
         api_detail::interface_row row{};
         row.family = static_cast<std::uint16_t>(kind);
-        row.luid = luid_;
+        row.luid = luid();
         return row;
     }
 
@@ -66512,29 +66588,21 @@ private:
     }
 
     void swap(basic_tun& other) noexcept {
-        std::swap(library_, other.library_);
-        std::swap(adapter_, other.adapter_);
-        std::swap(session_, other.session_);
-        std::swap(event_, other.event_);
-        std::swap(luid_, other.luid_);
+        std::swap(owned_, other.owned_);
+        std::swap(link_, other.link_);
         std::swap(mtu_, other.mtu_);
-        std::swap(longest_cut_, other.longest_cut_);
+        std::swap(claimed_, other.claimed_);
         std::swap(ended_, other.ended_);
         std::swap(wants_joined_, other.wants_joined_);
-        std::swap(forwards_, other.forwards_);
         std::swap(name_, other.name_);
     }
 
-    basic_wintun<Calls> library_{}; ///< outlives adapter and session
-    void* adapter_ = nullptr;
-    void* session_ = nullptr;
-    void* event_ = nullptr; ///< the session's own
-    std::uint64_t luid_ = 0;
+    std::unique_ptr<shared_adapter> owned_{}; ///< none if this object shares the adapter of another one
+    shared_adapter* link_ = nullptr;
     std::size_t mtu_ = 0;
-    std::size_t longest_cut_ = 0;
+    bool claimed_ = false; ///< only this object may read now
+    bool ended_ = false;   ///< a `read` has found that the adapter was removed
     bool wants_joined_ = false;
-    bool forwards_ = false; ///< the host passes packets of this interface to other ones
-    bool ended_ = false;    ///< a `read` has found that the adapter was removed
     char name_[max_adapter_name_bytes + 1] = {};
 };
 
@@ -66542,6 +66610,7 @@ private:
 using tun = basic_tun<>;
 static_assert(tun_device<tun>);
 static_assert(tun_device_with_longest_cut<tun>);
+static_assert(tun_device_with_share<tun> && tun_device_with_settle<tun>);
 
 }}}} // namespace wg::WG_ABI::os::windows
 

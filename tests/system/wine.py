@@ -4,17 +4,23 @@
 
 wgd.exe is samples/wgd.cpp. Its wintun.dll is tests/windows/wintun.cpp, which makes a TUN interface of Linux. Its
 configuration goes through its pipe, by tests/windows/pipe.cpp.
+
+options: --seconds N   length of the run at full load (600)
+         --growth KIB  by which wgd.exe or Wine's server may grow in that time (2048)
 """
 import atexit
 import base64
+import json
 import os
 import shutil
 import signal
 import subprocess
 import tempfile
+import time
 
 from checks import Skip, check, equal, need, wait_until
 from hosts import tcp_copy, udp_echo
+from options import option
 from runner import main, test
 from wg_tools import TMP, Key, Tunnel, pass_initiation_interval
 
@@ -25,6 +31,7 @@ WINE, SERVER = (next((p for p in (shutil.which(name), f'/usr/lib/wine/{file}') i
 FLAGS = ['-std=c++20', '-O2', '-Wall', '-Wextra', '-Wconversion', '-Wshadow', '-Werror', '-static']
 LIBRARIES = ['-lws2_32', '-lbcrypt', '-liphlpapi', '-lsynchronization', '-ladvapi32']
 PORT = 10002
+SECONDS, GROWTH_KIB = option('seconds', 600), option('growth', 2048)
 
 _folder = []
 
@@ -119,9 +126,10 @@ class Windows:
 
 
 class WindowsTunnel(Tunnel):
-    """A tunnel between the daemon `program` on host a and wgd.exe on host b. `outer` and `initiator` as in Tunnel."""
+    """A tunnel between the daemon `program` on host a and wgd.exe on host b. `outer` and `initiator` as in Tunnel.
+    wgd.exe gets `arguments`."""
 
-    def __init__(self, lab, outer=4, initiator='ab', program=None, service=False):
+    def __init__(self, lab, outer=4, initiator='ab', program=None, service=False, arguments=()):
         programs()
         self.lab, self.outer, self.initiator, self.opens = lab, outer, initiator, True
         self.a, self.b = lab.host('a'), lab.host('b')
@@ -131,7 +139,7 @@ class WindowsTunnel(Tunnel):
         self.da = self.a.daemon('wg0', program=program)
         self.configure(self.a)
         if not service:
-            self.process = self.windows.daemon()
+            self.process = self.windows.daemon(*arguments)
             self.configure_windows()
 
     def configure_windows(self):
@@ -151,6 +159,37 @@ class WindowsTunnel(Tunnel):
         for client, server, address in ways:
             self.lab.say(f'{tcp_copy(client, server, address, megabytes):.0f} Mbit/s')
 
+    def received(self):
+        """Packets and bytes that the interface of wgd.exe has passed to its host."""
+        rx = json.loads(self.b.ip('-j -s link show dev wg0'))[0]['stats64']['rx']
+        return rx['packets'], rx['bytes']
+
+    def threads(self):
+        return len(os.listdir(f'/proc/{self.process.pid}/task'))
+
+    def load(self, options):
+        """Runs iperf3 from a to b; returns how many datagrams came out of order, and how many came."""
+        client = self.a.popen(f'iperf3 -J -c 10.9.0.2 {options}', stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        said = json.loads(client.communicate(timeout=120)[0])
+        check('error' not in said, f'iperf3 {options}: {said.get("error")}')
+        if '-u' not in options.split():
+            return 0, said['end']['sum_received']['bytes']
+        streams = [s['udp'] for s in said['end']['streams']]
+        return sum(s.get('out_of_order', 0) for s in streams), sum(s['packets'] - s['lost_packets'] for s in streams)
+
+    def resources(self):
+        """Resident KiB and open descriptors of wgd.exe and of Wine's server, which has the handles."""
+        found = {}
+        for pid in self.b.processes_inside():
+            with open(f'/proc/{pid}/comm') as comm:
+                name = comm.read().strip()
+            if pid != self.process.pid and not name.startswith('wineserver'):
+                continue
+            with open(f'/proc/{pid}/status') as status:
+                kib = next(int(line.split()[1]) for line in status if line.startswith('VmRSS:'))
+            found[name] = kib, len(os.listdir(f'/proc/{pid}/fd'))
+        return found
+
 
 @test(seconds=150)
 def traffic_over_ipv4(lab):
@@ -159,7 +198,26 @@ def traffic_over_ipv4(lab):
     t.a.ping('10.9.0.2', count=100, flood=True)
     t.b.ping('fd09::1', count=100, flood=True)
     udp_echo(t.a, t.b, '10.9.0.2')
-    t.copies((t.a, t.b, '10.9.0.2'), (t.b, t.a, '10.9.0.1'))
+    t.copies((t.b, t.a, '10.9.0.1'))
+    before = t.received()
+    t.copies((t.a, t.b, '10.9.0.2'))
+    packets, size = (after - past for after, past in zip(t.received(), before))
+    check(size / packets > 1420, f'{packets} packets of {size / packets:.0f} bytes: segments are not joined')
+
+
+@test(seconds=150)
+def threads_keep_the_order_of_packets(lab):
+    need('iperf3')
+    t = WindowsTunnel(lab, arguments=('--workers', '4'))
+    t.works()
+    t.b.popen('iperf3 -s -B 10.9.0.2', stdout=subprocess.DEVNULL)
+    wait_until(lambda: t.b.run('ss -Hltn sport = 5201'), what='iperf3 listens')
+    alone = t.threads()
+    for options in '-u -b 0 -l 1372 -P 2', '-u -b 0 -l 1372 -P 2 -R', '-u -b 0 -l 64':
+        late, arrived = t.load(f'{options} -t 3')
+        check(arrived > 1000, f'{arrived} datagrams arrived')
+        equal(late, 0, f'datagrams out of order, of {arrived} ({options})')
+    check(alone < t.threads() <= alone + 3, f'{alone} threads before, {t.threads()} now')
 
 
 @test(seconds=150)
@@ -312,6 +370,31 @@ def names_what_is_wrong_and_leaves_nothing_behind(lab):
     w.daemon()
     w.refuses('`wg0` is in use: another process serves it', 'wg0')
     check(w.answers(), 'the first one serves on')
+
+
+@test(long=True, seconds=1200)
+def ten_minutes_at_full_load_keep_memory_and_handles(lab):
+    need('iperf3')
+    t = WindowsTunnel(lab)
+    t.works()
+    t.b.popen('iperf3 -s -B 10.9.0.2', stdout=subprocess.DEVNULL)
+    wait_until(lambda: t.b.run('ss -Hltn sport = 5201'), what='iperf3 listens')
+    loads = [f'{options} -t 10' for options in ('-P 4', '-P 4 -R', '-u -b 0 -l 1372', '-u -b 0 -l 1372 -R')]
+    for options in loads:  # all threads are created, and all buffers allocated
+        t.load(options)
+    before, begin, done = t.resources(), time.monotonic(), 0
+    equal(len(before), 2, f'wgd.exe and its server ({before})')
+    while time.monotonic() < begin + SECONDS:
+        _, arrived = t.load(loads[done % len(loads)])
+        check(arrived > 1000, f'{arrived} arrived in round {done}')
+        done += 1
+    t.works()
+    after = t.resources()
+    lab.say(f'{done} rounds, before {before}, after {after}')
+    for name, (kib, descriptors) in before.items():
+        check(after[name][0] - kib <= GROWTH_KIB, f'{name} grew from {kib} to {after[name][0]} KiB')
+        check(after[name][1] <= descriptors + 4, f'{name}: {descriptors} descriptors before, {after[name][1]} now')
+    check(t.process.poll() is None, f'wgd.exe ended: {t.windows.said()}')
 
 
 main(__doc__)

@@ -482,6 +482,39 @@ BOOST_AUTO_TEST_CASE(a_joined_packet_without_room_in_the_ring_is_written_in_segm
     BOOST_TEST(device.write({&one, 1}) == 0u);
 }
 
+BOOST_AUTO_TEST_CASE(one_object_at_a_time_reads_an_adapter_that_several_share) {
+    host = {};
+    tun device = opened();
+    {
+        auto other = device.share();
+        BOOST_REQUIRE(other);
+        BOOST_TEST((other->event() == device.event() && other->luid() == luid && other->mtu() == device.mtu()));
+        BOOST_TEST(std::string(other->name()) == "wg0");
+        packets<4> in;
+        host.to_read = {"1", "2", std::string(101, 'x')};
+        BOOST_TEST(*device.read(in.all) == 2u);
+        BOOST_TEST(other->longest_cut() == 101u);
+        host.to_read = {"3"};
+        BOOST_TEST(*other->read(in.all) == 0u); // the packets of the first read may not be sent yet
+        BOOST_TEST(host.to_read.size() == 1u);
+        BOOST_TEST(host.events_set == 0);
+        device.settle();
+        BOOST_TEST(host.events_set == 1); // a wait for the event that is past has found nothing
+        BOOST_TEST(*other->read(in.all) == 1u);
+        BOOST_TEST(in.text(0) == "3");
+        other->settle();
+        BOOST_TEST(host.events_set == 1); // nobody waits
+        BOOST_TEST(*other->read(in.all) == 0u);
+        BOOST_TEST(written_of(*other, {"from another thread"}) == std::vector<std::string>{"from another thread"});
+        BOOST_TEST(host.calls == "LCS");
+    } // gives back what it has claimed, and leaves the adapter
+    packets<1> in;
+    host.to_read = {"4"};
+    BOOST_TEST(*device.read(in.all) == 1u);
+    BOOST_TEST(host.calls == "LCS");
+    BOOST_TEST((tun().share().why() == status::gone));
+}
+
 namespace {
 
 struct routes_state {
