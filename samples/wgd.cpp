@@ -247,6 +247,10 @@ int main(int count, char** arguments) {
     case action::serve: break;
     }
 
+    // First of all, because a service manager does not wait long; and the last object to be destroyed, because the end of
+    // a service is reported when nothing of it is left.
+    static auto background = o.foreground ? wg::os::background() : wg::os::background::connect();
+    if (!background) return fail(wg::os::system_traits::no_background);
     if (!find_descriptors(o, why)) return fail(why.c_str());
     if (o.memory_mib != 0 && !wg::os::limit_memory(o.memory_mib << 20)) {
         why.set("cannot limit the memory to ", o.memory_mib,
@@ -271,8 +275,7 @@ int main(int count, char** arguments) {
                                      ? configuration.adopt(o.uapi_fd, o.interface_name, why, o.socket_directory)
                                      : configuration.open(tun->name(), why, o.socket_directory);
     if (listening != wg::status::ok) return fail(why.c_str());
-    auto background = o.foreground ? wg::os::background() : wg::os::background::enter();
-    if (!background) return fail(wg::os::system_traits::no_background);
+    if (!o.foreground && background->enter() != wg::status::ok) return fail(wg::os::system_traits::no_background);
     (void)wg::os::keep_memory_private(); // on failure the region of secrets still is kept out of dumps
 
     interface_log of_interface(log, o);

@@ -33613,11 +33613,15 @@ public:
     /// Stays in the foreground: `ready` does nothing.
     background() noexcept = default;
 
+    /// The first step of a daemon: no program waits for an answer here. Returns: an object that stays in the foreground
+    /// until `enter`.
+    static result<background> connect() noexcept { return background(); }
+
     /// Forks. Returns in the child, which has a session of its own. The parent does not return: it ends with 0 when the
     /// child calls `ready`, and with 1 if the child ends before. The child should then have said why on stderr. To be
     /// called before there are threads, and before there are secrets, because the parent would keep a copy of them.
-    /// Returns: the status of errno.
-    static result<background> enter() noexcept {
+    /// Returns: ok, or the status of errno.
+    status enter() noexcept {
         unique_fd ends[2];
         if (!open_pipe(ends)) return status_of(errno);
         unique_fd &from = ends[0], &to = ends[1];
@@ -33632,9 +33636,8 @@ public:
             ::_exit(size == 1 ? EXIT_SUCCESS : EXIT_FAILURE);
         }
         ::setsid();
-        background self;
-        self.parent_ = std::move(to);
-        return self;
+        parent_ = std::move(to);
+        return status::ok;
     }
 
     /// Lets the parent end with success. From now on standard input and output are /dev/null, and standard error too
@@ -34402,7 +34405,7 @@ struct system_traits {
     static constexpr char const* more_key_memory = "raise `ulimit -v` or --memory";
     /// The limit that keeps memory from being locked.
     static constexpr char const* lock_limit = "`ulimit -l`";
-    /// What is wrong when `background::enter` fails.
+    /// What is wrong when `background::connect` or `enter` fails.
     static constexpr char const* no_background = "cannot go to the background";
     /// The limit that keeps `limit_memory` from succeeding.
     static constexpr char const* memory_limit = "`ulimit -d`";
@@ -35819,11 +35822,15 @@ public:
     /// Stays in the foreground: `ready` does nothing.
     background() noexcept = default;
 
+    /// The first step of a daemon: no program waits for an answer here. Returns: an object that stays in the foreground
+    /// until `enter`.
+    static result<background> connect() noexcept { return background(); }
+
     /// Forks. Returns in the child, which has a session of its own. The parent does not return: it ends with 0 when the
     /// child calls `ready`, and with 1 if the child ends before. The child should then have said why on stderr. To be
     /// called before there are threads, and before there are secrets, because the parent would keep a copy of them.
-    /// Returns: the status of errno.
-    static result<background> enter() noexcept {
+    /// Returns: ok, or the status of errno.
+    status enter() noexcept {
         unique_fd ends[2];
         if (!open_pipe(ends)) return status_of(errno);
         unique_fd &from = ends[0], &to = ends[1];
@@ -35838,9 +35845,8 @@ public:
             ::_exit(size == 1 ? EXIT_SUCCESS : EXIT_FAILURE);
         }
         ::setsid();
-        background self;
-        self.parent_ = std::move(to);
-        return self;
+        parent_ = std::move(to);
+        return status::ok;
     }
 
     /// Lets the parent end with success. From now on standard input and output are /dev/null, and standard error too
@@ -36347,7 +36353,7 @@ struct system_traits {
     static constexpr char const* more_key_memory = "raise `ulimit -v` or --memory";
     /// The limit that keeps memory from being locked.
     static constexpr char const* lock_limit = "`ulimit -l`";
-    /// What is wrong when `background::enter` fails.
+    /// What is wrong when `background::connect` or `enter` fails.
     static constexpr char const* no_background = "cannot go to the background";
     /// The limit that keeps `limit_memory` from succeeding.
     static constexpr char const* memory_limit = "`ulimit -d`";
@@ -40073,11 +40079,15 @@ public:
     /// Stays in the foreground: `ready` does nothing.
     background() noexcept = default;
 
+    /// The first step of a daemon: no program waits for an answer here. Returns: an object that stays in the foreground
+    /// until `enter`.
+    static result<background> connect() noexcept { return background(); }
+
     /// Forks. Returns in the child, which has a session of its own. The parent does not return: it ends with 0 when the
     /// child calls `ready`, and with 1 if the child ends before. The child should then have said why on stderr. To be
     /// called before there are threads, and before there are secrets, because the parent would keep a copy of them.
-    /// Returns: the status of errno.
-    static result<background> enter() noexcept {
+    /// Returns: ok, or the status of errno.
+    status enter() noexcept {
         unique_fd ends[2];
         if (!open_pipe(ends)) return status_of(errno);
         unique_fd &from = ends[0], &to = ends[1];
@@ -40092,9 +40102,8 @@ public:
             ::_exit(size == 1 ? EXIT_SUCCESS : EXIT_FAILURE);
         }
         ::setsid();
-        background self;
-        self.parent_ = std::move(to);
-        return self;
+        parent_ = std::move(to);
+        return status::ok;
     }
 
     /// Lets the parent end with success. From now on standard input and output are /dev/null, and standard error too
@@ -40601,7 +40610,7 @@ struct system_traits {
     static constexpr char const* more_key_memory = "raise `ulimit -v` or --memory";
     /// The limit that keeps memory from being locked.
     static constexpr char const* lock_limit = "`ulimit -l`";
-    /// What is wrong when `background::enter` fails.
+    /// What is wrong when `background::connect` or `enter` fails.
     static constexpr char const* no_background = "cannot go to the background";
     /// The limit that keeps `limit_memory` from succeeding.
     static constexpr char const* memory_limit = "`ulimit -d`";
@@ -44194,11 +44203,15 @@ public:
     /// Stays in the foreground: `ready` does nothing.
     background() noexcept = default;
 
+    /// The first step of a daemon: no program waits for an answer here. Returns: an object that stays in the foreground
+    /// until `enter`.
+    static result<background> connect() noexcept { return background(); }
+
     /// Forks. Returns in the child, which has a session of its own. The parent does not return: it ends with 0 when the
     /// child calls `ready`, and with 1 if the child ends before. The child should then have said why on stderr. To be
     /// called before there are threads, and before there are secrets, because the parent would keep a copy of them.
-    /// Returns: the status of errno.
-    static result<background> enter() noexcept {
+    /// Returns: ok, or the status of errno.
+    status enter() noexcept {
         unique_fd ends[2];
         if (!open_pipe(ends)) return status_of(errno);
         unique_fd &from = ends[0], &to = ends[1];
@@ -44213,9 +44226,8 @@ public:
             ::_exit(size == 1 ? EXIT_SUCCESS : EXIT_FAILURE);
         }
         ::setsid();
-        background self;
-        self.parent_ = std::move(to);
-        return self;
+        parent_ = std::move(to);
+        return status::ok;
     }
 
     /// Lets the parent end with success. From now on standard input and output are /dev/null, and standard error too
@@ -44722,7 +44734,7 @@ struct system_traits {
     static constexpr char const* more_key_memory = "raise `ulimit -v` or --memory";
     /// The limit that keeps memory from being locked.
     static constexpr char const* lock_limit = "`ulimit -l`";
-    /// What is wrong when `background::enter` fails.
+    /// What is wrong when `background::connect` or `enter` fails.
     static constexpr char const* no_background = "cannot go to the background";
     /// The limit that keeps `limit_memory` from succeeding.
     static constexpr char const* memory_limit = "`ulimit -d`";
@@ -47306,14 +47318,8 @@ class background : public posix::background {
 public:
     /// Stays in the foreground.
     background() noexcept = default;
-    /// As `posix::background::enter`.
-    static result<background> enter() noexcept {
-        auto entered = posix::background::enter();
-        if (!entered) return entered.why();
-        background self;
-        static_cast<posix::background&>(self) = std::move(*entered);
-        return self;
-    }
+    /// As `posix::background::connect`.
+    static result<background> connect() noexcept { return background(); }
 
     /// As `posix::background::ready`. If the environment variable WG_UNVEIL is 1, this process sees only the directory
     /// /var/run, /dev/null and /dev/log from now on (unveil(2)); the configuration socket must be there. Off by
@@ -48331,11 +48337,15 @@ public:
     /// Stays in the foreground: `ready` does nothing.
     background() noexcept = default;
 
+    /// The first step of a daemon: no program waits for an answer here. Returns: an object that stays in the foreground
+    /// until `enter`.
+    static result<background> connect() noexcept { return background(); }
+
     /// Forks. Returns in the child, which has a session of its own. The parent does not return: it ends with 0 when the
     /// child calls `ready`, and with 1 if the child ends before. The child should then have said why on stderr. To be
     /// called before there are threads, and before there are secrets, because the parent would keep a copy of them.
-    /// Returns: the status of errno.
-    static result<background> enter() noexcept {
+    /// Returns: ok, or the status of errno.
+    status enter() noexcept {
         unique_fd ends[2];
         if (!open_pipe(ends)) return status_of(errno);
         unique_fd &from = ends[0], &to = ends[1];
@@ -48350,9 +48360,8 @@ public:
             ::_exit(size == 1 ? EXIT_SUCCESS : EXIT_FAILURE);
         }
         ::setsid();
-        background self;
-        self.parent_ = std::move(to);
-        return self;
+        parent_ = std::move(to);
+        return status::ok;
     }
 
     /// Lets the parent end with success. From now on standard input and output are /dev/null, and standard error too
@@ -48859,7 +48868,7 @@ struct system_traits {
     static constexpr char const* more_key_memory = "raise `ulimit -v` or --memory";
     /// The limit that keeps memory from being locked.
     static constexpr char const* lock_limit = "`ulimit -l`";
-    /// What is wrong when `background::enter` fails.
+    /// What is wrong when `background::connect` or `enter` fails.
     static constexpr char const* no_background = "cannot go to the background";
     /// The limit that keeps `limit_memory` from succeeding.
     static constexpr char const* memory_limit = "`ulimit -d`";
@@ -56237,6 +56246,106 @@ using unique_handle = basic_handle<>;
 }}}} // namespace wg::WG_ABI::os::windows
 
 #endif
+// SPDX-License-Identifier: BSL-1.0
+// The threads policy of a Windows host (slim reader/writer locks, WaitOnAddress, CreateThread). Folder: os/windows. Any
+// thread. Link: synchronization.
+#ifndef WG_OS_WINDOWS_THREADS_HPP
+#define WG_OS_WINDOWS_THREADS_HPP
+
+
+#include <atomic>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// Models `threads`, and has everything that `workers` needs. It does not need the C++ library's compiled part.
+struct threads {
+    static constexpr bool parallel = true; ///< a device may be called by several threads
+
+    /// A mutex (AcquireSRWLockExclusive).
+    class mutex {
+    public:
+        /// Not locked.
+        mutex() noexcept = default;
+        mutex(mutex const&) = delete;
+        mutex& operator=(mutex const&) = delete;
+        /// Locks the mutex; waits while another thread holds it.
+        void lock() noexcept { api_detail::lock_exclusive(&lock_); }
+        /// Unlocks the mutex, which this thread holds.
+        void unlock() noexcept { api_detail::unlock_exclusive(&lock_); }
+
+    private:
+        void* lock_ = nullptr; ///< SRWLOCK_INIT
+    };
+
+    /// A number on which threads can wait. All operations are sequentially consistent.
+    class cell {
+    public:
+        /// The number.
+        std::uint32_t load() const noexcept { return value_.load(); }
+        /// Changes the number and wakes all threads that wait.
+        void store(std::uint32_t value) noexcept {
+            value_.store(value);
+            // A thread that increments `waiting_` after this load finds the new value in WaitOnAddress's comparison.
+            if (waiting_.load() != 0) api_detail::wake_all(&value_);
+        }
+        /// Waits until the number is no longer `old`. May return earlier.
+        void wait(std::uint32_t old) noexcept {
+            static_assert(sizeof value_ == sizeof old && std::atomic<std::uint32_t>::is_always_lock_free);
+            for (int tries = 0; tries < tries_before_sleep; ++tries)
+                if (value_.load() != old) return;
+            ++waiting_;
+            api_detail::wait_on_address(&value_, &old, sizeof old, api_detail::wait_forever);
+            --waiting_;
+        }
+
+    private:
+        static constexpr int tries_before_sleep = 100; ///< take less time than to sleep and wake up
+
+        std::atomic<std::uint32_t> value_{0};
+        std::atomic<std::uint32_t> waiting_{0};
+    };
+
+    /// Owns a thread. The destructor waits until the thread ends.
+    class thread {
+    public:
+        /// Owns none.
+        thread() noexcept = default;
+        thread(thread const&) = delete;
+        thread& operator=(thread const&) = delete;
+        ~thread() {
+            if (thread_) api_detail::wait_for_one(thread_.get(), api_detail::wait_forever);
+        }
+        /// Starts a thread that runs `Work(context)`. Returns: false if Windows refuses.
+        template <auto Work, class Context> bool start(Context& context) noexcept {
+            api_detail::thread_start const begin = [](void* with) noexcept -> std::uint32_t {
+                Work(*static_cast<Context*>(with));
+                return 0;
+            };
+            thread_.reset(api_detail::create_thread(nullptr, stack_bytes, begin, &context,
+                                                    api_detail::stack_is_reservation, nullptr));
+            return static_cast<bool>(thread_);
+        }
+
+    private:
+        static constexpr std::size_t stack_bytes = std::size_t{512} << 10;
+        unique_handle thread_;
+    };
+
+    /// Lets another thread run that waits for this processor. Returns at once if none does.
+    static void give_way() noexcept { api_detail::switch_to_thread(); }
+
+    /// How many processors this host has, at least 1.
+    static std::size_t processors() noexcept {
+        std::uint32_t const count = api_detail::processor_count(api_detail::all_processor_groups);
+        return count != 0 ? count : 1;
+    }
+};
+static_assert(wg::threads<threads>);
+static_assert(threads_with_cell<threads> && threads_with_thread<threads> && threads_with_give_way<threads>);
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
 
 #include <atomic>
 
@@ -56244,6 +56353,8 @@ namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
 
 /// The calls of `basic_stop_signals`.
 struct stop_calls : handle_calls {
+    using mutex = threads::mutex; ///< guards the event
+
     /// CreateEventW: an event that a wait resets. Returns: null if there is no memory left.
     static void* create_event() noexcept { return api_detail::create_event(nullptr, 0, 0, nullptr); }
     /// SetEvent
@@ -56271,14 +56382,14 @@ public:
     /// Handles the events of the console from now on. By default they would end the process before it has cleaned up.
     explicit basic_stop_signals(hang_up = hang_up::stops) noexcept : event_(Calls::create_event()) {
         state.number.store(0);
-        state.event.store(event_.get());
+        state.set_event(event_.get());
         Calls::handle_console_events(&on_console_event, true);
     }
     basic_stop_signals(basic_stop_signals const&) = delete;
     basic_stop_signals& operator=(basic_stop_signals const&) = delete;
     ~basic_stop_signals() {
         Calls::handle_console_events(&on_console_event, false);
-        state.event.store(nullptr);
+        state.set_event(nullptr);
     }
 
     /// An event that is set when the daemon is to stop. Null: no memory was left.
@@ -56291,7 +56402,9 @@ public:
     /// Asks the daemon to stop. Any thread.
     static void stop(int number) noexcept {
         state.number.store(number);
-        if (void* const event = state.event.load(); event != nullptr) Calls::set_event(event);
+        state.mutex.lock();
+        if (state.event != nullptr) Calls::set_event(state.event);
+        state.mutex.unlock();
     }
     /// Notes that the process is a service. Windows tells services when any user logs off.
     static void is_service(bool is) noexcept { state.is_service.store(is); }
@@ -56300,9 +56413,16 @@ private:
     static constexpr std::uint32_t longest_end_ms = 10'000;
 
     struct shared_state {
-        std::atomic<void*> event{nullptr};
+        typename Calls::mutex mutex; ///< held while the event is set, so that it is not closed then
+        void* event = nullptr;       ///< guarded by `mutex`
         std::atomic<int> number{0};
         std::atomic<bool> is_service{false};
+
+        void set_event(void* now) noexcept {
+            mutex.lock();
+            event = now;
+            mutex.unlock();
+        }
     };
     static inline shared_state state{};
 
@@ -56368,25 +56488,33 @@ public:
     basic_background(basic_background&& other) noexcept
         : is_service_(std::exchange(other.is_service_, false)), is_ready_(other.is_ready_) {}
     basic_background& operator=(basic_background&&) = delete;
-    /// Reports that the service has stopped, with an error if it was never ready.
+    /// Reports that the service has stopped: the last thing that it does, because Windows may start it again then. With
+    /// an error if it was never ready, or if it has ended without being asked, as when the adapter was removed.
     ~basic_background() {
         if (!is_service_) return;
-        report(api_detail::service_stopped, is_ready_ ? 0 : api_detail::error_service_specific);
+        auto const end = !is_ready_           ? exit_codes::not_started
+                         : state.asked.load() ? exit_codes::none
+                                              : exit_codes::ended_by_itself;
+        report(api_detail::service_stopped, end);
         StopRequests::is_service(false);
     }
 
-    /// Connects to the service control manager, which has started this process, and reports that the service starts.
-    /// From then on its request to stop is one of `stop_signals`. Returns: `not_supported` if another program has
-    /// started this process; `no_memory`.
-    static result<basic_background> enter() noexcept {
+    /// Connects to the service control manager, which has started this process, and reports that the service starts. To
+    /// be called early: the manager waits 30 s for it. From then on its request to stop is one of `stop_signals`.
+    /// Returns: `not_supported` if another program has started this process; `no_memory`.
+    static result<basic_background> connect() noexcept {
         basic_handle<Calls> connected(Calls::create_event());
         if (!connected) return status::no_memory;
         state.error.store(0);
         state.service.store(nullptr);
-        state.connected.store(connected.get());
-        if (!Calls::start_thread(&dispatch)) return status::no_memory;
+        state.asked.store(false);
+        state.set_connected(connected.get());
+        if (!Calls::start_thread(&dispatch)) {
+            state.set_connected(nullptr);
+            return status::no_memory;
+        }
         bool const answered = Calls::wait(connected.get(), longest_connect_ms);
-        state.connected.store(nullptr);
+        state.set_connected(nullptr);
         if (state.error.load() == api_detail::error_no_controller) return status::not_supported;
         if (!answered || state.error.load() != 0 || state.service.load() == nullptr) return status::io_error;
         StopRequests::is_service(true);
@@ -56395,25 +56523,41 @@ public:
         return made;
     }
 
+    /// A service needs no other process. Returns: ok.
+    static constexpr status enter() noexcept { return status::ok; }
+
     /// Reports that the service runs.
     void ready(bool /*keep_stderr*/) noexcept {
         is_ready_ = true;
-        if (is_service_) report(api_detail::service_running, 0);
+        if (is_service_) report(api_detail::service_running);
     }
 
 private:
     static constexpr std::uint32_t longest_connect_ms = 30'000;
     static constexpr std::uint32_t longest_step_ms = 60'000; ///< Wintun may have to install its driver
 
+    /// The exit codes of the service.
+    enum class exit_codes : std::uint32_t { none, not_started, ended_by_itself };
+
     struct shared_state {
-        std::atomic<void*> connected{nullptr}; ///< the event that `enter` waits for
+        typename Calls::mutex mutex; ///< held while the event is set, so that it is not closed then
+        void* connected = nullptr;   ///< the event that `connect` waits for; guarded by `mutex`
         std::atomic<void*> service{nullptr};
         std::atomic<int> error{0};
+        std::atomic<bool> asked{false}; ///< to stop
+
+        void set_connected(void* event) noexcept {
+            mutex.lock();
+            connected = event;
+            mutex.unlock();
+        }
     };
     static inline shared_state state{};
 
     static void tell_connected() noexcept {
-        if (void* const event = state.connected.load(); event != nullptr) Calls::set_event(event);
+        state.mutex.lock();
+        if (state.connected != nullptr) Calls::set_event(state.connected);
+        state.mutex.unlock();
     }
 
     /// The thread that calls `serve` and the handler.
@@ -56427,14 +56571,15 @@ private:
     /// Begins the service. Returns at once: the process's first thread serves.
     static void serve(std::uint32_t, api_detail::wide**) noexcept {
         state.service.store(Calls::register_service(&handle));
-        if (state.service.load() != nullptr) report(api_detail::service_start_pending, 0);
+        if (state.service.load() != nullptr) report(api_detail::service_start_pending);
         tell_connected();
     }
     static std::uint32_t handle(std::uint32_t control, std::uint32_t, void*, void*) noexcept {
         switch (control) {
         case api_detail::service_control_stop:
         case api_detail::service_control_shutdown:
-            report(api_detail::service_stop_pending, 0);
+            state.asked.store(true);
+            report(api_detail::service_stop_pending);
             StopRequests::stop(StopRequests::terminated);
             return 0;
         case api_detail::service_control_interrogate: return 0;
@@ -56442,14 +56587,14 @@ private:
         }
     }
 
-    static void report(std::uint32_t now, int error) noexcept {
+    static void report(std::uint32_t now, exit_codes end = exit_codes::none) noexcept {
         bool const runs = now == api_detail::service_running, rests = runs || now == api_detail::service_stopped;
         api_detail::service_status status{};
         status.type = api_detail::service_own_process;
         status.state = now;
         status.accepted = runs ? api_detail::service_accepts_stop | api_detail::service_accepts_shutdown : 0;
-        status.exit_code = static_cast<std::uint32_t>(error);
-        status.specific_exit_code = error != 0 ? 1 : 0;
+        status.exit_code = end != exit_codes::none ? api_detail::error_service_specific : 0;
+        status.specific_exit_code = static_cast<std::uint32_t>(end);
         status.wait_hint_ms = rests ? 0 : longest_step_ms;
         Calls::set_status(state.service.load(), status);
     }
@@ -57911,7 +58056,7 @@ struct system_traits {
     static constexpr char const* more_key_memory = "raise --memory, or end other programs";
     /// The limit that keeps memory from being locked.
     static constexpr char const* lock_limit = "the working set of the process cannot grow";
-    /// What is wrong when `background::enter` fails.
+    /// What is wrong when `background::connect` or `enter` fails.
     static constexpr char const* no_background =
         "only the service manager can start wgd with --no-foreground: leave it away, or use --service start";
     /// The limit that keeps `limit_memory` from succeeding.
@@ -59684,7 +59829,7 @@ struct system_traits {
     static constexpr char const* more_key_memory = "raise --memory, or end other programs";
     /// The limit that keeps memory from being locked.
     static constexpr char const* lock_limit = "the working set of the process cannot grow";
-    /// What is wrong when `background::enter` fails.
+    /// What is wrong when `background::connect` or `enter` fails.
     static constexpr char const* no_background =
         "only the service manager can start wgd with --no-foreground: leave it away, or use --service start";
     /// The limit that keeps `limit_memory` from succeeding.
@@ -61166,6 +61311,106 @@ using unique_handle = basic_handle<>;
 }}}} // namespace wg::WG_ABI::os::windows
 
 #endif
+// SPDX-License-Identifier: BSL-1.0
+// The threads policy of a Windows host (slim reader/writer locks, WaitOnAddress, CreateThread). Folder: os/windows. Any
+// thread. Link: synchronization.
+#ifndef WG_OS_WINDOWS_THREADS_HPP
+#define WG_OS_WINDOWS_THREADS_HPP
+
+
+#include <atomic>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
+
+/// Models `threads`, and has everything that `workers` needs. It does not need the C++ library's compiled part.
+struct threads {
+    static constexpr bool parallel = true; ///< a device may be called by several threads
+
+    /// A mutex (AcquireSRWLockExclusive).
+    class mutex {
+    public:
+        /// Not locked.
+        mutex() noexcept = default;
+        mutex(mutex const&) = delete;
+        mutex& operator=(mutex const&) = delete;
+        /// Locks the mutex; waits while another thread holds it.
+        void lock() noexcept { api_detail::lock_exclusive(&lock_); }
+        /// Unlocks the mutex, which this thread holds.
+        void unlock() noexcept { api_detail::unlock_exclusive(&lock_); }
+
+    private:
+        void* lock_ = nullptr; ///< SRWLOCK_INIT
+    };
+
+    /// A number on which threads can wait. All operations are sequentially consistent.
+    class cell {
+    public:
+        /// The number.
+        std::uint32_t load() const noexcept { return value_.load(); }
+        /// Changes the number and wakes all threads that wait.
+        void store(std::uint32_t value) noexcept {
+            value_.store(value);
+            // A thread that increments `waiting_` after this load finds the new value in WaitOnAddress's comparison.
+            if (waiting_.load() != 0) api_detail::wake_all(&value_);
+        }
+        /// Waits until the number is no longer `old`. May return earlier.
+        void wait(std::uint32_t old) noexcept {
+            static_assert(sizeof value_ == sizeof old && std::atomic<std::uint32_t>::is_always_lock_free);
+            for (int tries = 0; tries < tries_before_sleep; ++tries)
+                if (value_.load() != old) return;
+            ++waiting_;
+            api_detail::wait_on_address(&value_, &old, sizeof old, api_detail::wait_forever);
+            --waiting_;
+        }
+
+    private:
+        static constexpr int tries_before_sleep = 100; ///< take less time than to sleep and wake up
+
+        std::atomic<std::uint32_t> value_{0};
+        std::atomic<std::uint32_t> waiting_{0};
+    };
+
+    /// Owns a thread. The destructor waits until the thread ends.
+    class thread {
+    public:
+        /// Owns none.
+        thread() noexcept = default;
+        thread(thread const&) = delete;
+        thread& operator=(thread const&) = delete;
+        ~thread() {
+            if (thread_) api_detail::wait_for_one(thread_.get(), api_detail::wait_forever);
+        }
+        /// Starts a thread that runs `Work(context)`. Returns: false if Windows refuses.
+        template <auto Work, class Context> bool start(Context& context) noexcept {
+            api_detail::thread_start const begin = [](void* with) noexcept -> std::uint32_t {
+                Work(*static_cast<Context*>(with));
+                return 0;
+            };
+            thread_.reset(api_detail::create_thread(nullptr, stack_bytes, begin, &context,
+                                                    api_detail::stack_is_reservation, nullptr));
+            return static_cast<bool>(thread_);
+        }
+
+    private:
+        static constexpr std::size_t stack_bytes = std::size_t{512} << 10;
+        unique_handle thread_;
+    };
+
+    /// Lets another thread run that waits for this processor. Returns at once if none does.
+    static void give_way() noexcept { api_detail::switch_to_thread(); }
+
+    /// How many processors this host has, at least 1.
+    static std::size_t processors() noexcept {
+        std::uint32_t const count = api_detail::processor_count(api_detail::all_processor_groups);
+        return count != 0 ? count : 1;
+    }
+};
+static_assert(wg::threads<threads>);
+static_assert(threads_with_cell<threads> && threads_with_thread<threads> && threads_with_give_way<threads>);
+
+}}}} // namespace wg::WG_ABI::os::windows
+
+#endif
 
 #include <atomic>
 
@@ -61173,6 +61418,8 @@ namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
 
 /// The calls of `basic_stop_signals`.
 struct stop_calls : handle_calls {
+    using mutex = threads::mutex; ///< guards the event
+
     /// CreateEventW: an event that a wait resets. Returns: null if there is no memory left.
     static void* create_event() noexcept { return api_detail::create_event(nullptr, 0, 0, nullptr); }
     /// SetEvent
@@ -61200,14 +61447,14 @@ public:
     /// Handles the events of the console from now on. By default they would end the process before it has cleaned up.
     explicit basic_stop_signals(hang_up = hang_up::stops) noexcept : event_(Calls::create_event()) {
         state.number.store(0);
-        state.event.store(event_.get());
+        state.set_event(event_.get());
         Calls::handle_console_events(&on_console_event, true);
     }
     basic_stop_signals(basic_stop_signals const&) = delete;
     basic_stop_signals& operator=(basic_stop_signals const&) = delete;
     ~basic_stop_signals() {
         Calls::handle_console_events(&on_console_event, false);
-        state.event.store(nullptr);
+        state.set_event(nullptr);
     }
 
     /// An event that is set when the daemon is to stop. Null: no memory was left.
@@ -61220,7 +61467,9 @@ public:
     /// Asks the daemon to stop. Any thread.
     static void stop(int number) noexcept {
         state.number.store(number);
-        if (void* const event = state.event.load(); event != nullptr) Calls::set_event(event);
+        state.mutex.lock();
+        if (state.event != nullptr) Calls::set_event(state.event);
+        state.mutex.unlock();
     }
     /// Notes that the process is a service. Windows tells services when any user logs off.
     static void is_service(bool is) noexcept { state.is_service.store(is); }
@@ -61229,9 +61478,16 @@ private:
     static constexpr std::uint32_t longest_end_ms = 10'000;
 
     struct shared_state {
-        std::atomic<void*> event{nullptr};
+        typename Calls::mutex mutex; ///< held while the event is set, so that it is not closed then
+        void* event = nullptr;       ///< guarded by `mutex`
         std::atomic<int> number{0};
         std::atomic<bool> is_service{false};
+
+        void set_event(void* now) noexcept {
+            mutex.lock();
+            event = now;
+            mutex.unlock();
+        }
     };
     static inline shared_state state{};
 

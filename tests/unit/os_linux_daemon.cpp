@@ -66,8 +66,8 @@ BOOST_AUTO_TEST_CASE(parent_succeeds_only_when_the_child_is_ready) {
     two_ends report, go;
     int const code = exit_code_of([&] {
         pid_t const starter = ::getpid();
-        auto self = wg::os::posix::background::enter();
-        if (!self || ::getpid() == starter) return 50;
+        auto self = wg::os::posix::background::connect();
+        if (!self || self->enter() != wg::status::ok || ::getpid() == starter) return 50;
         say(report.to.get(), "started ");
         if (::getsid(0) != ::getpid()) return 51;
         self->ready(true);
@@ -87,8 +87,8 @@ BOOST_AUTO_TEST_CASE(parent_succeeds_only_when_the_child_is_ready) {
 BOOST_AUTO_TEST_CASE(parent_fails_when_the_child_ends_before_it_is_ready) {
     for (int const how : {0, 7, SIGTERM}) { // also with exit status 0, and by a signal
         int const code = exit_code_of([&] {
-            auto self = wg::os::posix::background::enter();
-            if (!self) return 50;
+            auto self = wg::os::posix::background::connect();
+            if (!self || self->enter() != wg::status::ok) return 50;
             if (how == SIGTERM) ::raise(SIGTERM);
             return how;
         });
@@ -103,8 +103,8 @@ BOOST_AUTO_TEST_CASE(ready_leaves_the_terminal_but_may_keep_stderr) {
             ::dup2(terminal.to.get(), STDIN_FILENO);
             ::dup2(terminal.to.get(), STDOUT_FILENO);
             ::dup2(terminal.to.get(), STDERR_FILENO);
-            auto self = wg::os::posix::background::enter();
-            if (!self) return 50;
+            auto self = wg::os::posix::background::connect();
+            if (!self || self->enter() != wg::status::ok) return 50;
             terminal.to.reset();
             self->ready(keep);
             say(STDOUT_FILENO, "to nobody");

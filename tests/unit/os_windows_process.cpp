@@ -32,7 +32,7 @@ std::string narrow(char16_t const* text) {
 
 struct host_state {
     int handles = 0, events_set = 0;
-    bool has_event = true;
+    bool has_event = true, is_locked = false;
     api::console_handler console = nullptr;
     numbers sleeps;
     // The service control manager:
@@ -45,9 +45,19 @@ struct host_state {
 int event_place, service_place;
 
 struct test_calls {
-    static void close(void*) noexcept { --host.handles; }
+    struct mutex {
+        void lock() noexcept { BOOST_TEST(!std::exchange(host.is_locked, true)); }
+        void unlock() noexcept { BOOST_TEST(std::exchange(host.is_locked, false)); }
+    };
+    static void close(void*) noexcept {
+        BOOST_TEST(!host.is_locked); // an event is closed only when no other thread can set it
+        --host.handles;
+    }
     static void* create_event() noexcept { return host.has_event ? (++host.handles, &event_place) : nullptr; }
-    static void set_event(void*) noexcept { ++host.events_set; }
+    static void set_event(void*) noexcept {
+        BOOST_TEST(host.is_locked);
+        ++host.events_set;
+    }
     static void handle_console_events(api::console_handler handler, bool add) noexcept {
         host.console = add ? handler : nullptr;
     }
@@ -129,9 +139,10 @@ BOOST_FIXTURE_TEST_CASE(the_destructor_gives_the_console_back, fixture) {
 BOOST_FIXTURE_TEST_CASE(a_service_reports_each_of_its_states, fixture) {
     stop_signals signals;
     {
-        auto service = background::enter();
+        auto service = background::connect();
         BOOST_REQUIRE(static_cast<bool>(service));
         BOOST_TEST((host.states == numbers{api::service_start_pending} && host.last.accepted == 0));
+        BOOST_TEST((service->enter() == status::ok));
         service->ready(true);
         BOOST_TEST((host.states.back() == api::service_running && host.last.accepted == 5 && host.last.type == 0x10));
         BOOST_TEST(host.handler(api::service_control_interrogate, 0, nullptr, nullptr) == 0u);
@@ -147,33 +158,50 @@ BOOST_FIXTURE_TEST_CASE(a_service_reports_each_of_its_states, fixture) {
 
 BOOST_FIXTURE_TEST_CASE(a_shutdown_of_windows_stops_the_service, fixture) {
     stop_signals signals;
-    auto service = background::enter();
+    auto service = background::connect();
     BOOST_REQUIRE(static_cast<bool>(service));
     BOOST_TEST(host.handler(api::service_control_shutdown, 0, nullptr, nullptr) == 0u);
     BOOST_TEST(signals.take() == stop_signals::terminated);
 }
 
 BOOST_FIXTURE_TEST_CASE(a_service_that_was_never_ready_ends_with_an_error, fixture) {
-    { BOOST_TEST(static_cast<bool>(background::enter())); }
+    { BOOST_TEST(static_cast<bool>(background::connect())); }
     BOOST_TEST((host.states == numbers{api::service_start_pending, api::service_stopped}));
     BOOST_TEST((host.last.exit_code == 1066 && host.last.specific_exit_code == 1));
 }
 
+BOOST_FIXTURE_TEST_CASE(a_service_that_ends_without_being_asked_ends_with_an_error, fixture) {
+    {
+        auto service = background::connect();
+        BOOST_REQUIRE(static_cast<bool>(service));
+        service->ready(true); // and then its adapter is removed
+    }
+    BOOST_TEST((host.last.exit_code == 1066 && host.last.specific_exit_code == 2));
+    {
+        stop_signals signals;
+        auto service = background::connect(); // what was asked of an earlier one does not count
+        BOOST_REQUIRE(static_cast<bool>(service));
+        service->ready(true);
+        BOOST_TEST(host.handler(api::service_control_stop, 0, nullptr, nullptr) == 0u);
+    }
+    BOOST_TEST((host.last.exit_code == 0 && host.last.specific_exit_code == 0));
+}
+
 BOOST_FIXTURE_TEST_CASE(only_the_service_manager_can_start_a_service, fixture) {
     host.dispatch_error = api::error_no_controller;
-    BOOST_TEST((background::enter().why() == status::not_supported));
+    BOOST_TEST((background::connect().why() == status::not_supported));
     host.dispatch_error = 5;
-    BOOST_TEST((background::enter().why() == status::io_error));
+    BOOST_TEST((background::connect().why() == status::io_error));
     host.dispatch_error = 0;
     host.registers = false;
-    BOOST_TEST((background::enter().why() == status::io_error));
+    BOOST_TEST((background::connect().why() == status::io_error));
     host.events_set = 0;
     host.dispatches = false; // Windows does not answer
-    BOOST_TEST((background::enter().why() == status::io_error));
+    BOOST_TEST((background::connect().why() == status::io_error));
     host.starts_threads = false;
-    BOOST_TEST((background::enter().why() == status::no_memory));
+    BOOST_TEST((background::connect().why() == status::no_memory));
     host.has_event = false;
-    BOOST_TEST((background::enter().why() == status::no_memory));
+    BOOST_TEST((background::connect().why() == status::no_memory));
     BOOST_TEST(host.states.empty());
 }
 

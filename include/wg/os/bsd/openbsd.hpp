@@ -79,14 +79,8 @@ class background : public posix::background {
 public:
     /// Stays in the foreground.
     background() noexcept = default;
-    /// As `posix::background::enter`.
-    static result<background> enter() noexcept {
-        auto entered = posix::background::enter();
-        if (!entered) return entered.why();
-        background self;
-        static_cast<posix::background&>(self) = std::move(*entered);
-        return self;
-    }
+    /// As `posix::background::connect`.
+    static result<background> connect() noexcept { return background(); }
 
     /// As `posix::background::ready`. If the environment variable WG_UNVEIL is 1, this process sees only the directory
     /// /var/run, /dev/null and /dev/log from now on (unveil(2)); the configuration socket must be there. Off by

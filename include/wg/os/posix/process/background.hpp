@@ -42,11 +42,15 @@ public:
     /// Stays in the foreground: `ready` does nothing.
     background() noexcept = default;
 
+    /// The first step of a daemon: no program waits for an answer here. Returns: an object that stays in the foreground
+    /// until `enter`.
+    static result<background> connect() noexcept { return background(); }
+
     /// Forks. Returns in the child, which has a session of its own. The parent does not return: it ends with 0 when the
     /// child calls `ready`, and with 1 if the child ends before. The child should then have said why on stderr. To be
     /// called before there are threads, and before there are secrets, because the parent would keep a copy of them.
-    /// Returns: the status of errno.
-    static result<background> enter() noexcept {
+    /// Returns: ok, or the status of errno.
+    status enter() noexcept {
         unique_fd ends[2];
         if (!open_pipe(ends)) return status_of(errno);
         unique_fd &from = ends[0], &to = ends[1];
@@ -61,9 +65,8 @@ public:
             ::_exit(size == 1 ? EXIT_SUCCESS : EXIT_FAILURE);
         }
         ::setsid();
-        background self;
-        self.parent_ = std::move(to);
-        return self;
+        parent_ = std::move(to);
+        return status::ok;
     }
 
     /// Lets the parent end with success. From now on standard input and output are /dev/null, and standard error too

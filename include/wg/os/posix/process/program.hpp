@@ -24,7 +24,7 @@ struct system_traits {
     static constexpr char const* more_key_memory = "raise `ulimit -v` or --memory";
     /// The limit that keeps memory from being locked.
     static constexpr char const* lock_limit = "`ulimit -l`";
-    /// What is wrong when `background::enter` fails.
+    /// What is wrong when `background::connect` or `enter` fails.
     static constexpr char const* no_background = "cannot go to the background";
     /// The limit that keeps `limit_memory` from succeeding.
     static constexpr char const* memory_limit = "`ulimit -d`";

@@ -46,25 +46,33 @@ public:
     basic_background(basic_background&& other) noexcept
         : is_service_(std::exchange(other.is_service_, false)), is_ready_(other.is_ready_) {}
     basic_background& operator=(basic_background&&) = delete;
-    /// Reports that the service has stopped, with an error if it was never ready.
+    /// Reports that the service has stopped: the last thing that it does, because Windows may start it again then. With
+    /// an error if it was never ready, or if it has ended without being asked, as when the adapter was removed.
     ~basic_background() {
         if (!is_service_) return;
-        report(api_detail::service_stopped, is_ready_ ? 0 : api_detail::error_service_specific);
+        auto const end = !is_ready_           ? exit_codes::not_started
+                         : state.asked.load() ? exit_codes::none
+                                              : exit_codes::ended_by_itself;
+        report(api_detail::service_stopped, end);
         StopRequests::is_service(false);
     }
 
-    /// Connects to the service control manager, which has started this process, and reports that the service starts.
-    /// From then on its request to stop is one of `stop_signals`. Returns: `not_supported` if another program has
-    /// started this process; `no_memory`.
-    static result<basic_background> enter() noexcept {
+    /// Connects to the service control manager, which has started this process, and reports that the service starts. To
+    /// be called early: the manager waits 30 s for it. From then on its request to stop is one of `stop_signals`.
+    /// Returns: `not_supported` if another program has started this process; `no_memory`.
+    static result<basic_background> connect() noexcept {
         basic_handle<Calls> connected(Calls::create_event());
         if (!connected) return status::no_memory;
         state.error.store(0);
         state.service.store(nullptr);
-        state.connected.store(connected.get());
-        if (!Calls::start_thread(&dispatch)) return status::no_memory;
+        state.asked.store(false);
+        state.set_connected(connected.get());
+        if (!Calls::start_thread(&dispatch)) {
+            state.set_connected(nullptr);
+            return status::no_memory;
+        }
         bool const answered = Calls::wait(connected.get(), longest_connect_ms);
-        state.connected.store(nullptr);
+        state.set_connected(nullptr);
         if (state.error.load() == api_detail::error_no_controller) return status::not_supported;
         if (!answered || state.error.load() != 0 || state.service.load() == nullptr) return status::io_error;
         StopRequests::is_service(true);
@@ -73,25 +81,41 @@ public:
         return made;
     }
 
+    /// A service needs no other process. Returns: ok.
+    static constexpr status enter() noexcept { return status::ok; }
+
     /// Reports that the service runs.
     void ready(bool /*keep_stderr*/) noexcept {
         is_ready_ = true;
-        if (is_service_) report(api_detail::service_running, 0);
+        if (is_service_) report(api_detail::service_running);
     }
 
 private:
     static constexpr std::uint32_t longest_connect_ms = 30'000;
     static constexpr std::uint32_t longest_step_ms = 60'000; ///< Wintun may have to install its driver
 
+    /// The exit codes of the service.
+    enum class exit_codes : std::uint32_t { none, not_started, ended_by_itself };
+
     struct shared_state {
-        std::atomic<void*> connected{nullptr}; ///< the event that `enter` waits for
+        typename Calls::mutex mutex; ///< held while the event is set, so that it is not closed then
+        void* connected = nullptr;   ///< the event that `connect` waits for; guarded by `mutex`
         std::atomic<void*> service{nullptr};
         std::atomic<int> error{0};
+        std::atomic<bool> asked{false}; ///< to stop
+
+        void set_connected(void* event) noexcept {
+            mutex.lock();
+            connected = event;
+            mutex.unlock();
+        }
     };
     static inline shared_state state{};
 
     static void tell_connected() noexcept {
-        if (void* const event = state.connected.load(); event != nullptr) Calls::set_event(event);
+        state.mutex.lock();
+        if (state.connected != nullptr) Calls::set_event(state.connected);
+        state.mutex.unlock();
     }
 
     /// The thread that calls `serve` and the handler.
@@ -105,14 +129,15 @@ private:
     /// Begins the service. Returns at once: the process's first thread serves.
     static void serve(std::uint32_t, api_detail::wide**) noexcept {
         state.service.store(Calls::register_service(&handle));
-        if (state.service.load() != nullptr) report(api_detail::service_start_pending, 0);
+        if (state.service.load() != nullptr) report(api_detail::service_start_pending);
         tell_connected();
     }
     static std::uint32_t handle(std::uint32_t control, std::uint32_t, void*, void*) noexcept {
         switch (control) {
         case api_detail::service_control_stop:
         case api_detail::service_control_shutdown:
-            report(api_detail::service_stop_pending, 0);
+            state.asked.store(true);
+            report(api_detail::service_stop_pending);
             StopRequests::stop(StopRequests::terminated);
             return 0;
         case api_detail::service_control_interrogate: return 0;
@@ -120,14 +145,14 @@ private:
         }
     }
 
-    static void report(std::uint32_t now, int error) noexcept {
+    static void report(std::uint32_t now, exit_codes end = exit_codes::none) noexcept {
         bool const runs = now == api_detail::service_running, rests = runs || now == api_detail::service_stopped;
         api_detail::service_status status{};
         status.type = api_detail::service_own_process;
         status.state = now;
         status.accepted = runs ? api_detail::service_accepts_stop | api_detail::service_accepts_shutdown : 0;
-        status.exit_code = static_cast<std::uint32_t>(error);
-        status.specific_exit_code = error != 0 ? 1 : 0;
+        status.exit_code = end != exit_codes::none ? api_detail::error_service_specific : 0;
+        status.specific_exit_code = static_cast<std::uint32_t>(end);
         status.wait_hint_ms = rests ? 0 : longest_step_ms;
         Calls::set_status(state.service.load(), status);
     }

@@ -23,7 +23,7 @@ struct system_traits {
     static constexpr char const* more_key_memory = "raise --memory, or end other programs";
     /// The limit that keeps memory from being locked.
     static constexpr char const* lock_limit = "the working set of the process cannot grow";
-    /// What is wrong when `background::enter` fails.
+    /// What is wrong when `background::connect` or `enter` fails.
     static constexpr char const* no_background =
         "only the service manager can start wgd with --no-foreground: leave it away, or use --service start";
     /// The limit that keeps `limit_memory` from succeeding.

@@ -5,6 +5,7 @@
 #define WG_OS_WINDOWS_PROCESS_STOP_SIGNALS_HPP
 
 #include "../handle.hpp"
+#include "../threads.hpp"
 
 #include <atomic>
 
@@ -12,6 +13,8 @@ namespace wg { inline namespace WG_ABI { namespace os { namespace windows {
 
 /// The calls of `basic_stop_signals`.
 struct stop_calls : handle_calls {
+    using mutex = threads::mutex; ///< guards the event
+
     /// CreateEventW: an event that a wait resets. Returns: null if there is no memory left.
     static void* create_event() noexcept { return api_detail::create_event(nullptr, 0, 0, nullptr); }
     /// SetEvent
@@ -39,14 +42,14 @@ public:
     /// Handles the events of the console from now on. By default they would end the process before it has cleaned up.
     explicit basic_stop_signals(hang_up = hang_up::stops) noexcept : event_(Calls::create_event()) {
         state.number.store(0);
-        state.event.store(event_.get());
+        state.set_event(event_.get());
         Calls::handle_console_events(&on_console_event, true);
     }
     basic_stop_signals(basic_stop_signals const&) = delete;
     basic_stop_signals& operator=(basic_stop_signals const&) = delete;
     ~basic_stop_signals() {
         Calls::handle_console_events(&on_console_event, false);
-        state.event.store(nullptr);
+        state.set_event(nullptr);
     }
 
     /// An event that is set when the daemon is to stop. Null: no memory was left.
@@ -59,7 +62,9 @@ public:
     /// Asks the daemon to stop. Any thread.
     static void stop(int number) noexcept {
         state.number.store(number);
-        if (void* const event = state.event.load(); event != nullptr) Calls::set_event(event);
+        state.mutex.lock();
+        if (state.event != nullptr) Calls::set_event(state.event);
+        state.mutex.unlock();
     }
     /// Notes that the process is a service. Windows tells services when any user logs off.
     static void is_service(bool is) noexcept { state.is_service.store(is); }
@@ -68,9 +73,16 @@ private:
     static constexpr std::uint32_t longest_end_ms = 10'000;
 
     struct shared_state {
-        std::atomic<void*> event{nullptr};
+        typename Calls::mutex mutex; ///< held while the event is set, so that it is not closed then
+        void* event = nullptr;       ///< guarded by `mutex`
         std::atomic<int> number{0};
         std::atomic<bool> is_service{false};
+
+        void set_event(void* now) noexcept {
+            mutex.lock();
+            event = now;
+            mutex.unlock();
+        }
     };
     static inline shared_state state{};
 
