@@ -52023,6 +52023,7 @@ struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
     std::uint32_t attributes;
 };
 inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t token_query = 0x8;              // TOKEN_QUERY, for the state before a change
 inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
 
 // Memory of the process.
@@ -52560,6 +52561,7 @@ struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
     std::uint32_t attributes;
 };
 inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t token_query = 0x8;              // TOKEN_QUERY, for the state before a change
 inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
 
 // Memory of the process.
@@ -53110,6 +53112,7 @@ struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
     std::uint32_t attributes;
 };
 inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t token_query = 0x8;              // TOKEN_QUERY, for the state before a change
 inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
 
 // Memory of the process.
@@ -53644,6 +53647,7 @@ struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
     std::uint32_t attributes;
 };
 inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t token_query = 0x8;              // TOKEN_QUERY, for the state before a change
 inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
 
 // Memory of the process.
@@ -54185,6 +54189,7 @@ struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
     std::uint32_t attributes;
 };
 inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t token_query = 0x8;              // TOKEN_QUERY, for the state before a change
 inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
 
 // Memory of the process.
@@ -54682,6 +54687,7 @@ struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
     std::uint32_t attributes;
 };
 inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t token_query = 0x8;              // TOKEN_QUERY, for the state before a change
 inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
 
 // Memory of the process.
@@ -55204,6 +55210,7 @@ struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
     std::uint32_t attributes;
 };
 inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t token_query = 0x8;              // TOKEN_QUERY, for the state before a change
 inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
 
 // Memory of the process.
@@ -55882,6 +55889,7 @@ struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
     std::uint32_t attributes;
 };
 inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t token_query = 0x8;              // TOKEN_QUERY, for the state before a change
 inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
 
 // Memory of the process.
@@ -56865,6 +56873,7 @@ struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
     std::uint32_t attributes;
 };
 inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t token_query = 0x8;              // TOKEN_QUERY, for the state before a change
 inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
 
 // Memory of the process.
@@ -57504,6 +57513,7 @@ struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
     std::uint32_t attributes;
 };
 inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t token_query = 0x8;              // TOKEN_QUERY, for the state before a change
 inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
 
 // Memory of the process.
@@ -58690,6 +58700,7 @@ struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
     std::uint32_t attributes;
 };
 inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t token_query = 0x8;              // TOKEN_QUERY, for the state before a change
 inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
 
 // Memory of the process.
@@ -59074,17 +59085,34 @@ struct pipe_calls : handle_calls {
     /// LocalFree
     static void free_descriptor(void* descriptor) noexcept { api_detail::free_local(descriptor); }
 
-    /// Allows this process to give its objects another owner, which administrators may (SeRestorePrivilege). Without
-    /// this right, only LocalSystem can create a pipe that LocalSystem owns.
-    static void allow_other_owners() noexcept {
-        void* opened = nullptr;
-        if (api_detail::open_token(api_detail::current_process(), api_detail::token_adjust_privileges, &opened) == 0)
-            return;
-        unique_handle const token(opened);
-        api_detail::privilege wanted{1, {}, api_detail::privilege_enabled};
-        if (api_detail::find_privilege(nullptr, u"SeRestorePrivilege", wanted.id) != 0)
-            (void)api_detail::adjust_privileges(token.get(), 0, &wanted, 0, nullptr, nullptr);
-    }
+    /// During its life this process may give its objects another owner, which administrators may (SeRestorePrivilege).
+    /// Without this right, only LocalSystem can create a pipe that LocalSystem owns. The right also allows to write any
+    /// file, so the process has it only while it creates an instance.
+    class owner_right {
+    public:
+        /// Takes the right, if the user has it.
+        owner_right() noexcept {
+            void* opened = nullptr;
+            if (api_detail::open_token(api_detail::current_process(),
+                                       api_detail::token_adjust_privileges | api_detail::token_query, &opened) == 0)
+                return;
+            token_.reset(opened);
+            api_detail::privilege wanted{1, {}, api_detail::privilege_enabled};
+            std::uint32_t size = 0;
+            if (api_detail::find_privilege(nullptr, u"SeRestorePrivilege", wanted.id) != 0)
+                (void)api_detail::adjust_privileges(token_.get(), 0, &wanted, sizeof before_, &before_, &size);
+        }
+        owner_right(owner_right const&) = delete;
+        owner_right& operator=(owner_right const&) = delete;
+        /// Gives the right up, unless the process had it before. Changes the number of `error`.
+        ~owner_right() {
+            if (before_.count != 0) (void)api_detail::adjust_privileges(token_.get(), 0, &before_, 0, nullptr, nullptr);
+        }
+
+    private:
+        unique_handle token_{};
+        api_detail::privilege before_{}; ///< of the right, if it was changed
+    };
 
     /// CreateNamedPipeW: an instance for bytes both ways, without remote clients. `first`: fail if the pipe exists.
     /// Returns: null or INVALID_HANDLE_VALUE with `error`.
@@ -59512,6 +59540,7 @@ struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
     std::uint32_t attributes;
 };
 inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t token_query = 0x8;              // TOKEN_QUERY, for the state before a change
 inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
 
 // Memory of the process.
@@ -60264,6 +60293,7 @@ struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
     std::uint32_t attributes;
 };
 inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t token_query = 0x8;              // TOKEN_QUERY, for the state before a change
 inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
 
 // Memory of the process.
@@ -61034,6 +61064,7 @@ struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
     std::uint32_t attributes;
 };
 inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t token_query = 0x8;              // TOKEN_QUERY, for the state before a change
 inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
 
 // Memory of the process.
@@ -61963,6 +61994,7 @@ struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
     std::uint32_t attributes;
 };
 inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t token_query = 0x8;              // TOKEN_QUERY, for the state before a change
 inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
 
 // Memory of the process.
@@ -62347,17 +62379,34 @@ struct pipe_calls : handle_calls {
     /// LocalFree
     static void free_descriptor(void* descriptor) noexcept { api_detail::free_local(descriptor); }
 
-    /// Allows this process to give its objects another owner, which administrators may (SeRestorePrivilege). Without
-    /// this right, only LocalSystem can create a pipe that LocalSystem owns.
-    static void allow_other_owners() noexcept {
-        void* opened = nullptr;
-        if (api_detail::open_token(api_detail::current_process(), api_detail::token_adjust_privileges, &opened) == 0)
-            return;
-        unique_handle const token(opened);
-        api_detail::privilege wanted{1, {}, api_detail::privilege_enabled};
-        if (api_detail::find_privilege(nullptr, u"SeRestorePrivilege", wanted.id) != 0)
-            (void)api_detail::adjust_privileges(token.get(), 0, &wanted, 0, nullptr, nullptr);
-    }
+    /// During its life this process may give its objects another owner, which administrators may (SeRestorePrivilege).
+    /// Without this right, only LocalSystem can create a pipe that LocalSystem owns. The right also allows to write any
+    /// file, so the process has it only while it creates an instance.
+    class owner_right {
+    public:
+        /// Takes the right, if the user has it.
+        owner_right() noexcept {
+            void* opened = nullptr;
+            if (api_detail::open_token(api_detail::current_process(),
+                                       api_detail::token_adjust_privileges | api_detail::token_query, &opened) == 0)
+                return;
+            token_.reset(opened);
+            api_detail::privilege wanted{1, {}, api_detail::privilege_enabled};
+            std::uint32_t size = 0;
+            if (api_detail::find_privilege(nullptr, u"SeRestorePrivilege", wanted.id) != 0)
+                (void)api_detail::adjust_privileges(token_.get(), 0, &wanted, sizeof before_, &before_, &size);
+        }
+        owner_right(owner_right const&) = delete;
+        owner_right& operator=(owner_right const&) = delete;
+        /// Gives the right up, unless the process had it before. Changes the number of `error`.
+        ~owner_right() {
+            if (before_.count != 0) (void)api_detail::adjust_privileges(token_.get(), 0, &before_, 0, nullptr, nullptr);
+        }
+
+    private:
+        unique_handle token_{};
+        api_detail::privilege before_{}; ///< of the right, if it was changed
+    };
 
     /// CreateNamedPipeW: an instance for bytes both ways, without remote clients. `first`: fail if the pipe exists.
     /// Returns: null or INVALID_HANDLE_VALUE with `error`.
@@ -62447,13 +62496,12 @@ public:
         wide_path_[path_.view().size()] = u'\0';
         if (!event_) return failed(api_detail::error_not_enough_memory, why);
         if (Calls::pipe_exists(wide_path_)) return failed(api_detail::error_pipe_busy, why);
-        Calls::allow_other_owners();
         descriptor_ = Calls::descriptor_of(security);
         if (descriptor_ == nullptr) return failed(Calls::error(), why);
         for (instance& i : instances_) {
-            i.pipe.reset(create(&i == instances_));
+            int error = 0;
+            i.pipe.reset(create(&i == instances_, error));
             if (i.pipe) continue;
-            int const error = Calls::error();
             for (instance& made : instances_) close(made);
             return failed(error, why);
         }
@@ -62530,10 +62578,13 @@ private:
         return found == status::ok ? status::io_error : found;
     }
 
-    void* create(bool first) noexcept {
+    void* create(bool first, int& error) noexcept {
+        typename Calls::owner_right const right;
         // One more than there are places, because a place gets its new instance before its old one is closed.
         constexpr std::uint32_t max_instances = MaxConnections + 2;
-        return Calls::create_pipe(wide_path_, first, max_instances, descriptor_);
+        void* const made = Calls::create_pipe(wide_path_, first, max_instances, descriptor_);
+        error = Calls::error();
+        return made;
     }
 
     void close(instance& i) noexcept {
@@ -62549,7 +62600,8 @@ private:
         if (i.what != doing::nothing) Calls::cancel(i.pipe.get(), i.operation);
         i.what = doing::nothing;
         i.talk.end();
-        basic_handle<Calls> fresh(create(false));
+        int error = 0;
+        basic_handle<Calls> fresh(create(false, error));
         if (fresh) i.pipe = std::move(fresh);
         else if (i.pipe) Calls::disconnect(i.pipe.get()); // no memory is left: the same instance serves the next client
         if (i.pipe) listen(i);
@@ -62894,6 +62946,7 @@ struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
     std::uint32_t attributes;
 };
 inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t token_query = 0x8;              // TOKEN_QUERY, for the state before a change
 inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
 
 // Memory of the process.
@@ -63415,6 +63468,7 @@ struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
     std::uint32_t attributes;
 };
 inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t token_query = 0x8;              // TOKEN_QUERY, for the state before a change
 inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
 
 // Memory of the process.
@@ -64217,6 +64271,7 @@ struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
     std::uint32_t attributes;
 };
 inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t token_query = 0x8;              // TOKEN_QUERY, for the state before a change
 inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
 
 // Memory of the process.
@@ -64792,6 +64847,7 @@ struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
     std::uint32_t attributes;
 };
 inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t token_query = 0x8;              // TOKEN_QUERY, for the state before a change
 inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
 
 // Memory of the process.
@@ -66053,6 +66109,7 @@ struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
     std::uint32_t attributes;
 };
 inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t token_query = 0x8;              // TOKEN_QUERY, for the state before a change
 inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
 
 // Memory of the process.
@@ -67179,6 +67236,7 @@ struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
     std::uint32_t attributes;
 };
 inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t token_query = 0x8;              // TOKEN_QUERY, for the state before a change
 inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
 
 // Memory of the process.
@@ -68640,6 +68698,7 @@ struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
     std::uint32_t attributes;
 };
 inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t token_query = 0x8;              // TOKEN_QUERY, for the state before a change
 inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
 
 // Memory of the process.

@@ -115,7 +115,13 @@ struct test_calls {
         return &host.descriptors;
     }
     static void free_descriptor(void*) noexcept { --host.descriptors; }
-    static void allow_other_owners() noexcept { host.allows_owners = true; }
+    struct owner_right {
+        owner_right() noexcept { host.allows_owners = true; }
+        ~owner_right() {
+            host.allows_owners = false;
+            host.error = 0; // as each call may change it
+        }
+    };
     static void* create_pipe(char16_t const* path, bool first, std::uint32_t max, void* descriptor) noexcept {
         BOOST_TEST((descriptor == &host.descriptors && host.allows_owners));
         host.path.clear();
@@ -259,6 +265,7 @@ BOOST_FIXTURE_TEST_CASE(creates_the_pipe_that_the_tools_of_wireguard_look_for, o
     BOOST_TEST((host.security == u"O:SYD:P(A;;GA;;;SY)(A;;GA;;;BA)S:(ML;;NWNRNX;;;HI)"));
     BOOST_TEST((host.first_was_wanted && !host.first_was_asked_later)); // the pipe of another process is an error
     BOOST_TEST((host.instances.size() == most + 1 && pipe.connections() == 0));
+    BOOST_TEST(!host.allows_owners); // the right is given up after each instance
 }
 
 BOOST_FIXTURE_TEST_CASE(answers_requests_of_several_clients, open_pipe) {

@@ -152,6 +152,7 @@ SAME_NUMBER(pipe_rejects_remote_clients, PIPE_REJECT_REMOTE_CLIENTS | PIPE_TYPE_
 SAME_NUMBER(pipe_does_not_wait, NMPWAIT_NOWAIT);
 SAME_NUMBER(security_text_revision, SDDL_REVISION_1);
 SAME_NUMBER(token_adjust_privileges, TOKEN_ADJUST_PRIVILEGES);
+SAME_NUMBER(token_query, TOKEN_QUERY);
 SAME_NUMBER(privilege_enabled, SE_PRIVILEGE_ENABLED);
 SAME_NUMBER(extended_job_limits, JobObjectExtendedLimitInformation);
 SAME_NUMBER(job_limits_process_memory, JOB_OBJECT_LIMIT_PROCESS_MEMORY);

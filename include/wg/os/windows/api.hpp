@@ -244,6 +244,7 @@ struct privilege { // TOKEN_PRIVILEGES with one LUID_AND_ATTRIBUTES
     std::uint32_t attributes;
 };
 inline constexpr std::uint32_t token_adjust_privileges = 0x20; // TOKEN_ADJUST_PRIVILEGES
+inline constexpr std::uint32_t token_query = 0x8;              // TOKEN_QUERY, for the state before a change
 inline constexpr std::uint32_t privilege_enabled = 2;          // SE_PRIVILEGE_ENABLED
 
 // Memory of the process.

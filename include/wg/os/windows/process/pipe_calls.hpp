@@ -32,17 +32,34 @@ struct pipe_calls : handle_calls {
     /// LocalFree
     static void free_descriptor(void* descriptor) noexcept { api_detail::free_local(descriptor); }
 
-    /// Allows this process to give its objects another owner, which administrators may (SeRestorePrivilege). Without
-    /// this right, only LocalSystem can create a pipe that LocalSystem owns.
-    static void allow_other_owners() noexcept {
-        void* opened = nullptr;
-        if (api_detail::open_token(api_detail::current_process(), api_detail::token_adjust_privileges, &opened) == 0)
-            return;
-        unique_handle const token(opened);
-        api_detail::privilege wanted{1, {}, api_detail::privilege_enabled};
-        if (api_detail::find_privilege(nullptr, u"SeRestorePrivilege", wanted.id) != 0)
-            (void)api_detail::adjust_privileges(token.get(), 0, &wanted, 0, nullptr, nullptr);
-    }
+    /// During its life this process may give its objects another owner, which administrators may (SeRestorePrivilege).
+    /// Without this right, only LocalSystem can create a pipe that LocalSystem owns. The right also allows to write any
+    /// file, so the process has it only while it creates an instance.
+    class owner_right {
+    public:
+        /// Takes the right, if the user has it.
+        owner_right() noexcept {
+            void* opened = nullptr;
+            if (api_detail::open_token(api_detail::current_process(),
+                                       api_detail::token_adjust_privileges | api_detail::token_query, &opened) == 0)
+                return;
+            token_.reset(opened);
+            api_detail::privilege wanted{1, {}, api_detail::privilege_enabled};
+            std::uint32_t size = 0;
+            if (api_detail::find_privilege(nullptr, u"SeRestorePrivilege", wanted.id) != 0)
+                (void)api_detail::adjust_privileges(token_.get(), 0, &wanted, sizeof before_, &before_, &size);
+        }
+        owner_right(owner_right const&) = delete;
+        owner_right& operator=(owner_right const&) = delete;
+        /// Gives the right up, unless the process had it before. Changes the number of `error`.
+        ~owner_right() {
+            if (before_.count != 0) (void)api_detail::adjust_privileges(token_.get(), 0, &before_, 0, nullptr, nullptr);
+        }
+
+    private:
+        unique_handle token_{};
+        api_detail::privilege before_{}; ///< of the right, if it was changed
+    };
 
     /// CreateNamedPipeW: an instance for bytes both ways, without remote clients. `first`: fail if the pipe exists.
     /// Returns: null or INVALID_HANDLE_VALUE with `error`.

@@ -49,13 +49,12 @@ public:
         wide_path_[path_.view().size()] = u'\0';
         if (!event_) return failed(api_detail::error_not_enough_memory, why);
         if (Calls::pipe_exists(wide_path_)) return failed(api_detail::error_pipe_busy, why);
-        Calls::allow_other_owners();
         descriptor_ = Calls::descriptor_of(security);
         if (descriptor_ == nullptr) return failed(Calls::error(), why);
         for (instance& i : instances_) {
-            i.pipe.reset(create(&i == instances_));
+            int error = 0;
+            i.pipe.reset(create(&i == instances_, error));
             if (i.pipe) continue;
-            int const error = Calls::error();
             for (instance& made : instances_) close(made);
             return failed(error, why);
         }
@@ -132,10 +131,13 @@ private:
         return found == status::ok ? status::io_error : found;
     }
 
-    void* create(bool first) noexcept {
+    void* create(bool first, int& error) noexcept {
+        typename Calls::owner_right const right;
         // One more than there are places, because a place gets its new instance before its old one is closed.
         constexpr std::uint32_t max_instances = MaxConnections + 2;
-        return Calls::create_pipe(wide_path_, first, max_instances, descriptor_);
+        void* const made = Calls::create_pipe(wide_path_, first, max_instances, descriptor_);
+        error = Calls::error();
+        return made;
     }
 
     void close(instance& i) noexcept {
@@ -151,7 +153,8 @@ private:
         if (i.what != doing::nothing) Calls::cancel(i.pipe.get(), i.operation);
         i.what = doing::nothing;
         i.talk.end();
-        basic_handle<Calls> fresh(create(false));
+        int error = 0;
+        basic_handle<Calls> fresh(create(false, error));
         if (fresh) i.pipe = std::move(fresh);
         else if (i.pipe) Calls::disconnect(i.pipe.get()); // no memory is left: the same instance serves the next client
         if (i.pipe) listen(i);
