@@ -242,6 +242,7 @@ int main(int count, char** arguments) {
                                                                                                     : fail(why.c_str());
     case action::invalid:
         log.error(why.view());
+        log.flush();
         (void)wg::os::print(wg::os::standard_error, wgd_options::usage);
         return EXIT_FAILURE;
     case action::serve: break;

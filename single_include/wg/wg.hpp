@@ -26632,6 +26632,9 @@ public:
     basic_log_writer(basic_log_writer const&) = delete;
     basic_log_writer& operator=(basic_log_writer const&) = delete;
 
+    /// Each line is written when its call returns, so there is nothing to wait for.
+    void flush() const noexcept {}
+
     /// Stops using the descriptor: errors then go to syslog, and other lines are dropped. No other thread may write
     /// meanwhile.
     void leave_descriptor() noexcept {
@@ -36103,6 +36106,9 @@ public:
     basic_log_writer(basic_log_writer const&) = delete;
     basic_log_writer& operator=(basic_log_writer const&) = delete;
 
+    /// Each line is written when its call returns, so there is nothing to wait for.
+    void flush() const noexcept {}
+
     /// Stops using the descriptor: errors then go to syslog, and other lines are dropped. No other thread may write
     /// meanwhile.
     void leave_descriptor() noexcept {
@@ -40360,6 +40366,9 @@ public:
     basic_log_writer(basic_log_writer const&) = delete;
     basic_log_writer& operator=(basic_log_writer const&) = delete;
 
+    /// Each line is written when its call returns, so there is nothing to wait for.
+    void flush() const noexcept {}
+
     /// Stops using the descriptor: errors then go to syslog, and other lines are dropped. No other thread may write
     /// meanwhile.
     void leave_descriptor() noexcept {
@@ -44483,6 +44492,9 @@ public:
     }
     basic_log_writer(basic_log_writer const&) = delete;
     basic_log_writer& operator=(basic_log_writer const&) = delete;
+
+    /// Each line is written when its call returns, so there is nothing to wait for.
+    void flush() const noexcept {}
 
     /// Stops using the descriptor: errors then go to syslog, and other lines are dropped. No other thread may write
     /// meanwhile.
@@ -48617,6 +48629,9 @@ public:
     }
     basic_log_writer(basic_log_writer const&) = delete;
     basic_log_writer& operator=(basic_log_writer const&) = delete;
+
+    /// Each line is written when its call returns, so there is nothing to wait for.
+    void flush() const noexcept {}
 
     /// Stops using the descriptor: errors then go to syslog, and other lines are dropped. No other thread may write
     /// meanwhile.
@@ -58200,6 +58215,7 @@ public:
         lines_ = std::construct_at(static_cast<waiting_lines*>(room));
         lines_->name = name;
         lines_->wake.reset(Calls::create_event());
+        lines_->written.reset(Calls::create_event());
     }
     basic_log_writer(basic_log_writer const&) = delete;
     basic_log_writer& operator=(basic_log_writer const&) = delete;
@@ -58213,6 +58229,17 @@ public:
         if (thread_ && !Calls::wait(thread_.get(), patience_ms)) return;
         std::destroy_at(lines_);
         std::free(lines_);
+    }
+
+    /// Waits until all lines are written, `patience_ms` at most, before a text that must stand after them.
+    void flush() noexcept {
+        if (lines_ == nullptr) return;
+        for (std::size_t i = 0; i < most_lines; ++i) {
+            lines_->mutex.lock();
+            bool const done = lines_->count == 0 && !lines_->writes;
+            lines_->mutex.unlock();
+            if (done || !Calls::wait(lines_->written.get(), patience_ms)) return;
+        }
     }
 
     /// Stops using standard error: errors then go to the event log, and other lines are dropped. No other thread may
@@ -58243,11 +58270,13 @@ private:
     };
     struct waiting_lines {
         typename Calls::mutex mutex;
-        basic_handle<Calls> wake; ///< set when there is a line to write
+        basic_handle<Calls> wake;    ///< set when there is a line to write
+        basic_handle<Calls> written; ///< set when the thread has found no line
         char const* name = nullptr;
         line all[most_lines];
         std::size_t first = 0, count = 0;
         bool ends = false;
+        bool writes = false; ///< the thread writes a line that it has taken out
     };
 
     void write(bool is_error, error_text const& text) noexcept {
@@ -58301,6 +58330,7 @@ private:
         for (;;) {
             waiting.mutex.lock();
             bool const has_line = waiting.count != 0, ends = waiting.ends;
+            waiting.writes = has_line;
             line next;
             if (has_line) {
                 next = waiting.all[waiting.first];
@@ -58310,7 +58340,10 @@ private:
             waiting.mutex.unlock();
             if (has_line) put(waiting.name, next);
             else if (ends) return 0;
-            else (void)Calls::wait(waiting.wake.get(), api_detail::wait_forever);
+            else {
+                Calls::set_event(waiting.written.get());
+                (void)Calls::wait(waiting.wake.get(), api_detail::wait_forever);
+            }
         }
     }
 

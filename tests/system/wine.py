@@ -122,7 +122,8 @@ class Windows:
         check(done.returncode == 1, f'{arguments}: exit status {done.returncode}: {done.output}')
         lines = [line for line in done.output.splitlines() if line.startswith('wgd: ')]
         check(len(lines) == 1 and wanted in lines[0], f'{arguments}: {done.output}')
-        check(done.output.startswith('usage: ') or len(done.output.splitlines()) == 1, f'{arguments}: {done.output}')
+        check(done.output.startswith('wgd: '), f'{arguments}: the error is not the first line: {done.output}')
+        check('usage: ' in done.output or len(done.output.splitlines()) == 1, f'{arguments}: {done.output}')
 
 
 class WindowsTunnel(Tunnel):

@@ -460,7 +460,7 @@ namespace {
 struct log_state {
     std::vector<std::string> written, reported;
     bool takes = true, has_event = true, has_thread = true, ends = true;
-    int handles = 0;
+    int handles = 0, waits = 0;
     api::thread_start start = nullptr;
     void* context = nullptr;
     std::function<void()> during_write = [] {};
@@ -480,6 +480,7 @@ struct log_calls {
     static void set_event(void*) noexcept {}
     /// Without another thread, a wait of the destructor runs the thread to its end.
     static bool wait(void* object, std::uint32_t) noexcept {
+        ++logs.waits;
         if (object == &logs.start && logs.ends) logs.start(logs.context);
         return logs.ends;
     }
@@ -567,6 +568,23 @@ BOOST_AUTO_TEST_CASE(the_next_line_states_how_many_were_lost) {
     BOOST_REQUIRE(logs.written.size() == 66u);
     BOOST_TEST(logs.written[64] == "wgd: 1 log line was lost\n");
     BOOST_TEST(logs.written[65] == "wgd: after\n");
+}
+
+BOOST_AUTO_TEST_CASE(a_flush_waits_for_the_thread_but_not_for_ever) {
+    logs = {};
+    {
+        log_writer log("wgd");
+        log.flush(); // nothing was logged
+        BOOST_TEST(logs.waits == 0);
+        log.error("one");
+        logs.ends = false; // the console takes no line
+        log.flush();
+        BOOST_TEST(logs.waits == 1);
+        logs.ends = true; // Windows has set the event once too often
+        log.flush();
+        BOOST_TEST((logs.waits > 1 && logs.waits < 100));
+    }
+    BOOST_TEST((logs.written == strings{"wgd: one\n"}));
 }
 
 BOOST_AUTO_TEST_CASE(writes_at_once_where_there_is_no_thread) {
