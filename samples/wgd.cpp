@@ -248,8 +248,8 @@ int main(int count, char** arguments) {
     case action::serve: break;
     }
 
-    // First of all, because a service manager does not wait long; and the last object to be destroyed, because the end of
-    // a service is reported when nothing of it is left.
+    // First of all, because a service manager does not wait long. And the last object to be destroyed, because the end
+    // of a service is reported when nothing of it is left.
     static auto background = o.foreground ? wg::os::background() : wg::os::background::connect();
     if (!background) return fail(wg::os::system_traits::no_background);
     if (!find_descriptors(o, why)) return fail(why.c_str());

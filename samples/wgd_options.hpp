@@ -93,7 +93,7 @@ inline bool parse_bind(options& o, std::string_view text) noexcept {
         return static_cast<bool>(where);
     }
     o.bind_interface = text.data(); // ends with a zero, as all arguments and variables do
-    return !text.empty() && text.size() <= wg::os::max_interface_name_bytes &&
+    return wg::os::udp::binds_to_interfaces && !text.empty() && text.size() <= wg::os::max_interface_name_bytes &&
            text.find_first_of(wg::for_windows ? "/" : "/ ") == text.npos;
 }
 
@@ -122,8 +122,12 @@ inline constexpr option table[] = {
      "frames, tso, uso, queues, gso, gro, batches or all, with commas between",
      "Do not use these offloads: frames, tso, uso, queues, gso, gro, batches, all.",
      [](options& o, std::string_view text) noexcept { return wg::os::switch_off(o.offloads, text); }},
-    {"bind", "WG_BIND", "ADDRESS|INTERFACE", "an IPv4 or IPv6 address of this host, or the name of an interface",
-     wg::for_windows
+    {"bind", "WG_BIND", wg::os::udp::binds_to_interfaces ? "ADDRESS|INTERFACE" : "ADDRESS",
+     wg::os::udp::binds_to_interfaces ? "an IPv4 or IPv6 address of this host, or the name of an interface"
+                                      : "an IPv4 or IPv6 address of this host (this system binds to no interface)",
+     !wg::os::udp::binds_to_interfaces
+         ? "Receive and send encrypted datagrams only at this address. Default: at all of them."
+     : wg::for_windows
          ? "Receive and send at this address only, or send through this interface only. Default: at all."
          : "Receive and send encrypted datagrams only at this address or interface. Default: at all of them.",
      parse_bind},

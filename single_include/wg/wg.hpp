@@ -32581,6 +32581,7 @@ public:
     /// How long one `send` waits in total for room in full socket buffers before it drops datagrams, unless
     /// `set_send_patience` says otherwise.
     static constexpr duration send_patience = udp_detail::send_patience;
+    static constexpr bool binds_to_interfaces = true; ///< `set_bind_interface` can succeed
     /// How long the socket remembers what it learned of paths, if the program does not call `routes_changed`. Linux
     /// forgets a path MTU after 10 minutes.
     static constexpr duration memory_of_paths = udp_detail::memory_of_paths;
@@ -37524,6 +37525,17 @@ struct udp_message {
     std::size_t length = 0; ///< received: bytes of the datagram
 };
 
+/// Sends messages one by one, where a call for several messages refuses them. Returns: how many left; -1 with errno if
+/// the first one did not.
+template <class Calls> int send_each(int fd, std::span<udp_message> messages) noexcept {
+    int sent = 0;
+    for (udp_message const& m : messages) {
+        if (without_interruption([&] { return Calls::send(fd, m.header); }) < 0) return sent > 0 ? sent : -1;
+        ++sent;
+    }
+    return sent;
+}
+
 /// Models `udp_socket`. `Calls` makes the system calls; `udp_calls` of the systems document them.
 template <class Calls> class basic_udp {
 public:
@@ -37532,6 +37544,8 @@ public:
     /// How long one `send` waits in total for room before it drops datagrams, unless `set_send_patience` says
     /// otherwise.
     static constexpr duration send_patience = milliseconds(5);
+    /// Whether `set_bind_interface` can succeed.
+    static constexpr bool binds_to_interfaces = Calls::can_bind_interface;
 
     /// Has no open socket. `wanted` says which offloads may be used; only `batches` concerns these systems.
     explicit basic_udp(offloads const& wanted = {}) noexcept : many_(wanted.batches) { (void)queue_.renewed(); }
@@ -37615,6 +37629,7 @@ public:
         port_ = of.port_;
         many_ = of.many_;
         fwmark_ = of.fwmark_;
+        bind_ = of.bind_;
         bind_index_ = of.bind_index_;
         patience_ = of.patience_;
         is_shared_ = true;
@@ -37634,15 +37649,16 @@ public:
     }
 
     /// Sets the mark by which the system chooses routes or rules for datagrams, of open sockets and of sockets that are
-    /// opened later; 0: none. Returns: `not_supported` where there are no such marks; the status of errno. On failure
-    /// all sockets keep the mark that they had.
+    /// opened later; 0: none. Where the mark of a bound socket cannot change, as on OpenBSD, the sockets are opened
+    /// again at their port. Returns: `not_supported` where there are no such marks; the status of errno. On failure all
+    /// sockets keep the mark that they had; sockets that another process kept from being opened again stay closed.
     status set_fwmark(std::uint32_t mark) noexcept {
         if (mark == fwmark_) return status::ok;
         for (unique_fd const* fd : {&v4_, &v6_}) {
             int const error = *fd ? Calls::set_mark(fd->get(), mark) : Calls::can_mark(mark);
             if (error == 0) continue;
             if (v4_) (void)Calls::set_mark(v4_.get(), fwmark_);
-            return status_of(error);
+            return error == EBUSY && port_ != 0 && !is_shared_ ? open_with_mark(mark) : status_of(error);
         }
         fwmark_ = mark;
         routes_changed();
@@ -37688,7 +37704,7 @@ public:
             d.error = 0;
             if (!d.where.remote) d.why = status::no_endpoint;
             else if (!socket_for(d)) refuse(d, EAFNOSUPPORT);
-            else if (control::has_source(d) && !keeps_source(d)) d.where.local = {};
+            else if (control::has_source(d) && (has_bound_source(d) || !keeps_source(d))) d.where.local = {};
         }
         for (std::size_t next = 0; next < datagrams.size();) {
             if (datagrams[next].why != status::ok) {
@@ -37724,6 +37740,21 @@ private:
     status failed(int error) noexcept {
         error_ = error;
         return status_of(error);
+    }
+    status open_with_mark(std::uint32_t mark) noexcept {
+        std::uint16_t const port = port_;
+        std::uint32_t const before = std::exchange(fwmark_, mark);
+        close();
+        result<std::uint16_t> const opened = open(port);
+        if (opened) return status::ok;
+        fwmark_ = before;
+        (void)open(port);
+        return opened.why();
+    }
+
+    /// Whether the socket has the source of the datagram already. FreeBSD refuses an IP_SENDSRCADDR then.
+    bool has_bound_source(datagram const& d) const noexcept {
+        return !Calls::numbers.has_v4_interface && bind_ && d.where.remote.address.kind == family::v4;
     }
     unique_fd const& socket_for(datagram const& d) const noexcept {
         return d.where.remote.address.kind == family::v6 ? v6_ : v4_;
@@ -38016,6 +38047,8 @@ struct common_log_calls {
 /// The calls of `basic_udp` that these systems share. Each returns what the system call returns, except where it says
 /// otherwise.
 struct common_udp_calls {
+    static constexpr bool can_bind_interface = true; ///< `bind_interface` of the system can succeed
+
     /// A UDP socket of this family that does not block
     static int socket(int domain) noexcept { return open_socket(domain, SOCK_DGRAM); }
     /// bind(2)
@@ -38796,7 +38829,7 @@ struct udp_calls : posix::common_udp_calls, posix::kqueue_calls {
         ssize_t const sent = function(fd, many, count, MSG_DONTWAIT);
         // A message that it refuses may pass alone: not each version takes addresses and control messages.
         if (sent >= 0 || (errno != EINVAL && errno != EMSGSIZE)) return static_cast<int>(sent);
-        return send(fd, messages[0].header) >= 0 ? 1 : -1;
+        return posix::send_each<udp_calls>(fd, messages);
     }
     /// recvmsg_x, where the system has it. Returns: how many messages came; -1 with errno.
     static int receive_many(int fd, std::span<posix::udp_message> messages) noexcept {
@@ -41784,6 +41817,17 @@ struct udp_message {
     std::size_t length = 0; ///< received: bytes of the datagram
 };
 
+/// Sends messages one by one, where a call for several messages refuses them. Returns: how many left; -1 with errno if
+/// the first one did not.
+template <class Calls> int send_each(int fd, std::span<udp_message> messages) noexcept {
+    int sent = 0;
+    for (udp_message const& m : messages) {
+        if (without_interruption([&] { return Calls::send(fd, m.header); }) < 0) return sent > 0 ? sent : -1;
+        ++sent;
+    }
+    return sent;
+}
+
 /// Models `udp_socket`. `Calls` makes the system calls; `udp_calls` of the systems document them.
 template <class Calls> class basic_udp {
 public:
@@ -41792,6 +41836,8 @@ public:
     /// How long one `send` waits in total for room before it drops datagrams, unless `set_send_patience` says
     /// otherwise.
     static constexpr duration send_patience = milliseconds(5);
+    /// Whether `set_bind_interface` can succeed.
+    static constexpr bool binds_to_interfaces = Calls::can_bind_interface;
 
     /// Has no open socket. `wanted` says which offloads may be used; only `batches` concerns these systems.
     explicit basic_udp(offloads const& wanted = {}) noexcept : many_(wanted.batches) { (void)queue_.renewed(); }
@@ -41875,6 +41921,7 @@ public:
         port_ = of.port_;
         many_ = of.many_;
         fwmark_ = of.fwmark_;
+        bind_ = of.bind_;
         bind_index_ = of.bind_index_;
         patience_ = of.patience_;
         is_shared_ = true;
@@ -41894,15 +41941,16 @@ public:
     }
 
     /// Sets the mark by which the system chooses routes or rules for datagrams, of open sockets and of sockets that are
-    /// opened later; 0: none. Returns: `not_supported` where there are no such marks; the status of errno. On failure
-    /// all sockets keep the mark that they had.
+    /// opened later; 0: none. Where the mark of a bound socket cannot change, as on OpenBSD, the sockets are opened
+    /// again at their port. Returns: `not_supported` where there are no such marks; the status of errno. On failure all
+    /// sockets keep the mark that they had; sockets that another process kept from being opened again stay closed.
     status set_fwmark(std::uint32_t mark) noexcept {
         if (mark == fwmark_) return status::ok;
         for (unique_fd const* fd : {&v4_, &v6_}) {
             int const error = *fd ? Calls::set_mark(fd->get(), mark) : Calls::can_mark(mark);
             if (error == 0) continue;
             if (v4_) (void)Calls::set_mark(v4_.get(), fwmark_);
-            return status_of(error);
+            return error == EBUSY && port_ != 0 && !is_shared_ ? open_with_mark(mark) : status_of(error);
         }
         fwmark_ = mark;
         routes_changed();
@@ -41948,7 +41996,7 @@ public:
             d.error = 0;
             if (!d.where.remote) d.why = status::no_endpoint;
             else if (!socket_for(d)) refuse(d, EAFNOSUPPORT);
-            else if (control::has_source(d) && !keeps_source(d)) d.where.local = {};
+            else if (control::has_source(d) && (has_bound_source(d) || !keeps_source(d))) d.where.local = {};
         }
         for (std::size_t next = 0; next < datagrams.size();) {
             if (datagrams[next].why != status::ok) {
@@ -41984,6 +42032,21 @@ private:
     status failed(int error) noexcept {
         error_ = error;
         return status_of(error);
+    }
+    status open_with_mark(std::uint32_t mark) noexcept {
+        std::uint16_t const port = port_;
+        std::uint32_t const before = std::exchange(fwmark_, mark);
+        close();
+        result<std::uint16_t> const opened = open(port);
+        if (opened) return status::ok;
+        fwmark_ = before;
+        (void)open(port);
+        return opened.why();
+    }
+
+    /// Whether the socket has the source of the datagram already. FreeBSD refuses an IP_SENDSRCADDR then.
+    bool has_bound_source(datagram const& d) const noexcept {
+        return !Calls::numbers.has_v4_interface && bind_ && d.where.remote.address.kind == family::v4;
     }
     unique_fd const& socket_for(datagram const& d) const noexcept {
         return d.where.remote.address.kind == family::v6 ? v6_ : v4_;
@@ -42276,6 +42339,8 @@ struct common_log_calls {
 /// The calls of `basic_udp` that these systems share. Each returns what the system call returns, except where it says
 /// otherwise.
 struct common_udp_calls {
+    static constexpr bool can_bind_interface = true; ///< `bind_interface` of the system can succeed
+
     /// A UDP socket of this family that does not block
     static int socket(int domain) noexcept { return open_socket(domain, SOCK_DGRAM); }
     /// bind(2)
@@ -43021,6 +43086,7 @@ struct common_tun_calls : posix::link_calls, posix::kqueue_calls {
 
 /// The calls of `udp` that the systems share.
 struct common_udp_calls : posix::common_udp_calls, posix::kqueue_calls {
+    static constexpr bool can_bind_interface = false; ///< see `bind_interface`
     /// These systems cannot bind a socket to an interface. Returns: EOPNOTSUPP.
     static constexpr int bind_interface(int, bool, unsigned) noexcept { return EOPNOTSUPP; }
     /// sendmmsg(2). Returns: how many messages left; -1 with errno.
@@ -45911,6 +45977,17 @@ struct udp_message {
     std::size_t length = 0; ///< received: bytes of the datagram
 };
 
+/// Sends messages one by one, where a call for several messages refuses them. Returns: how many left; -1 with errno if
+/// the first one did not.
+template <class Calls> int send_each(int fd, std::span<udp_message> messages) noexcept {
+    int sent = 0;
+    for (udp_message const& m : messages) {
+        if (without_interruption([&] { return Calls::send(fd, m.header); }) < 0) return sent > 0 ? sent : -1;
+        ++sent;
+    }
+    return sent;
+}
+
 /// Models `udp_socket`. `Calls` makes the system calls; `udp_calls` of the systems document them.
 template <class Calls> class basic_udp {
 public:
@@ -45919,6 +45996,8 @@ public:
     /// How long one `send` waits in total for room before it drops datagrams, unless `set_send_patience` says
     /// otherwise.
     static constexpr duration send_patience = milliseconds(5);
+    /// Whether `set_bind_interface` can succeed.
+    static constexpr bool binds_to_interfaces = Calls::can_bind_interface;
 
     /// Has no open socket. `wanted` says which offloads may be used; only `batches` concerns these systems.
     explicit basic_udp(offloads const& wanted = {}) noexcept : many_(wanted.batches) { (void)queue_.renewed(); }
@@ -46002,6 +46081,7 @@ public:
         port_ = of.port_;
         many_ = of.many_;
         fwmark_ = of.fwmark_;
+        bind_ = of.bind_;
         bind_index_ = of.bind_index_;
         patience_ = of.patience_;
         is_shared_ = true;
@@ -46021,15 +46101,16 @@ public:
     }
 
     /// Sets the mark by which the system chooses routes or rules for datagrams, of open sockets and of sockets that are
-    /// opened later; 0: none. Returns: `not_supported` where there are no such marks; the status of errno. On failure
-    /// all sockets keep the mark that they had.
+    /// opened later; 0: none. Where the mark of a bound socket cannot change, as on OpenBSD, the sockets are opened
+    /// again at their port. Returns: `not_supported` where there are no such marks; the status of errno. On failure all
+    /// sockets keep the mark that they had; sockets that another process kept from being opened again stay closed.
     status set_fwmark(std::uint32_t mark) noexcept {
         if (mark == fwmark_) return status::ok;
         for (unique_fd const* fd : {&v4_, &v6_}) {
             int const error = *fd ? Calls::set_mark(fd->get(), mark) : Calls::can_mark(mark);
             if (error == 0) continue;
             if (v4_) (void)Calls::set_mark(v4_.get(), fwmark_);
-            return status_of(error);
+            return error == EBUSY && port_ != 0 && !is_shared_ ? open_with_mark(mark) : status_of(error);
         }
         fwmark_ = mark;
         routes_changed();
@@ -46075,7 +46156,7 @@ public:
             d.error = 0;
             if (!d.where.remote) d.why = status::no_endpoint;
             else if (!socket_for(d)) refuse(d, EAFNOSUPPORT);
-            else if (control::has_source(d) && !keeps_source(d)) d.where.local = {};
+            else if (control::has_source(d) && (has_bound_source(d) || !keeps_source(d))) d.where.local = {};
         }
         for (std::size_t next = 0; next < datagrams.size();) {
             if (datagrams[next].why != status::ok) {
@@ -46111,6 +46192,21 @@ private:
     status failed(int error) noexcept {
         error_ = error;
         return status_of(error);
+    }
+    status open_with_mark(std::uint32_t mark) noexcept {
+        std::uint16_t const port = port_;
+        std::uint32_t const before = std::exchange(fwmark_, mark);
+        close();
+        result<std::uint16_t> const opened = open(port);
+        if (opened) return status::ok;
+        fwmark_ = before;
+        (void)open(port);
+        return opened.why();
+    }
+
+    /// Whether the socket has the source of the datagram already. FreeBSD refuses an IP_SENDSRCADDR then.
+    bool has_bound_source(datagram const& d) const noexcept {
+        return !Calls::numbers.has_v4_interface && bind_ && d.where.remote.address.kind == family::v4;
     }
     unique_fd const& socket_for(datagram const& d) const noexcept {
         return d.where.remote.address.kind == family::v6 ? v6_ : v4_;
@@ -46403,6 +46499,8 @@ struct common_log_calls {
 /// The calls of `basic_udp` that these systems share. Each returns what the system call returns, except where it says
 /// otherwise.
 struct common_udp_calls {
+    static constexpr bool can_bind_interface = true; ///< `bind_interface` of the system can succeed
+
     /// A UDP socket of this family that does not block
     static int socket(int domain) noexcept { return open_socket(domain, SOCK_DGRAM); }
     /// bind(2)
@@ -47148,6 +47246,7 @@ struct common_tun_calls : posix::link_calls, posix::kqueue_calls {
 
 /// The calls of `udp` that the systems share.
 struct common_udp_calls : posix::common_udp_calls, posix::kqueue_calls {
+    static constexpr bool can_bind_interface = false; ///< see `bind_interface`
     /// These systems cannot bind a socket to an interface. Returns: EOPNOTSUPP.
     static constexpr int bind_interface(int, bool, unsigned) noexcept { return EOPNOTSUPP; }
     /// sendmmsg(2). Returns: how many messages left; -1 with errno.
@@ -50048,6 +50147,17 @@ struct udp_message {
     std::size_t length = 0; ///< received: bytes of the datagram
 };
 
+/// Sends messages one by one, where a call for several messages refuses them. Returns: how many left; -1 with errno if
+/// the first one did not.
+template <class Calls> int send_each(int fd, std::span<udp_message> messages) noexcept {
+    int sent = 0;
+    for (udp_message const& m : messages) {
+        if (without_interruption([&] { return Calls::send(fd, m.header); }) < 0) return sent > 0 ? sent : -1;
+        ++sent;
+    }
+    return sent;
+}
+
 /// Models `udp_socket`. `Calls` makes the system calls; `udp_calls` of the systems document them.
 template <class Calls> class basic_udp {
 public:
@@ -50056,6 +50166,8 @@ public:
     /// How long one `send` waits in total for room before it drops datagrams, unless `set_send_patience` says
     /// otherwise.
     static constexpr duration send_patience = milliseconds(5);
+    /// Whether `set_bind_interface` can succeed.
+    static constexpr bool binds_to_interfaces = Calls::can_bind_interface;
 
     /// Has no open socket. `wanted` says which offloads may be used; only `batches` concerns these systems.
     explicit basic_udp(offloads const& wanted = {}) noexcept : many_(wanted.batches) { (void)queue_.renewed(); }
@@ -50139,6 +50251,7 @@ public:
         port_ = of.port_;
         many_ = of.many_;
         fwmark_ = of.fwmark_;
+        bind_ = of.bind_;
         bind_index_ = of.bind_index_;
         patience_ = of.patience_;
         is_shared_ = true;
@@ -50158,15 +50271,16 @@ public:
     }
 
     /// Sets the mark by which the system chooses routes or rules for datagrams, of open sockets and of sockets that are
-    /// opened later; 0: none. Returns: `not_supported` where there are no such marks; the status of errno. On failure
-    /// all sockets keep the mark that they had.
+    /// opened later; 0: none. Where the mark of a bound socket cannot change, as on OpenBSD, the sockets are opened
+    /// again at their port. Returns: `not_supported` where there are no such marks; the status of errno. On failure all
+    /// sockets keep the mark that they had; sockets that another process kept from being opened again stay closed.
     status set_fwmark(std::uint32_t mark) noexcept {
         if (mark == fwmark_) return status::ok;
         for (unique_fd const* fd : {&v4_, &v6_}) {
             int const error = *fd ? Calls::set_mark(fd->get(), mark) : Calls::can_mark(mark);
             if (error == 0) continue;
             if (v4_) (void)Calls::set_mark(v4_.get(), fwmark_);
-            return status_of(error);
+            return error == EBUSY && port_ != 0 && !is_shared_ ? open_with_mark(mark) : status_of(error);
         }
         fwmark_ = mark;
         routes_changed();
@@ -50212,7 +50326,7 @@ public:
             d.error = 0;
             if (!d.where.remote) d.why = status::no_endpoint;
             else if (!socket_for(d)) refuse(d, EAFNOSUPPORT);
-            else if (control::has_source(d) && !keeps_source(d)) d.where.local = {};
+            else if (control::has_source(d) && (has_bound_source(d) || !keeps_source(d))) d.where.local = {};
         }
         for (std::size_t next = 0; next < datagrams.size();) {
             if (datagrams[next].why != status::ok) {
@@ -50248,6 +50362,21 @@ private:
     status failed(int error) noexcept {
         error_ = error;
         return status_of(error);
+    }
+    status open_with_mark(std::uint32_t mark) noexcept {
+        std::uint16_t const port = port_;
+        std::uint32_t const before = std::exchange(fwmark_, mark);
+        close();
+        result<std::uint16_t> const opened = open(port);
+        if (opened) return status::ok;
+        fwmark_ = before;
+        (void)open(port);
+        return opened.why();
+    }
+
+    /// Whether the socket has the source of the datagram already. FreeBSD refuses an IP_SENDSRCADDR then.
+    bool has_bound_source(datagram const& d) const noexcept {
+        return !Calls::numbers.has_v4_interface && bind_ && d.where.remote.address.kind == family::v4;
     }
     unique_fd const& socket_for(datagram const& d) const noexcept {
         return d.where.remote.address.kind == family::v6 ? v6_ : v4_;
@@ -50540,6 +50669,8 @@ struct common_log_calls {
 /// The calls of `basic_udp` that these systems share. Each returns what the system call returns, except where it says
 /// otherwise.
 struct common_udp_calls {
+    static constexpr bool can_bind_interface = true; ///< `bind_interface` of the system can succeed
+
     /// A UDP socket of this family that does not block
     static int socket(int domain) noexcept { return open_socket(domain, SOCK_DGRAM); }
     /// bind(2)
@@ -51285,6 +51416,7 @@ struct common_tun_calls : posix::link_calls, posix::kqueue_calls {
 
 /// The calls of `udp` that the systems share.
 struct common_udp_calls : posix::common_udp_calls, posix::kqueue_calls {
+    static constexpr bool can_bind_interface = false; ///< see `bind_interface`
     /// These systems cannot bind a socket to an interface. Returns: EOPNOTSUPP.
     static constexpr int bind_interface(int, bool, unsigned) noexcept { return EOPNOTSUPP; }
     /// sendmmsg(2). Returns: how many messages left; -1 with errno.
@@ -68124,6 +68256,7 @@ public:
     /// How long `send` waits in total for room in a full socket before it drops datagrams, unless `set_send_patience`
     /// says otherwise.
     static constexpr int send_patience_ms = 5;
+    static constexpr bool binds_to_interfaces = true; ///< `set_bind_interface` can succeed
 
     /// Has no open socket. Of the offloads `wanted`, `gso` lets Windows cut a message into datagrams
     /// (UDP_SEND_MSG_SIZE), and `gro` join received ones (UDP_RECV_MAX_COALESCED_SIZE).

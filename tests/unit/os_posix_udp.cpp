@@ -88,6 +88,7 @@ struct net_state {
     bool has_many = true;
     int most_at_once = 64, sends = 0, many_sends = 0, pauses = 0, waits = 0;
     int mark_error = 0, bind_interface_error = 0;
+    bool bound_keep_marks = false; ///< as on OpenBSD
     std::vector<std::uint32_t> marks;
     std::map<std::string, unsigned> interfaces{{"eth0", 2}};
     std::vector<std::pair<bool, unsigned>> bound; ///< (IPv4, index)
@@ -100,6 +101,7 @@ net_state net;
 
 struct udp_twin : calls {
     static constexpr posix::udp_numbers const& numbers = here;
+    static constexpr bool can_bind_interface = true;
 
     static int socket(int domain) noexcept {
         if (auto const refused = net.refused_families.find(domain); refused != net.refused_families.end())
@@ -177,8 +179,12 @@ struct udp_twin : calls {
         if (net.bind_interface_error == 0) net.bound.emplace_back(is_v4, index);
         return net.bind_interface_error;
     }
-    static int set_mark(int, std::uint32_t mark) noexcept {
+    static int set_mark(int fd, std::uint32_t mark) noexcept {
         if (net.mark_error != 0) return net.mark_error;
+        wg::os::socket_address own{};
+        socklen_t size = sizeof own;
+        if (net.bound_keep_marks && ::getsockname(fd, &own.any, &size) == 0 && wg::os::read_address(own).port != 0)
+            return EBUSY;
         net.marks.push_back(mark);
         return 0;
     }
@@ -649,6 +655,81 @@ BOOST_FIXTURE_TEST_CASE(a_socket_without_a_queue_cannot_be_opened, fixture) {
     state.create_errno = EMFILE;
     udp socket;
     BOOST_TEST((!socket && socket.fd() == -1 && socket.open(0).why() == status::io_error));
+}
+
+BOOST_FIXTURE_TEST_CASE(sockets_that_cannot_change_their_mark_are_opened_again_at_their_port, fixture) {
+    net.bound_keep_marks = true;
+    udp socket;
+    auto const port = socket.open(0);
+    BOOST_REQUIRE(port);
+    net.marks.clear();
+    BOOST_TEST((socket.set_fwmark(5) == status::ok));
+    BOOST_TEST(socket.port() == *port);
+    BOOST_TEST((!net.marks.empty() && std::ranges::count(net.marks, 5u) == std::ssize(net.marks)));
+    datagrams in;
+    in.add({ip_address::v4(127, 0, 0, 1), *port, 0}, "still there");
+    BOOST_TEST(socket.send(in.all) == 1u);
+
+    for (std::size_t i = 0; i < 100; ++i) net.bind_errors.push_back(i == 0 ? EADDRINUSE : 0); // the new socket's
+    BOOST_TEST((socket.set_fwmark(6) == status::address_in_use));
+    BOOST_TEST(socket.port() == *port); // with the mark that it had
+    BOOST_TEST((socket.set_fwmark(5) == status::ok));
+    socket.close();
+    BOOST_TEST((socket.set_fwmark(7) == status::ok)); // nothing is open
+    BOOST_TEST(socket.port() == 0);
+}
+
+namespace {
+
+constexpr posix::udp_numbers without_interface{false,           IP_PKTINFO, IP_PKTINFO, IP_PKTINFO,       IP_RECVTOS,
+                                               IP_TOS,          IP_TOS,     1,          IPV6_RECVPKTINFO, IPV6_PKTINFO,
+                                               IPV6_RECVTCLASS, IPV6_TCLASS};
+struct freebsd_twin : udp_twin {
+    static constexpr posix::udp_numbers const& numbers = without_interface;
+};
+
+} // namespace
+
+BOOST_FIXTURE_TEST_CASE(a_socket_that_is_bound_to_an_address_sends_without_a_source, fixture) {
+    posix::basic_udp<freebsd_twin> bound, shared;
+    ip_address const own = ip_address::v4(127, 0, 0, 1);
+    bound.set_bind_address({own, 0, 0});
+    auto const port = bound.open(0);
+    BOOST_REQUIRE((port && shared.share(bound)));
+    for (auto* socket : {&bound, &shared}) {
+        datagrams out;
+        out.add({own, *port, 0}, "x");
+        out.all[0].where.local = {own, 0}; // as it has received one
+        net.controls.clear();
+        BOOST_TEST(socket->send(out.all) == 1u);
+        BOOST_REQUIRE(net.controls.size() == 1u); // FreeBSD refuses a source here, and a second try would be needed
+        BOOST_TEST(net.controls[0].empty());
+    }
+}
+
+BOOST_FIXTURE_TEST_CASE(messages_that_a_call_for_several_refuses_leave_one_by_one, fixture) {
+    udp receiver;
+    auto const port = receiver.open(0);
+    BOOST_REQUIRE(port);
+    unique_fd const fd(udp_twin::socket(AF_INET));
+    wg::os::socket_address to{};
+    socklen_t const size = wg::os::spell({ip_address::v4(127, 0, 0, 1), *port, 0}, to);
+    char text[] = "x";
+    iovec piece{text, 1};
+    udp_message messages[5]{};
+    for (udp_message& m : messages) {
+        m.header.msg_name = &to;
+        m.header.msg_namelen = size;
+        m.header.msg_iov = &piece;
+        m.header.msg_iovlen = 1;
+    }
+    BOOST_TEST(posix::send_each<udp_twin>(fd.get(), messages) == 5);
+    BOOST_TEST(net.sends == 5);
+    net.send_errors = {0, 0, EAGAIN};
+    BOOST_TEST(posix::send_each<udp_twin>(fd.get(), messages) == 2);
+    net.send_errors = {EINVAL};
+    BOOST_TEST(posix::send_each<udp_twin>(fd.get(), messages) == -1);
+    BOOST_TEST(errno == EINVAL);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

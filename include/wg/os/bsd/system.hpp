@@ -69,6 +69,7 @@ struct common_tun_calls : posix::link_calls, posix::kqueue_calls {
 
 /// The calls of `udp` that the systems share.
 struct common_udp_calls : posix::common_udp_calls, posix::kqueue_calls {
+    static constexpr bool can_bind_interface = false; ///< see `bind_interface`
     /// These systems cannot bind a socket to an interface. Returns: EOPNOTSUPP.
     static constexpr int bind_interface(int, bool, unsigned) noexcept { return EOPNOTSUPP; }
     /// sendmmsg(2). Returns: how many messages left; -1 with errno.

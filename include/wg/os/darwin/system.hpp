@@ -147,7 +147,7 @@ struct udp_calls : posix::common_udp_calls, posix::kqueue_calls {
         ssize_t const sent = function(fd, many, count, MSG_DONTWAIT);
         // A message that it refuses may pass alone: not each version takes addresses and control messages.
         if (sent >= 0 || (errno != EINVAL && errno != EMSGSIZE)) return static_cast<int>(sent);
-        return send(fd, messages[0].header) >= 0 ? 1 : -1;
+        return posix::send_each<udp_calls>(fd, messages);
     }
     /// recvmsg_x, where the system has it. Returns: how many messages came; -1 with errno.
     static int receive_many(int fd, std::span<posix::udp_message> messages) noexcept {

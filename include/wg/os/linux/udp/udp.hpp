@@ -30,6 +30,7 @@ public:
     /// How long one `send` waits in total for room in full socket buffers before it drops datagrams, unless
     /// `set_send_patience` says otherwise.
     static constexpr duration send_patience = udp_detail::send_patience;
+    static constexpr bool binds_to_interfaces = true; ///< `set_bind_interface` can succeed
     /// How long the socket remembers what it learned of paths, if the program does not call `routes_changed`. Linux
     /// forgets a path MTU after 10 minutes.
     static constexpr duration memory_of_paths = udp_detail::memory_of_paths;

@@ -32,6 +32,8 @@ struct common_log_calls {
 /// The calls of `basic_udp` that these systems share. Each returns what the system call returns, except where it says
 /// otherwise.
 struct common_udp_calls {
+    static constexpr bool can_bind_interface = true; ///< `bind_interface` of the system can succeed
+
     /// A UDP socket of this family that does not block
     static int socket(int domain) noexcept { return open_socket(domain, SOCK_DGRAM); }
     /// bind(2)

@@ -24,6 +24,17 @@ struct udp_message {
     std::size_t length = 0; ///< received: bytes of the datagram
 };
 
+/// Sends messages one by one, where a call for several messages refuses them. Returns: how many left; -1 with errno if
+/// the first one did not.
+template <class Calls> int send_each(int fd, std::span<udp_message> messages) noexcept {
+    int sent = 0;
+    for (udp_message const& m : messages) {
+        if (without_interruption([&] { return Calls::send(fd, m.header); }) < 0) return sent > 0 ? sent : -1;
+        ++sent;
+    }
+    return sent;
+}
+
 /// Models `udp_socket`. `Calls` makes the system calls; `udp_calls` of the systems document them.
 template <class Calls> class basic_udp {
 public:
@@ -32,6 +43,8 @@ public:
     /// How long one `send` waits in total for room before it drops datagrams, unless `set_send_patience` says
     /// otherwise.
     static constexpr duration send_patience = milliseconds(5);
+    /// Whether `set_bind_interface` can succeed.
+    static constexpr bool binds_to_interfaces = Calls::can_bind_interface;
 
     /// Has no open socket. `wanted` says which offloads may be used; only `batches` concerns these systems.
     explicit basic_udp(offloads const& wanted = {}) noexcept : many_(wanted.batches) { (void)queue_.renewed(); }
@@ -115,6 +128,7 @@ public:
         port_ = of.port_;
         many_ = of.many_;
         fwmark_ = of.fwmark_;
+        bind_ = of.bind_;
         bind_index_ = of.bind_index_;
         patience_ = of.patience_;
         is_shared_ = true;
@@ -134,15 +148,16 @@ public:
     }
 
     /// Sets the mark by which the system chooses routes or rules for datagrams, of open sockets and of sockets that are
-    /// opened later; 0: none. Returns: `not_supported` where there are no such marks; the status of errno. On failure
-    /// all sockets keep the mark that they had.
+    /// opened later; 0: none. Where the mark of a bound socket cannot change, as on OpenBSD, the sockets are opened
+    /// again at their port. Returns: `not_supported` where there are no such marks; the status of errno. On failure all
+    /// sockets keep the mark that they had; sockets that another process kept from being opened again stay closed.
     status set_fwmark(std::uint32_t mark) noexcept {
         if (mark == fwmark_) return status::ok;
         for (unique_fd const* fd : {&v4_, &v6_}) {
             int const error = *fd ? Calls::set_mark(fd->get(), mark) : Calls::can_mark(mark);
             if (error == 0) continue;
             if (v4_) (void)Calls::set_mark(v4_.get(), fwmark_);
-            return status_of(error);
+            return error == EBUSY && port_ != 0 && !is_shared_ ? open_with_mark(mark) : status_of(error);
         }
         fwmark_ = mark;
         routes_changed();
@@ -188,7 +203,7 @@ public:
             d.error = 0;
             if (!d.where.remote) d.why = status::no_endpoint;
             else if (!socket_for(d)) refuse(d, EAFNOSUPPORT);
-            else if (control::has_source(d) && !keeps_source(d)) d.where.local = {};
+            else if (control::has_source(d) && (has_bound_source(d) || !keeps_source(d))) d.where.local = {};
         }
         for (std::size_t next = 0; next < datagrams.size();) {
             if (datagrams[next].why != status::ok) {
@@ -224,6 +239,21 @@ private:
     status failed(int error) noexcept {
         error_ = error;
         return status_of(error);
+    }
+    status open_with_mark(std::uint32_t mark) noexcept {
+        std::uint16_t const port = port_;
+        std::uint32_t const before = std::exchange(fwmark_, mark);
+        close();
+        result<std::uint16_t> const opened = open(port);
+        if (opened) return status::ok;
+        fwmark_ = before;
+        (void)open(port);
+        return opened.why();
+    }
+
+    /// Whether the socket has the source of the datagram already. FreeBSD refuses an IP_SENDSRCADDR then.
+    bool has_bound_source(datagram const& d) const noexcept {
+        return !Calls::numbers.has_v4_interface && bind_ && d.where.remote.address.kind == family::v4;
     }
     unique_fd const& socket_for(datagram const& d) const noexcept {
         return d.where.remote.address.kind == family::v6 ? v6_ : v4_;

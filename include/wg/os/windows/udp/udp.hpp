@@ -22,6 +22,7 @@ public:
     /// How long `send` waits in total for room in a full socket before it drops datagrams, unless `set_send_patience`
     /// says otherwise.
     static constexpr int send_patience_ms = 5;
+    static constexpr bool binds_to_interfaces = true; ///< `set_bind_interface` can succeed
 
     /// Has no open socket. Of the offloads `wanted`, `gso` lets Windows cut a message into datagrams
     /// (UDP_SEND_MSG_SIZE), and `gro` join received ones (UDP_RECV_MAX_COALESCED_SIZE).
