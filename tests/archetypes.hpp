@@ -235,6 +235,46 @@ static_assert(!wg::batch_aead_backend<batch_aead_without_open_batch>);
 static_assert(!wg::batch_aead_backend<batch_aead_open_batch_throws>);
 static_assert(!wg::batch_aead_backend<batch_aead_open_batch_returns>);
 
+// --- kem_backend
+
+struct kem : only_moves {
+    static constexpr std::size_t public_key_bytes = 3, private_key_bytes = 5, ciphertext_bytes = 4;
+    bool generate(std::span<byte, 3>, wg::secret<5>&, wg::secret<64> const&) const noexcept { return true; }
+    bool encapsulate(std::span<byte, 4>, key&, std::span<byte const, 3>, wg::secret<32> const&) const noexcept {
+        return true;
+    }
+    bool decapsulate(key&, wg::secret<5> const&, std::span<byte const, 4>) const noexcept { return true; }
+};
+static_assert(wg::kem_backend<kem>);
+static_assert(wg::kem_backend<wg::archetypes::kem_backend>);
+
+struct kem_without_a_size : kem {
+private:
+    using kem::ciphertext_bytes;
+};
+struct kem_without_generate : kem {
+private:
+    using kem::generate;
+};
+struct kem_generate_throws : kem {
+    bool generate(std::span<byte, 3>, wg::secret<5>&, wg::secret<64> const&) const { return true; }
+};
+struct kem_encapsulate_returns_void : kem {
+    void encapsulate(std::span<byte, 4>, key&, std::span<byte const, 3>, wg::secret<32> const&) const noexcept {}
+};
+struct kem_decapsulate_is_not_const : kem {
+    bool decapsulate(key&, wg::secret<5> const&, std::span<byte const, 4>) noexcept { return true; }
+};
+struct kem_decapsulates_another_size : kem {
+    bool decapsulate(key&, wg::secret<5> const&, std::span<byte const, 3>) const noexcept { return true; }
+};
+static_assert(!wg::kem_backend<kem_without_a_size>);
+static_assert(!wg::kem_backend<kem_without_generate>);
+static_assert(!wg::kem_backend<kem_generate_throws>);
+static_assert(!wg::kem_backend<kem_encapsulate_returns_void>);
+static_assert(!wg::kem_backend<kem_decapsulate_is_not_const>);
+static_assert(!wg::kem_backend<kem_decapsulates_another_size>);
+
 // --- clock_source
 
 struct clock : only_moves {

@@ -15,10 +15,12 @@ import tempfile
 # The layer table: a folder includes itself and folders of lower layers ...
 LAYERS = {"base": 0, "policy.hpp": 1, "fwd.hpp": 1, "policy": 2, "backends": 3, "protocol": 4, "device": 5,
           "core.hpp": 6, "control": 7, "engine": 8, "os": 9, "default_policies.hpp": 10, "bare_node.hpp": 10,
-          "kernels.cpp": 10, "tunnel": 11, "tunnel.hpp": 12, "wg.hpp": 13, "wg.cppm": 14}
+          "post_quantum.hpp": 10, "kernels.cpp": 10, "kernels_post_quantum.cpp": 11, "tunnel": 11, "tunnel.hpp": 12,
+          "wg.hpp": 13, "wg.cppm": 14}
 # ... and these folders only what is listed, because a user replaces them, or because they must work with any backend.
 ONLY = {"backends": {"base", "policy.hpp", "backends"}, "os": {"base", "policy.hpp", "os"}}
-UNITS = {pathlib.Path("kernels.cpp"), pathlib.Path("wg.cppm")}  # no header includes them: build systems compile them
+# No header includes these: build systems compile them.
+UNITS = {pathlib.Path(name) for name in ("kernels.cpp", "kernels_post_quantum.cpp", "wg.cppm")}
 LWIP = pathlib.Path("tunnel/lwip")  # in C, for lwIP: its configuration and the functions that it calls
 NEVER = {"protocol": {"backends", "os"}, "device": {"backends", "os"}, "control": {"backends", "os"}}
 

@@ -46,8 +46,8 @@ def preprocessed(compiler, tree, flags):
     return re.sub(r"\s+", " ", text).strip().replace("; ", ";\n").splitlines()
 
 
-def same_tokens(compiler, optional=None):
-    flags = library_flags(compiler, optional) if optional else []
+def same_tokens(compiler, optional=None, flags=()):
+    flags = library_flags(compiler, optional) if optional else flags
     tree, single = preprocessed(compiler, TREE, flags), preprocessed(compiler, SINGLE, flags)
     if len(tree) < 1000 or not any("namespace wg" in line for line in tree):
         raise Failed("the preprocessor's output cannot be the library")
@@ -63,6 +63,8 @@ for name in compilers():
     cases += [(f"two units link, {name}", lambda c=name: two_units_link(c)),
               (f"both in one unit, tree first, {name}", lambda c=name: both_trees(c, TREE, SINGLE)),
               (f"both in one unit, single first, {name}", lambda c=name: both_trees(c, SINGLE, TREE)),
-              (f"same tokens as the tree, {name}", lambda c=name: same_tokens(c))]
+              (f"same tokens as the tree, {name}", lambda c=name: same_tokens(c)),
+              (f"same tokens with post_quantum.hpp, {name}",
+               lambda c=name: same_tokens(c, flags=["-DWG_WITH_POST_QUANTUM"]))]
     cases += [(f"same tokens with {header}, {name}", lambda c=name, h=header: same_tokens(c, h)) for header in OPTIONAL]
 run_cases(cases)

@@ -23,6 +23,7 @@
 /// | @ref hash_backend_promises "hash_backend"   | BLAKE2s             | batch_hash_backend, hmac_hash_backend        |
 /// | @ref dh_backend_promises "dh_backend"       | X25519              | batch_dh_backend                             |
 /// | @ref aead_backend_promises "aead_backend"   | ChaCha20-Poly1305   | batch_aead_backend, single_call_aead_backend |
+/// | @ref kem_backend_promises "kem_backend"     | ML-KEM-768          |                                              |
 /// | @ref clock_source_promises "clock_source"   | time                |                                              |
 /// | @ref random_source_promises "random_source" | random bytes        |                                              |
 /// | @ref threads_promises "threads"             | mutexes, threads    | threads_with_cell and others                 |
@@ -130,6 +131,20 @@ concept single_call_aead_backend =
     aead_backend<Aead> && requires(Aead const& aead, bool seals, byte* dst, byte const* src, std::size_t size,
                                    std::uint64_t counter, secret<key_bytes> const& key) {
         { aead.run(seals, dst, src, size, src, size, counter, key) } noexcept -> std::same_as<bool>;
+    };
+
+// --- kem_backend
+
+/// A key encapsulation mechanism. Promises: @ref kem_backend_promises "archetypes::kem_backend".
+template <class Kem>
+concept kem_backend =
+    requires(Kem const& kem, std::span<byte, Kem::public_key_bytes> key, secret<Kem::private_key_bytes>& private_key,
+             secret<Kem::private_key_bytes> const& own, std::span<byte, Kem::ciphertext_bytes> ciphertext,
+             secret<key_bytes>& shared, std::span<byte const, Kem::public_key_bytes> other,
+             std::span<byte const, Kem::ciphertext_bytes> received, secret<64> const& pair, secret<32> const& random) {
+        { kem.generate(key, private_key, pair) } noexcept -> std::same_as<bool>;
+        { kem.encapsulate(ciphertext, shared, other, random) } noexcept -> std::same_as<bool>;
+        { kem.decapsulate(shared, own, received) } noexcept -> std::same_as<bool>;
     };
 
 // --- clock_source, random_source

@@ -4,8 +4,8 @@
 // `wg::device<Policies>` is the protocol without input and output, `wg::engine<Policies>` runs one on a host's TUN
 // device and UDP socket. `wg::default_policies` is a bundle that needs nothing else; derive from it to change a part.
 // Concepts: policy.hpp. The macros WG_WITH_HACL, WG_WITH_LIBSODIUM and WG_WITH_LWIP, defined before the first include,
-// add the headers for these libraries; WG_WITH_TUNNEL adds tunnel.hpp, which needs lwIP. Smaller includes: core.hpp
-// (the device alone), fwd.hpp (names alone).
+// add the headers for these libraries; WG_WITH_TUNNEL adds tunnel.hpp, which needs lwIP, and WG_WITH_POST_QUANTUM adds
+// post_quantum.hpp. Smaller includes: core.hpp (the device alone), fwd.hpp (names alone).
 #ifndef WG_WG_HPP
 #define WG_WG_HPP
 
@@ -47,6 +47,9 @@
 #endif
 #include "os/os.hpp"
 #include "policy/archetypes.hpp"
+#ifdef WG_WITH_POST_QUANTUM
+#include "post_quantum.hpp"
+#endif
 #ifdef WG_WITH_TUNNEL
 #include "tunnel.hpp"
 #endif

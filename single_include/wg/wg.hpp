@@ -6,8 +6,8 @@
 // `wg::device<Policies>` is the protocol without input and output, `wg::engine<Policies>` runs one on a host's TUN
 // device and UDP socket. `wg::default_policies` is a bundle that needs nothing else; derive from it to change a part.
 // Concepts: policy.hpp. The macros WG_WITH_HACL, WG_WITH_LIBSODIUM and WG_WITH_LWIP, defined before the first include,
-// add the headers for these libraries; WG_WITH_TUNNEL adds tunnel.hpp, which needs lwIP. Smaller includes: core.hpp
-// (the device alone), fwd.hpp (names alone).
+// add the headers for these libraries; WG_WITH_TUNNEL adds tunnel.hpp, which needs lwIP, and WG_WITH_POST_QUANTUM adds
+// post_quantum.hpp. Smaller includes: core.hpp (the device alone), fwd.hpp (names alone).
 #ifndef WG_WG_HPP
 #define WG_WG_HPP
 
@@ -231,6 +231,7 @@ inline constexpr bool keeps_checks = false;
 /// | @ref hash_backend_promises "hash_backend"   | BLAKE2s             | batch_hash_backend, hmac_hash_backend        |
 /// | @ref dh_backend_promises "dh_backend"       | X25519              | batch_dh_backend                             |
 /// | @ref aead_backend_promises "aead_backend"   | ChaCha20-Poly1305   | batch_aead_backend, single_call_aead_backend |
+/// | @ref kem_backend_promises "kem_backend"     | ML-KEM-768          |                                              |
 /// | @ref clock_source_promises "clock_source"   | time                |                                              |
 /// | @ref random_source_promises "random_source" | random bytes        |                                              |
 /// | @ref threads_promises "threads"             | mutexes, threads    | threads_with_cell and others                 |
@@ -1214,6 +1215,20 @@ concept single_call_aead_backend =
     aead_backend<Aead> && requires(Aead const& aead, bool seals, byte* dst, byte const* src, std::size_t size,
                                    std::uint64_t counter, secret<key_bytes> const& key) {
         { aead.run(seals, dst, src, size, src, size, counter, key) } noexcept -> std::same_as<bool>;
+    };
+
+// --- kem_backend
+
+/// A key encapsulation mechanism. Promises: @ref kem_backend_promises "archetypes::kem_backend".
+template <class Kem>
+concept kem_backend =
+    requires(Kem const& kem, std::span<byte, Kem::public_key_bytes> key, secret<Kem::private_key_bytes>& private_key,
+             secret<Kem::private_key_bytes> const& own, std::span<byte, Kem::ciphertext_bytes> ciphertext,
+             secret<key_bytes>& shared, std::span<byte const, Kem::public_key_bytes> other,
+             std::span<byte const, Kem::ciphertext_bytes> received, secret<64> const& pair, secret<32> const& random) {
+        { kem.generate(key, private_key, pair) } noexcept -> std::same_as<bool>;
+        { kem.encapsulate(ciphertext, shared, other, random) } noexcept -> std::same_as<bool>;
+        { kem.decapsulate(shared, own, received) } noexcept -> std::same_as<bool>;
     };
 
 // --- clock_source, random_source
@@ -70165,6 +70180,35 @@ public:
              std::uint64_t counter, secret<key_bytes> const& key) const noexcept;
 };
 
+/// @anchor kem_backend_promises
+/// Models `wg::kem_backend`: ML-KEM-768 (FIPS 203), in constant time. No default policy names one. Any thread, several
+/// at once.
+class kem_backend {
+public:
+    static constexpr std::size_t public_key_bytes = 1184;  ///< of an encapsulation key
+    static constexpr std::size_t private_key_bytes = 2400; ///< of a decapsulation key
+    static constexpr std::size_t ciphertext_bytes = 1088;  ///< of an encapsulated secret
+
+    /// Makes a key pair from 64 random bytes: d and then z (FIPS 203, algorithm 16). Equal bytes give equal keys.
+    /// Returns: false, with both keys zero, if the library failed.
+    bool generate(std::span<byte, public_key_bytes> public_key, secret<private_key_bytes>& private_key,
+                  secret<64> const& random) const noexcept;
+
+    /// Makes a shared secret from 32 random bytes, and encapsulates it for the owner of a public key. The same bytes
+    /// give the same secret. No argument overlaps another one.
+    /// Returns: false, with `ciphertext` and `shared` zero, if the key does not pass the checks of FIPS 203, section
+    /// 7.2, or the library failed.
+    bool encapsulate(std::span<byte, ciphertext_bytes> ciphertext, secret<key_bytes>& shared,
+                     std::span<byte const, public_key_bytes> public_key, secret<32> const& random) const noexcept;
+
+    /// Computes the shared secret of a ciphertext. A ciphertext that was not made for the key gives a secret that only
+    /// the owner of the key can compute; neither result nor time tells that (implicit rejection).
+    /// Returns: false, with `shared` zero, if the key does not pass the checks of FIPS 203, section 7.3, or the library
+    /// failed.
+    bool decapsulate(secret<key_bytes>& shared, secret<private_key_bytes> const& private_key,
+                     std::span<byte const, ciphertext_bytes> ciphertext) const noexcept;
+};
+
 /// @anchor clock_source_promises
 /// Models `wg::clock_source`. Any thread, several at once, if `threads::parallel`.
 class clock_source {
@@ -70481,6 +70525,826 @@ struct policies {
 
 }} // namespace wg::WG_ABI
 
+#endif
+#ifdef WG_WITH_POST_QUANTUM
+// SPDX-License-Identifier: BSL-1.0
+// What a program needs for secrets that outlive a quantum computer: ML-KEM-768. Folder: include/wg; any thread.
+//
+// wg.hpp includes this file if WG_WITH_POST_QUANTUM is defined. A program that includes neither compiles and contains
+// nothing of it. A program with WG_SEPARATE_KERNELS also compiles kernels_post_quantum.cpp, unless it links wg::kernels
+// (CMake) or wg-kernels (meson).
+#ifndef WG_POST_QUANTUM_HPP
+#define WG_POST_QUANTUM_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// ML-KEM-768 (FIPS 203), the default model of kem_backend. Folder: backends/bundled; any thread.
+#ifndef WG_BACKENDS_BUNDLED_ML_KEM_HPP
+#define WG_BACKENDS_BUNDLED_ML_KEM_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// ML-KEM-768 (FIPS 203) as a template over a kernel, and its portable kernel. Folder: backends/bundled; any thread.
+//
+// No branch and no index depends on a secret. The seed of the matrix is part of the public key, so the time of the
+// rejection sampling may depend on it.
+#ifndef WG_BACKENDS_BUNDLED_ML_KEM_ALGORITHM_HPP
+#define WG_BACKENDS_BUNDLED_ML_KEM_ALGORITHM_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Bytes of polynomials (FIPS 203, section 4.2.1), in portable code. Folder: backends/bundled; pure.
+//
+// A division by q takes a time that depends on its operands on many processors. So the quotients are products with a
+// reciprocal, which give the exact quotient for every coefficient; tests/unit/ml_kem.cpp tries all.
+#ifndef WG_BACKENDS_BUNDLED_ML_KEM_CODING_HPP
+#define WG_BACKENDS_BUNDLED_ML_KEM_CODING_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The ring of ML-KEM: polynomials of 256 coefficients modulo q = 3329, and the number-theoretic transform (FIPS 203,
+// section 4.3), in portable code. Folder: backends/bundled; pure.
+//
+// Coefficients are signed. Every function states the range of the coefficients that it reads and writes. `x * y / R`
+// is the Montgomery product, R = 2^16; the transform absorbs the factors R.
+#ifndef WG_BACKENDS_BUNDLED_ML_KEM_RING_HPP
+#define WG_BACKENDS_BUNDLED_ML_KEM_RING_HPP
+
+
+#include <array>
+
+namespace wg { inline namespace WG_ABI { namespace bundled { namespace ml_kem_detail {
+
+inline constexpr std::size_t degree = 256; ///< coefficients of a polynomial
+inline constexpr std::int16_t q = 3329;
+inline constexpr std::int16_t q_inverse = -3327; ///< of q modulo 2^16
+
+/// A polynomial, or its transform.
+struct polynomial {
+    std::int16_t c[degree];
+};
+
+/// x / R modulo q, in (-q, q), for |x| < q * 2^15.
+[[gnu::always_inline]] constexpr std::int16_t montgomery_reduce(std::int32_t x) noexcept {
+    std::int32_t const low = static_cast<std::int16_t>(static_cast<std::int16_t>(x) * q_inverse);
+    return static_cast<std::int16_t>((x - low * q) >> 16);
+}
+/// a * b / R modulo q, in (-q, q), if the product is below q * 2^15.
+[[gnu::always_inline]] constexpr std::int16_t montgomery_product(std::int16_t a, std::int16_t b) noexcept {
+    return montgomery_reduce(std::int32_t{a} * b);
+}
+/// x modulo q, in [-q / 2, q / 2], for any x (Barrett).
+[[gnu::always_inline]] constexpr std::int16_t centered(std::int16_t x) noexcept {
+    constexpr std::int32_t v = ((1 << 26) + q / 2) / q;
+    return static_cast<std::int16_t>(x - ((v * x + (1 << 25)) >> 26) * q);
+}
+/// x modulo q, in [0, q), for x in (-q, q).
+[[gnu::always_inline]] constexpr std::int16_t canonical(std::int16_t x) noexcept {
+    return static_cast<std::int16_t>(x + ((x >> 15) & q));
+}
+
+/// x modulo q, in [-q / 2, q / 2], for any x. For constants.
+constexpr std::int16_t constant_modulo_q(std::int64_t x) noexcept {
+    std::int64_t const rest = (x % q + q) % q;
+    return static_cast<std::int16_t>(rest > q / 2 ? rest - q : rest);
+}
+/// 17^exponent modulo q: 17 is a primitive 256th root of unity. For constants.
+constexpr std::int64_t power_of_root(std::size_t exponent) noexcept {
+    std::int64_t power = 1;
+    for (std::size_t i = 0; i < exponent; ++i) power = power * 17 % q;
+    return power;
+}
+/// The lowest seven bits of `x` in reverse order.
+constexpr std::size_t reversed_bits(std::size_t x) noexcept {
+    std::size_t out = 0;
+    for (std::size_t bit = 0; bit < 7; ++bit) out |= (x >> bit & 1) << (6 - bit);
+    return out;
+}
+
+/// zetas[i] = R * 17^reversed_bits(i): the factors of the butterflies, in the order in which the transform uses them.
+inline constexpr std::array<std::int16_t, 128> zetas = [] {
+    std::array<std::int16_t, 128> table{};
+    for (std::size_t i = 0; i < 128; ++i) table[i] = constant_modulo_q(65536 * power_of_root(reversed_bits(i)));
+    return table;
+}();
+
+/// R^2: the Montgomery product with it multiplies by R.
+inline constexpr std::int16_t montgomery_square = constant_modulo_q(std::int64_t{65536} * 65536);
+/// R^2 / 128: the last factor of the inverse transform. 3303 is 1 / 128.
+inline constexpr std::int16_t inverse_scale = constant_modulo_q(montgomery_square * std::int64_t{3303});
+static_assert(3303 * 128 % q == 1);
+
+/// A sum of products in 32 bits, which is reduced once.
+struct wide_polynomial {
+    std::int32_t c[degree];
+};
+
+/// The portable arithmetic.
+struct ring {
+    /// The transform, in place. Reads |x| < q; writes [-q / 2, q / 2].
+    [[gnu::noinline]] static void transform(polynomial& p) noexcept {
+        std::size_t next = 1;
+        for (std::size_t distance = 128; distance >= 2; distance /= 2) // each layer adds less than q
+            for (std::size_t start = 0; start < degree; start += 2 * distance) {
+                std::int16_t const zeta = zetas[next++];
+                for (std::size_t i = start; i < start + distance; ++i) {
+                    std::int16_t const t = montgomery_product(zeta, p.c[i + distance]);
+                    p.c[i + distance] = static_cast<std::int16_t>(p.c[i] - t);
+                    p.c[i] = static_cast<std::int16_t>(p.c[i] + t);
+                }
+            }
+        for (std::int16_t& x : p.c) x = centered(x); // from |x| < 8q
+    }
+
+    /// The inverse transform, times R, in place. Reads and writes |x| < q.
+    [[gnu::noinline]] static void inverse_transform(polynomial& p) noexcept {
+        std::size_t next = 127;
+        for (std::size_t distance = 2; distance <= 128; distance *= 2) { // each layer doubles the sums
+            for (std::size_t start = 0; start < degree; start += 2 * distance) {
+                std::int16_t const zeta = zetas[next--];
+                for (std::size_t i = start; i < start + distance; ++i) {
+                    std::int16_t const a = p.c[i], b = p.c[i + distance];
+                    p.c[i] = static_cast<std::int16_t>(a + b);
+                    p.c[i + distance] = montgomery_product(zeta, static_cast<std::int16_t>(b - a));
+                }
+            }
+            if (distance == 8) // |x| < 8q here; the other four layers lead from q / 2 to 8q
+                for (std::int16_t& x : p.c) x = centered(x);
+        }
+        for (std::int16_t& x : p.c) x = montgomery_product(x, inverse_scale);
+    }
+
+    /// sum += a * b, for transforms with |a| < q and |b| < q. `sum` holds up to three such products.
+    [[gnu::noinline]] static void multiply_add(wide_polynomial& sum, polynomial const& a,
+                                               polynomial const& b) noexcept {
+        // Coefficients 2i and 2i + 1 are a polynomial modulo X^2 - 17^(2 * reversed_bits(i) + 1) (FIPS 203,
+        // section 4.3.1). For odd i that root is the negative of the root for i - 1.
+        for (std::size_t i = 0; i < degree; i += 4) {
+            std::int16_t const zeta = zetas[64 + i / 4];
+            std::int32_t const first = montgomery_product(b.c[i + 1], zeta),
+                               second = montgomery_product(b.c[i + 3], zeta);
+            sum.c[i] += a.c[i] * b.c[i] + a.c[i + 1] * first;
+            sum.c[i + 1] += a.c[i] * b.c[i + 1] + a.c[i + 1] * b.c[i];
+            sum.c[i + 2] += a.c[i + 2] * b.c[i + 2] - a.c[i + 3] * second;
+            sum.c[i + 3] += a.c[i + 2] * b.c[i + 3] + a.c[i + 3] * b.c[i + 2];
+        }
+    }
+    /// to = sum / R; |x| < q.
+    static void reduce(polynomial& to, wide_polynomial const& sum) noexcept {
+        for (std::size_t i = 0; i < degree; ++i) to.c[i] = montgomery_reduce(sum.c[i]);
+    }
+
+    /// p = p * R + other, in [-q / 2, q / 2], for |p| < q and |other| < q.
+    static void scale_and_add(polynomial& p, polynomial const& other) noexcept {
+        for (std::size_t i = 0; i < degree; ++i)
+            p.c[i] = centered(static_cast<std::int16_t>(montgomery_product(p.c[i], montgomery_square) + other.c[i]));
+    }
+};
+static_assert(3 * 2 * std::int64_t{q} * q < q * std::int64_t{32768}, "three products fit montgomery_reduce");
+
+}}}} // namespace wg::WG_ABI::bundled::ml_kem_detail
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace bundled { namespace ml_kem_detail {
+
+inline constexpr std::size_t encoded_bytes = 384; ///< of a polynomial with 12 bits for each coefficient
+inline constexpr std::size_t message_bytes = 32;  ///< of a polynomial with 1 bit for each coefficient
+
+/// The bytes of a polynomial with `Bits` bits for each coefficient.
+template <unsigned Bits> inline constexpr std::size_t coded_bytes = degree * Bits / 8;
+
+/// Compress (FIPS 203, equation 4.7): round(x * 2^Bits / q) modulo 2^Bits, for x in [0, q).
+template <unsigned Bits> [[gnu::always_inline]] constexpr std::uint32_t compress(std::uint32_t x) noexcept {
+    constexpr std::uint64_t reciprocal = ((std::uint64_t{1} << 35) + q - 1) / q;
+    std::uint64_t const quotient = ((x << Bits) + q / 2) * reciprocal >> 35;
+    return static_cast<std::uint32_t>(quotient) & ((1u << Bits) - 1);
+}
+/// Decompress (FIPS 203, equation 4.8): round(x * q / 2^Bits).
+template <unsigned Bits> [[gnu::always_inline]] constexpr std::int16_t decompress(std::uint32_t x) noexcept {
+    return static_cast<std::int16_t>((x * q + (1u << (Bits - 1))) >> Bits);
+}
+
+/// The portable codes.
+struct coding {
+    /// ByteEncode12: reads |x| < q, writes `encoded_bytes` bytes.
+    [[gnu::noinline]] static void encode(byte* to, polynomial const& p) noexcept {
+        for (std::size_t i = 0; i < degree; i += 2, to += 3) {
+            auto const a = static_cast<std::uint32_t>(canonical(p.c[i])),
+                       b = static_cast<std::uint32_t>(canonical(p.c[i + 1]));
+            to[0] = static_cast<byte>(a);
+            to[1] = static_cast<byte>(a >> 8 | b << 4);
+            to[2] = static_cast<byte>(b >> 4);
+        }
+    }
+    /// ByteDecode12 without the reduction modulo q: reads `encoded_bytes` bytes, writes [0, 4096).
+    [[gnu::noinline]] static void decode(polynomial& p, byte const* from) noexcept {
+        for (std::size_t i = 0; i < degree; i += 2, from += 3) {
+            p.c[i] = static_cast<std::int16_t>(from[0] | (from[1] & 15) << 8);
+            p.c[i + 1] = static_cast<std::int16_t>(from[1] >> 4 | from[2] << 4);
+        }
+    }
+    /// Whether all 12-bit numbers in `encoded_bytes` public bytes are less than q.
+    static bool is_reduced(byte const* from) noexcept {
+        std::int32_t all = -1;
+        for (std::size_t i = 0; i < encoded_bytes; i += 3, from += 3) {
+            all &= (from[0] | (from[1] & 15) << 8) - q;
+            all &= (from[1] >> 4 | from[2] << 4) - q;
+        }
+        return all < 0;
+    }
+
+    /// Compresses each coefficient to `Bits` bits, and packs these to `coded_bytes<Bits>` bytes. Reads |x| < q.
+    template <unsigned Bits> [[gnu::noinline]] static void compress_to(byte* to, polynomial const& p) noexcept {
+        std::uint32_t held = 0;
+        unsigned bits = 0;
+        for (std::int16_t const x : p.c) {
+            held |= compress<Bits>(static_cast<std::uint32_t>(canonical(x))) << bits;
+            for (bits += Bits; bits >= 8; bits -= 8, held >>= 8) *to++ = static_cast<byte>(held);
+        }
+    }
+    /// Reverses `compress_to`, but for the rounding. Writes [0, q).
+    template <unsigned Bits> [[gnu::noinline]] static void decompress_from(polynomial& p, byte const* from) noexcept {
+        std::uint32_t held = 0;
+        unsigned bits = 0;
+        for (std::int16_t& x : p.c) {
+            for (; bits < Bits; bits += 8) held |= std::uint32_t{*from++} << bits;
+            x = decompress<Bits>(held & ((1u << Bits) - 1));
+            held >>= Bits, bits -= Bits;
+        }
+    }
+};
+
+}}}} // namespace wg::WG_ABI::bundled::ml_kem_detail
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Pseudorandom polynomials of ML-KEM (FIPS 203, section 4.2.2), in portable code. Folder: backends/bundled; pure.
+#ifndef WG_BACKENDS_BUNDLED_ML_KEM_SAMPLING_HPP
+#define WG_BACKENDS_BUNDLED_ML_KEM_SAMPLING_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Keccak-f[1600], and SHA-3 and SHAKE on it (FIPS 202), for ML-KEM. Folder: backends/bundled; any thread.
+//
+// The functions wipe nothing: their callers own the memory that they work on, and call `wipe_stack` at the end.
+#ifndef WG_BACKENDS_BUNDLED_KECCAK_HPP
+#define WG_BACKENDS_BUNDLED_KECCAK_HPP
+
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <type_traits>
+
+namespace wg { inline namespace WG_ABI { namespace bundled {
+
+namespace keccak_detail {
+
+inline constexpr std::size_t rounds = 24, words = 25;
+
+/// The constants of step iota (FIPS 202, section 3.2.5).
+inline constexpr std::uint64_t constants[rounds] = {
+    0x0000000000000001, 0x0000000000008082, 0x800000000000808a, 0x8000000080008000, 0x000000000000808b,
+    0x0000000080000001, 0x8000000080008081, 0x8000000000008009, 0x000000000000008a, 0x0000000000000088,
+    0x0000000080008009, 0x000000008000000a, 0x000000008000808b, 0x800000000000008b, 0x8000000000008089,
+    0x8000000000008003, 0x8000000000008002, 0x8000000000000080, 0x000000000000800a, 0x800000008000000a,
+    0x8000000080008081, 0x8000000000008080, 0x0000000080000001, 0x8000000080008008};
+
+/// Steps rho and pi along their one cycle of 24 words, from word 1 on: the next word, and by how many bits it is
+/// rotated.
+inline constexpr byte cycle[24][2] = {{10, 1},  {7, 3},   {11, 6},  {17, 10}, {18, 15}, {3, 21},  {5, 28},  {16, 36},
+                                      {8, 45},  {21, 55}, {24, 2},  {4, 14},  {15, 27}, {23, 41}, {19, 56}, {13, 8},
+                                      {12, 25}, {2, 43},  {20, 62}, {14, 18}, {22, 39}, {9, 61},  {6, 20},  {1, 44}};
+
+} // namespace keccak_detail
+
+/// The permutation in 64-bit words of the baseline: 24 unrolled rounds in pairs.
+struct keccak_words {
+    /// A lane of the state.
+    using word = std::uint64_t;
+
+#define WG_KECCAK_TARGET
+    template <int Bits> static word rotate(word x) noexcept { return std::rotl(x, Bits); }
+    static word xor_three(word a, word b, word c) noexcept { return a ^ b ^ c; }
+    static word choose(word a, word b, word c) noexcept { return a ^ (~b & c); }
+    static word same(std::uint64_t x) noexcept { return x; }
+// SPDX-License-Identifier: BSL-1.0
+// The rounds of Keccak-f[1600] (FIPS 202, section 3.3) on one state, or on several states in the lanes of vectors.
+// keccak.hpp and ml_kem_kernels.hpp include this text once for each instruction set, inside a class.
+// Folder: backends/bundled; pure.
+//
+// The including class defines `word`, a lane of the state; `rotate<Bits>(word)`; `xor_three(a, b, c)`;
+// `choose(a, b, c)`, which is a ^ (~b & c); and `same(std::uint64_t)`, which sets all elements of a word. The macro
+// WG_KECCAK_TARGET is the attribute of every function.
+
+/// Theta's word for column `X` of the state: the parity of the column before it and of the rotated column after it.
+template <int X> WG_KECCAK_TARGET [[gnu::always_inline]] static inline word mix(word const (&parity)[5]) noexcept {
+    return parity[(X + 4) % 5] ^ rotate<1>(parity[(X + 1) % 5]);
+}
+/// The parity of column `X`.
+template <int X> WG_KECCAK_TARGET [[gnu::always_inline]] static inline word parity_of(word const (&a)[25]) noexcept {
+    return xor_three(xor_three(a[X], a[X + 5], a[X + 10]), a[X + 15], a[X + 20]);
+}
+/// Rho and pi for word `From`, after theta.
+template <int From, int Bits>
+WG_KECCAK_TARGET [[gnu::always_inline]] static inline word moved(word const (&a)[25], word const (&d)[5]) noexcept {
+    if constexpr (Bits == 0) return a[From] ^ d[From % 5];
+    else return rotate<Bits>(a[From] ^ d[From % 5]);
+}
+/// Chi for the row at `to`.
+WG_KECCAK_TARGET [[gnu::always_inline]] static inline void
+choose_row(word* to, word const& b0, word const& b1, word const& b2, word const& b3, word const& b4) noexcept {
+    to[0] = choose(b0, b1, b2);
+    to[1] = choose(b1, b2, b3);
+    to[2] = choose(b2, b3, b4);
+    to[3] = choose(b3, b4, b0);
+    to[4] = choose(b4, b0, b1);
+}
+/// One round, from `a` to `to`.
+WG_KECCAK_TARGET [[gnu::always_inline]] static inline void round(word (&to)[25], word const (&a)[25],
+                                                                 std::uint64_t constant) noexcept {
+    word const parity[5] = {parity_of<0>(a), parity_of<1>(a), parity_of<2>(a), parity_of<3>(a), parity_of<4>(a)};
+    word const d[5] = {mix<0>(parity), mix<1>(parity), mix<2>(parity), mix<3>(parity), mix<4>(parity)};
+    choose_row(to, moved<0, 0>(a, d), moved<6, 44>(a, d), moved<12, 43>(a, d), moved<18, 21>(a, d),
+               moved<24, 14>(a, d));
+    to[0] ^= same(constant);
+    choose_row(to + 5, moved<3, 28>(a, d), moved<9, 20>(a, d), moved<10, 3>(a, d), moved<16, 45>(a, d),
+               moved<22, 61>(a, d));
+    choose_row(to + 10, moved<1, 1>(a, d), moved<7, 6>(a, d), moved<13, 25>(a, d), moved<19, 8>(a, d),
+               moved<20, 18>(a, d));
+    choose_row(to + 15, moved<4, 27>(a, d), moved<5, 36>(a, d), moved<11, 10>(a, d), moved<17, 15>(a, d),
+               moved<23, 56>(a, d));
+    choose_row(to + 20, moved<2, 62>(a, d), moved<8, 55>(a, d), moved<14, 39>(a, d), moved<15, 41>(a, d),
+               moved<21, 2>(a, d));
+}
+/// All 24 rounds.
+WG_KECCAK_TARGET [[gnu::noinline]] static inline void permute(word* state) noexcept {
+    word a[25], b[25];
+    std::memcpy(a, state, sizeof a);
+#pragma GCC unroll 1
+    for (std::size_t i = 0; i < keccak_detail::rounds; i += 2) {
+        round(b, a, keccak_detail::constants[i]);
+        round(a, b, keccak_detail::constants[i + 1]);
+    }
+    std::memcpy(state, a, sizeof a);
+}
+#undef WG_KECCAK_TARGET
+};
+
+/// The permutation as loops: a tenth of the code of `keccak_words`.
+struct keccak_small {
+    /// Permutes the 25 words of a state.
+    [[gnu::noinline]] static void permute(std::uint64_t* a) noexcept {
+        std::uint64_t row[5];
+        for (std::uint64_t const constant : keccak_detail::constants) {
+            for (std::size_t x = 0; x < 5; ++x) row[x] = a[x] ^ a[x + 5] ^ a[x + 10] ^ a[x + 15] ^ a[x + 20];
+            for (std::size_t x = 0; x < 5; ++x) {
+                std::uint64_t const mix = row[(x + 4) % 5] ^ std::rotl(row[(x + 1) % 5], 1);
+                for (std::size_t y = x; y < keccak_detail::words; y += 5) a[y] ^= mix;
+            }
+            std::uint64_t moving = a[1];
+            for (auto const& [to, bits] : keccak_detail::cycle) {
+                std::uint64_t const next = a[to];
+                a[to] = std::rotl(moving, bits);
+                moving = next;
+            }
+            for (std::size_t y = 0; y < keccak_detail::words; y += 5) {
+                std::copy_n(a + y, 5, row);
+                for (std::size_t x = 0; x < 5; ++x) a[y + x] = row[x] ^ (~row[(x + 1) % 5] & row[(x + 2) % 5]);
+            }
+            a[0] ^= constant;
+        }
+    }
+};
+
+/// The permutation of a build without kernels for an instruction set.
+using keccak_baseline = std::conditional_t<small_code, keccak_small, keccak_words>;
+
+/// A hash or an extendable-output function of FIPS 202.
+struct keccak_function {
+    std::size_t rate_bytes; ///< of input or output between two permutations
+    byte domain;            ///< the bits that follow the message, and the first bit of the padding
+};
+inline constexpr keccak_function sha3_256{136, 0x06}, ///< output: 32 bytes
+    sha3_512{72, 0x06},                               ///< output: 64 bytes
+    shake128{168, 0x1f},                              ///< output: any size
+    shake256{136, 0x1f};                              ///< output: any size
+
+/// The sponge (FIPS 202, section 4). First any number of `absorb`, then `finish`, then any number of `squeeze`.
+template <class Permutation = keccak_baseline> class keccak_sponge {
+public:
+    /// The sponge of an empty message.
+    explicit keccak_sponge(keccak_function const& function) noexcept : function_(function) {}
+
+    /// Appends to the message.
+    void absorb(bytes_view in) noexcept {
+        byte const* from = in.data();
+        for (std::size_t left = in.size(); left != 0;) {
+            if (at_ % 8 == 0 && left >= 8) {
+                state_[at_ / 8] ^= load_le64(from);
+                at_ += 8, from += 8, left -= 8;
+            } else {
+                add(at_, *from);
+                ++at_, ++from, --left;
+            }
+            if (at_ == function_.rate_bytes) next_block();
+        }
+    }
+    /// Ends the message.
+    void finish() noexcept {
+        add(at_, function_.domain);
+        add(function_.rate_bytes - 1, 0x80);
+        next_block();
+    }
+    /// Writes the next bytes of the output.
+    void squeeze(bytes out) noexcept {
+        for (byte& to : out) {
+            if (at_ == function_.rate_bytes) next_block();
+            to = static_cast<byte>(state_[at_ / 8] >> (at_ % 8 * 8));
+            ++at_;
+        }
+    }
+
+private:
+    void add(std::size_t at, byte value) noexcept { state_[at / 8] ^= std::uint64_t{value} << (at % 8 * 8); }
+    void next_block() noexcept {
+        Permutation::permute(state_);
+        at_ = 0;
+    }
+
+    std::uint64_t state_[keccak_detail::words] = {};
+    keccak_function function_;
+    std::size_t at_ = 0; ///< the next byte of the block
+};
+
+/// Writes the output of `function` for the message `a` followed by `b`. The output has any size; that of a hash is its
+/// digest. `out` may overlap `a` and `b`.
+template <class Permutation = keccak_baseline>
+[[gnu::noinline]] void keccak_hash(keccak_function const& function, bytes out, bytes_view a,
+                                   bytes_view b = {}) noexcept {
+    keccak_sponge<Permutation> sponge(function);
+    sponge.absorb(a);
+    sponge.absorb(b);
+    sponge.finish();
+    sponge.squeeze(out);
+    wipe(static_cast<void*>(&sponge), sizeof sponge);
+}
+
+}}} // namespace wg::WG_ABI::bundled
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace bundled { namespace ml_kem_detail {
+
+inline constexpr std::size_t seed_bytes = 32;
+inline constexpr std::size_t noise_bytes = 128; ///< random bytes of a polynomial with eta = 2
+
+/// Takes coefficients from `size` random bytes, a multiple of 3, by rejection. `count` coefficients are there already.
+/// The bytes are public.
+/// Returns: the number of coefficients then.
+inline std::size_t take_uniform(polynomial& p, std::size_t count, byte const* from, std::size_t size) noexcept {
+    for (byte const* const end = from + size; from != end && count < degree; from += 3) {
+        std::int32_t const a = from[0] | (from[1] & 15) << 8, b = from[1] >> 4 | from[2] << 4;
+        if (a < q) p.c[count++] = static_cast<std::int16_t>(a);
+        if (b < q && count < degree) p.c[count++] = static_cast<std::int16_t>(b);
+    }
+    return count;
+}
+
+/// SamplePolyCBD with eta = 2: each coefficient is the difference of two sums of two bits. Reads `noise_bytes` bytes.
+inline void take_noise(polynomial& p, byte const* from) noexcept {
+    for (std::size_t i = 0; i < degree; i += 8, from += 4) {
+        std::uint32_t const bits = load_le32(from);
+        std::uint32_t const sums = (bits & 0x55555555) + (bits >> 1 & 0x55555555);
+        for (unsigned j = 0; j < 8; ++j)
+            p.c[i + j] = static_cast<std::int16_t>(static_cast<std::int32_t>(sums >> (4 * j) & 3) -
+                                                   static_cast<std::int32_t>(sums >> (4 * j + 2) & 3));
+    }
+}
+
+/// SampleNTT: the element of the public matrix for `seed`, with the two indices that follow the seed.
+template <class Permutation>
+[[gnu::noinline]] void sample_uniform(polynomial& p, byte const* seed, std::size_t first, std::size_t second) noexcept {
+    byte const indices[2] = {static_cast<byte>(first), static_cast<byte>(second)};
+    byte block[shake128.rate_bytes];
+    keccak_sponge<Permutation> sponge(shake128);
+    sponge.absorb({seed, seed_bytes});
+    sponge.absorb(indices);
+    sponge.finish();
+    for (std::size_t count = 0; count < degree;) {
+        sponge.squeeze(block);
+        count = take_uniform(p, count, block, sizeof block);
+    }
+}
+
+/// A secret polynomial with small coefficients for `seed` and the number that follows the seed.
+template <class Permutation>
+[[gnu::noinline]] void sample_noise(polynomial& p, byte const* seed, std::size_t number) noexcept {
+    byte const last[1] = {static_cast<byte>(number)};
+    byte random[noise_bytes];
+    keccak_hash<Permutation>(shake256, random, {seed, seed_bytes}, last);
+    take_noise(p, random);
+    wipe(random, sizeof random);
+}
+
+}}}} // namespace wg::WG_ABI::bundled::ml_kem_detail
+
+#endif
+
+#include <algorithm>
+
+namespace wg { inline namespace WG_ABI { namespace bundled { namespace ml_kem_detail {
+
+inline constexpr std::size_t rank = 3;                            ///< k: polynomials of a vector
+inline constexpr std::size_t vector_bytes = rank * encoded_bytes; ///< of an encoded vector
+inline constexpr std::size_t public_bytes = vector_bytes + seed_bytes;
+inline constexpr std::size_t hash_bytes = 32;
+/// The secret vector, the public key, its hash, and the seed of implicit rejection.
+inline constexpr std::size_t private_bytes = vector_bytes + public_bytes + hash_bytes + seed_bytes;
+inline constexpr unsigned vector_bits = 10, value_bits = 4; ///< d_u and d_v: bits of a compressed coefficient
+inline constexpr std::size_t sealed_vector_bytes = rank * coded_bytes<vector_bits>;
+inline constexpr std::size_t sealed_bytes = sealed_vector_bytes + coded_bytes<value_bits>;
+
+/// The portable kernel. It makes the elements of the matrix one at a time, which saves memory.
+struct portable_kernel {
+    using permutation = keccak_baseline;
+
+    /// The polynomials of an operation.
+    struct work {
+        polynomial noise[2 * rank + 1]; ///< the first `rank` become the vector that the matrix is multiplied by
+        polynomial result;
+        polynomial element;
+        wide_polynomial sum;
+        byte const* seed;
+        bool transposed;
+    };
+
+    /// Makes `count` polynomials of noise from `secret_seed`. Stores the seed of the matrix for `multiply_row`.
+    static void expand(work& w, byte const* seed, bool transposed, byte const* secret_seed,
+                       std::size_t count) noexcept {
+        w.seed = seed, w.transposed = transposed;
+        for (std::size_t i = 0; i < count; ++i) sample_noise<permutation>(w.noise[i], secret_seed, i);
+    }
+    static void transform(polynomial& p) noexcept { ring::transform(p); }
+    static void inverse_transform(polynomial& p) noexcept { ring::inverse_transform(p); }
+    /// Ends the changes of the vector in w.noise.
+    static void prepare(work&) noexcept {}
+    /// w.result = row `i` of the matrix times the vector, divided by R.
+    static void multiply_row(work& w, std::size_t i) noexcept {
+        w.sum = {};
+        for (std::size_t j = 0; j < rank; ++j) {
+            sample_uniform<permutation>(w.element, w.seed, w.transposed ? i : j, w.transposed ? j : i);
+            ring::multiply_add(w.sum, w.element, w.noise[j]);
+        }
+        ring::reduce(w.result, w.sum);
+    }
+    /// w.result = an encoded vector times the vector, divided by R.
+    static void multiply_encoded(work& w, byte const* encoded) noexcept {
+        w.sum = {};
+        for (std::size_t j = 0; j < rank; ++j) {
+            coding::decode(w.element, encoded + j * encoded_bytes);
+            ring::multiply_add(w.sum, w.element, w.noise[j]);
+        }
+        ring::reduce(w.result, w.sum);
+    }
+    static void scale_and_add(polynomial& p, polynomial const& other) noexcept { ring::scale_and_add(p, other); }
+    static void encode(byte* to, polynomial const& p) noexcept { coding::encode(to, p); }
+    template <unsigned Bits> static void compress_to(byte* to, polynomial const& p) noexcept {
+        coding::compress_to<Bits>(to, p);
+    }
+    template <unsigned Bits> static void decompress_from(polynomial& p, byte const* from) noexcept {
+        coding::decompress_from<Bits>(p, from);
+    }
+    /// Clears the registers that only this kernel uses.
+    static void wipe_registers() noexcept {}
+};
+
+/// a += b, reduced to [-q / 2, q / 2].
+inline void add(polynomial& a, polynomial const& b) noexcept {
+    for (std::size_t i = 0; i < degree; ++i) a.c[i] = centered(static_cast<std::int16_t>(a.c[i] + b.c[i]));
+}
+
+/// The three algorithms. Sizes of the memory behind the pointers: `public_bytes`, `private_bytes`, `sealed_bytes`, and
+/// 32 bytes for seeds, messages and shared secrets.
+template <class Kernel> class ml_kem {
+    using permutation = typename Kernel::permutation;
+
+public:
+    /// ML-KEM.KeyGen_internal (FIPS 203, algorithm 16). `seed`: d and then z, 64 bytes.
+    static void generate(byte* public_key, byte* private_key, byte const* seed) noexcept {
+        generate_key(public_key, private_key, seed);
+        finish();
+    }
+    /// ML-KEM.Encaps_internal (algorithm 17). `message`: 32 random bytes.
+    /// Returns: false if the key does not pass the modulus check of section 7.2; nothing is written then.
+    static bool encapsulate(byte* sealed, byte* shared, byte const* public_key, byte const* message) noexcept {
+        for (std::size_t i = 0; i < rank; ++i)
+            if (!coding::is_reduced(public_key + i * encoded_bytes)) return false;
+        encapsulate_secret(sealed, shared, public_key, message);
+        finish();
+        return true;
+    }
+    /// ML-KEM.Decaps_internal (algorithm 18). A ciphertext that does not belong to the key gives a pseudorandom secret.
+    /// Returns: false if the key does not pass the hash check of section 7.3; nothing is written then.
+    static bool decapsulate(byte* shared, byte const* private_key, byte const* sealed) noexcept {
+        bool const intact = decapsulate_secret(shared, private_key, sealed);
+        finish();
+        return intact;
+    }
+
+private:
+    using kernel_work = typename Kernel::work;
+
+    static void finish() noexcept {
+        Kernel::wipe_registers();
+        wipe_stack<spill_bytes + 512>(); // the frames of the permutation, too
+    }
+
+    [[gnu::noinline]] static void generate_key(byte* public_key, byte* private_key, byte const* seed) noexcept {
+        kernel_work w;
+        byte seeds[2 * seed_bytes]; // rho, which is public, and sigma
+        byte const last[1] = {rank};
+        keccak_hash<permutation>(sha3_512, seeds, {seed, seed_bytes}, last);
+        byte_array<seed_bytes> rho;
+        copy(rho, bytes_view(seeds).first(seed_bytes));
+        rho = WG_DECLASSIFY(rho);
+        Kernel::expand(w, rho.data(), false, seeds + seed_bytes, 2 * rank);
+        wipe(seeds, sizeof seeds);
+        for (std::size_t i = 0; i < 2 * rank; ++i) Kernel::transform(w.noise[i]);
+        Kernel::prepare(w);
+        for (std::size_t i = 0; i < rank; ++i) {
+            Kernel::encode(private_key + i * encoded_bytes, w.noise[i]);
+            Kernel::multiply_row(w, i);
+            Kernel::scale_and_add(w.result, w.noise[rank + i]);
+            Kernel::encode(public_key + i * encoded_bytes, w.result);
+        }
+        wipe(static_cast<void*>(&w), sizeof w);
+        std::copy_n(rho.data(), seed_bytes, public_key + vector_bytes);
+        byte* to = std::copy_n(public_key, public_bytes, private_key + vector_bytes);
+        keccak_hash<permutation>(sha3_256, {to, hash_bytes}, {public_key, public_bytes});
+        std::copy_n(seed + seed_bytes, seed_bytes, to + hash_bytes);
+    }
+
+    /// K-PKE.Encrypt (algorithm 14). `coins`: 32 bytes.
+    [[gnu::noinline]] static void encrypt(kernel_work& w, byte* sealed, byte const* public_key, byte const* message,
+                                          byte const* coins) noexcept {
+        Kernel::expand(w, public_key + vector_bytes, true, coins, 2 * rank + 1);
+        for (std::size_t i = 0; i < rank; ++i) Kernel::transform(w.noise[i]);
+        Kernel::prepare(w);
+        for (std::size_t i = 0; i < rank; ++i) {
+            Kernel::multiply_row(w, i);
+            Kernel::inverse_transform(w.result);
+            add(w.result, w.noise[rank + i]);
+            Kernel::template compress_to<vector_bits>(sealed + i * coded_bytes<vector_bits>, w.result);
+        }
+        Kernel::multiply_encoded(w, public_key);
+        Kernel::inverse_transform(w.result);
+        add(w.result, w.noise[2 * rank]);
+        for (std::size_t i = 0; i < degree; ++i) { // 1 becomes (q + 1) / 2
+            std::int32_t const bit = message[i / 8] >> (i % 8) & 1;
+            w.result.c[i] = centered(static_cast<std::int16_t>(w.result.c[i] + (-bit & (q + 1) / 2)));
+        }
+        Kernel::template compress_to<value_bits>(sealed + sealed_vector_bytes, w.result);
+    }
+
+    /// K-PKE.Decrypt (algorithm 15).
+    [[gnu::noinline]] static void decrypt(kernel_work& w, byte* message, byte const* private_key,
+                                          byte const* sealed) noexcept {
+        for (std::size_t i = 0; i < rank; ++i) {
+            Kernel::template decompress_from<vector_bits>(w.noise[i], sealed + i * coded_bytes<vector_bits>);
+            Kernel::transform(w.noise[i]);
+        }
+        Kernel::prepare(w);
+        Kernel::multiply_encoded(w, private_key);
+        Kernel::inverse_transform(w.result);
+        Kernel::template decompress_from<value_bits>(w.noise[0], sealed + sealed_vector_bytes);
+        for (std::size_t i = 0; i < degree; ++i)
+            w.result.c[i] = centered(static_cast<std::int16_t>(w.noise[0].c[i] - w.result.c[i]));
+        Kernel::template compress_to<1>(message, w.result);
+    }
+
+    [[gnu::noinline]] static void encapsulate_secret(byte* sealed, byte* shared, byte const* public_key,
+                                                     byte const* message) noexcept {
+        kernel_work w;
+        byte both[2 * seed_bytes]; // the message and the hash of the key, then the shared secret and the coins
+        std::copy_n(message, message_bytes, both);
+        keccak_hash<permutation>(sha3_256, {both + message_bytes, hash_bytes}, {public_key, public_bytes});
+        keccak_hash<permutation>(sha3_512, both, both);
+        std::copy_n(both, seed_bytes, shared);
+        encrypt(w, sealed, public_key, message, both + seed_bytes);
+        wipe(both, sizeof both);
+        wipe(static_cast<void*>(&w), sizeof w);
+    }
+
+    [[gnu::noinline]] static bool decapsulate_secret(byte* shared, byte const* private_key,
+                                                     byte const* sealed) noexcept {
+        byte const* const public_key = private_key + vector_bytes;
+        byte const* const hash = public_key + public_bytes;
+        byte const* const rejection_seed = hash + hash_bytes;
+        byte both[2 * seed_bytes], other[hash_bytes], again[sealed_bytes];
+        keccak_hash<permutation>(sha3_256, other, {public_key, public_bytes});
+        if (!equal_in_constant_time(other, {hash, hash_bytes})) return false;
+        kernel_work w;
+        byte message[message_bytes];
+        decrypt(w, message, private_key, sealed);
+        keccak_hash<permutation>(sha3_512, both, message, {hash, hash_bytes});
+        keccak_hash<permutation>(shake256, other, {rejection_seed, seed_bytes}, {sealed, sealed_bytes});
+        encrypt(w, again, public_key, message, both + seed_bytes);
+        // Whether the ciphertexts are equal stays secret: an attacker could find the key by asking.
+        std::uint32_t difference = 0;
+        for (std::size_t i = 0; i < sealed_bytes; ++i) difference |= static_cast<std::uint32_t>(again[i] ^ sealed[i]);
+        std::uint32_t const rejected = mask_of((0 - difference) >> 31);
+        for (std::size_t i = 0; i < key_bytes; ++i)
+            shared[i] = static_cast<byte>(both[i] ^ ((both[i] ^ other[i]) & rejected));
+        wipe(both, sizeof both);
+        wipe(other, sizeof other);
+        wipe(again, sizeof again);
+        wipe(message, sizeof message);
+        wipe(static_cast<void*>(&w), sizeof w);
+        return true;
+    }
+};
+
+}}}} // namespace wg::WG_ABI::bundled::ml_kem_detail
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace bundled {
+
+/// ML-KEM-768 with the fastest kernels that the processor has. Any thread.
+class ml_kem_768 {
+public:
+    static constexpr std::size_t public_key_bytes = ml_kem_detail::public_bytes;   ///< an encapsulation key
+    static constexpr std::size_t private_key_bytes = ml_kem_detail::private_bytes; ///< a decapsulation key
+    static constexpr std::size_t ciphertext_bytes = ml_kem_detail::sealed_bytes;   ///< an encapsulated secret
+
+    ml_kem_768() noexcept : ml_kem_768(chosen_cpu()) {} ///< uses what `chosen_cpu` returns
+    /// Uses no more than `allowed`, which the processor must have.
+    explicit ml_kem_768([[maybe_unused]] cpu allowed) noexcept
+#ifdef WG_X86_KERNELS
+        : allowed_(consistent(allowed))
+#endif
+    {
+    }
+
+    /// Makes a key pair from 64 random bytes (FIPS 203, algorithm 16: d, then z). The same bytes give the same pair.
+    /// Returns: true.
+    [[nodiscard]] bool generate(std::span<byte, public_key_bytes> public_key, secret<private_key_bytes>& private_key,
+                                secret<64> const& random) const noexcept;
+    /// Makes a secret from 32 random bytes, and encapsulates it for the owner of a public key (algorithm 17).
+    /// Returns: false, with `ciphertext` and `shared` zero, if a coefficient of the key is not below 3329
+    /// (section 7.2).
+    [[nodiscard]] bool encapsulate(std::span<byte, ciphertext_bytes> ciphertext, secret<key_bytes>& shared,
+                                   std::span<byte const, public_key_bytes> public_key,
+                                   secret<32> const& random) const noexcept;
+    /// Finds the secret that was encapsulated (algorithm 18). Any other ciphertext gives a secret that nobody else can
+    /// compute, and takes the same time (implicit rejection).
+    /// Returns: false, with `shared` zero, if the private key does not contain its own hash (section 7.3).
+    [[nodiscard]] bool decapsulate(secret<key_bytes>& shared, secret<private_key_bytes> const& private_key,
+                                   std::span<byte const, ciphertext_bytes> ciphertext) const noexcept;
+
+private:
+#ifdef WG_X86_KERNELS
+    cpu allowed_;
+#endif
+};
+
+#ifdef WG_DEFINE_KERNELS
+
+WG_CHOICE bool ml_kem_768::generate(std::span<byte, public_key_bytes> public_key,
+                                    secret<private_key_bytes>& private_key, secret<64> const& random) const noexcept {
+    using namespace ml_kem_detail;
+    ml_kem<portable_kernel>::generate(public_key.data(), private_key.expose().data(), random.expose().data());
+    return true;
+}
+
+WG_CHOICE bool ml_kem_768::encapsulate(std::span<byte, ciphertext_bytes> ciphertext, secret<key_bytes>& shared,
+                                       std::span<byte const, public_key_bytes> public_key,
+                                       secret<32> const& random) const noexcept {
+    using namespace ml_kem_detail;
+    bool const good = ml_kem<portable_kernel>::encapsulate(ciphertext.data(), shared.expose().data(), public_key.data(),
+                                                           random.expose().data());
+    if (!good) fill_zero(ciphertext), shared.clear();
+    return good;
+}
+
+WG_CHOICE bool ml_kem_768::decapsulate(secret<key_bytes>& shared, secret<private_key_bytes> const& private_key,
+                                       std::span<byte const, ciphertext_bytes> ciphertext) const noexcept {
+    using namespace ml_kem_detail;
+    bool const good =
+        ml_kem<portable_kernel>::decapsulate(shared.expose().data(), private_key.expose().data(), ciphertext.data());
+    if (!good) shared.clear();
+    return good;
+}
+
+#endif
+
+/// `ml_kem_768` by the name that bundles of policies use.
+using kem = ml_kem_768;
+
+static_assert(kem_backend<kem>);
+
+}}} // namespace wg::WG_ABI::bundled
+
+#endif
+
+#endif
 #endif
 #ifdef WG_WITH_TUNNEL
 // SPDX-License-Identifier: BSL-1.0

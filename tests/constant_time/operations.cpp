@@ -14,6 +14,7 @@
 #include "../modes/smallest.hpp"
 #include "../unit/bundled_sets.hpp"
 #include "../unit/bundled_vectors.hpp"
+#include "wg/post_quantum.hpp"
 #include "wg/protocol/noise.hpp"
 
 #include <algorithm>
@@ -199,6 +200,33 @@ template <class Hash> void digests(Hash const& hash) {
 
 void hashing(cpu set) { digests(backend_with<wg::bundled::hash>(set)); }
 
+// ---- encapsulation of secrets
+
+/// A key pair, a secret for it, and its decapsulation from the genuine ciphertext and from a changed one.
+void encapsulate(wg::bundled::ml_kem_768 const& kem) {
+    using kem_type = wg::bundled::ml_kem_768;
+    wg::byte_array<kem_type::public_key_bytes> key;
+    wg::byte_array<kem_type::ciphertext_bytes> ciphertext;
+    wg::secret<kem_type::private_key_bytes> private_key;
+    wg::secret<64> seed(fixed<64>(public_bytes(64)));
+    wg_mark_secret(seed.expose().data(), 64);
+    wg::secret<32> const message = secret_key();
+    wg::secret<32> sent, received, rejected;
+    demand(kem.generate(key, private_key, seed), "no key pair");
+    make_public(key);
+    // The private key contains the public key and its digest, which are public.
+    make_public(private_key.expose().subspan(1152, kem_type::public_key_bytes + 32));
+    demand(kem.encapsulate(ciphertext, sent, key, message), "a good public key was refused");
+    make_public(ciphertext);
+    demand(kem.decapsulate(received, private_key, ciphertext), "a good private key was refused");
+    demand(sent.equals(received), "the secrets of the ends differ");
+    ciphertext[700] ^= 1;
+    demand(kem.decapsulate(rejected, private_key, ciphertext), "a good private key was refused");
+    demand(!rejected.equals(sent), "a changed ciphertext gave the same secret");
+}
+
+void encapsulation(cpu set) { encapsulate(wg::bundled::ml_kem_768(set)); }
+
 // ---- the handshake, from its first message to the keys of the session
 
 struct secret_random {
@@ -342,10 +370,13 @@ struct {
     char const* name;
     void (*run)(cpu);
 } const groups[] = {
-    {"one_packet", one_packet},     {"many_packets", many_packets}, {"agreement", agreement},
-    {"hashing", hashing},           {"handshake", handshake},       {"plain", plain},
-    {"plant_branch", plant_branch}, {"plant_index", plant_index},   {"plant_length", plant_length},
-    {"plant_mask", plant_mask},     {"plant_gather", plant_gather}, {"plant_division", plant_division},
+    {"one_packet", one_packet},         {"many_packets", many_packets},
+    {"agreement", agreement},           {"hashing", hashing},
+    {"handshake", handshake},           {"plain", plain},
+    {"encapsulation", encapsulation},   {"plant_branch", plant_branch},
+    {"plant_index", plant_index},       {"plant_length", plant_length},
+    {"plant_mask", plant_mask},         {"plant_gather", plant_gather},
+    {"plant_division", plant_division},
 };
 
 /// The instruction sets that can be observed. valgrind's cpuid hides those that valgrind lacks, and also ADX, which it

@@ -80,6 +80,35 @@ public:
              std::uint64_t counter, secret<key_bytes> const& key) const noexcept;
 };
 
+/// @anchor kem_backend_promises
+/// Models `wg::kem_backend`: ML-KEM-768 (FIPS 203), in constant time. No default policy names one. Any thread, several
+/// at once.
+class kem_backend {
+public:
+    static constexpr std::size_t public_key_bytes = 1184;  ///< of an encapsulation key
+    static constexpr std::size_t private_key_bytes = 2400; ///< of a decapsulation key
+    static constexpr std::size_t ciphertext_bytes = 1088;  ///< of an encapsulated secret
+
+    /// Makes a key pair from 64 random bytes: d and then z (FIPS 203, algorithm 16). Equal bytes give equal keys.
+    /// Returns: false, with both keys zero, if the library failed.
+    bool generate(std::span<byte, public_key_bytes> public_key, secret<private_key_bytes>& private_key,
+                  secret<64> const& random) const noexcept;
+
+    /// Makes a shared secret from 32 random bytes, and encapsulates it for the owner of a public key. The same bytes
+    /// give the same secret. No argument overlaps another one.
+    /// Returns: false, with `ciphertext` and `shared` zero, if the key does not pass the checks of FIPS 203, section
+    /// 7.2, or the library failed.
+    bool encapsulate(std::span<byte, ciphertext_bytes> ciphertext, secret<key_bytes>& shared,
+                     std::span<byte const, public_key_bytes> public_key, secret<32> const& random) const noexcept;
+
+    /// Computes the shared secret of a ciphertext. A ciphertext that was not made for the key gives a secret that only
+    /// the owner of the key can compute; neither result nor time tells that (implicit rejection).
+    /// Returns: false, with `shared` zero, if the key does not pass the checks of FIPS 203, section 7.3, or the library
+    /// failed.
+    bool decapsulate(secret<key_bytes>& shared, secret<private_key_bytes> const& private_key,
+                     std::span<byte const, ciphertext_bytes> ciphertext) const noexcept;
+};
+
 /// @anchor clock_source_promises
 /// Models `wg::clock_source`. Any thread, several at once, if `threads::parallel`.
 class clock_source {
