@@ -50,6 +50,7 @@
 #ifdef WG_WITH_POST_QUANTUM
 #include "post_quantum.hpp"
 #endif
+#include "protocol/ratchet.hpp"
 #ifdef WG_WITH_TUNNEL
 #include "tunnel.hpp"
 #endif
