@@ -773,6 +773,35 @@ static_assert(!wg::observer<observer_event_throws>);
 static_assert(!wg::observer<observer_event_returns>);
 static_assert(!wg::observer<observer_without_enabled>);
 
+// --- ratchet_storage
+
+struct ratchet_records : only_moves {
+    bool load(wg::public_key const&, std::span<byte, wg::ratchet_record_bytes>) noexcept { return false; }
+    bool store(wg::public_key const&, std::span<byte const, wg::ratchet_record_bytes>) noexcept { return true; }
+    void erase(wg::public_key const&) noexcept {}
+};
+static_assert(wg::ratchet_storage<ratchet_records>);
+
+struct ratchet_records_without_load : ratchet_records {
+private:
+    using ratchet_records::load;
+};
+struct ratchet_records_without_store : ratchet_records {
+private:
+    using ratchet_records::store;
+};
+struct ratchet_records_without_erase : ratchet_records {
+private:
+    using ratchet_records::erase;
+};
+struct ratchet_records_erase_throws : ratchet_records {
+    void erase(wg::public_key const&) {}
+};
+static_assert(!wg::ratchet_storage<ratchet_records_without_load>);
+static_assert(!wg::ratchet_storage<ratchet_records_without_store>);
+static_assert(!wg::ratchet_storage<ratchet_records_without_erase>);
+static_assert(!wg::ratchet_storage<ratchet_records_erase_throws>);
+
 // --- policies and engine_policies
 
 /// A bundle of the smallest models.

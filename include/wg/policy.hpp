@@ -34,7 +34,8 @@
 /// | @ref waiter_promises "waiter"               | sleep               | waiter_with_busy_poll                        |
 ///
 /// A bundle may also name a @ref snapshot_detector_promises "snapshot_detector", which notices that the host was
-/// suspended or restored.
+/// suspended or restored, and a @ref ratchet_storage_promises "ratchet_storage", with which preshared keys can be
+/// replaced in each epoch.
 
 #include "base/config.hpp"
 #include "base/event.hpp"
@@ -421,6 +422,20 @@ template <class Observer>
 concept observer_with_secrets = false;
 #endif
 
+// --- ratchet_storage
+
+/// The size of what a `ratchet_storage` stores for a peer, in bytes.
+inline constexpr std::size_t ratchet_record_bytes = 184;
+
+/// Keeps the state of ratchets over a restart. Promises: @ref ratchet_storage_promises "archetypes::ratchet_storage".
+template <class Storage>
+concept ratchet_storage = requires(Storage& storage, public_key const& peer, std::span<byte, ratchet_record_bytes> to,
+                                   std::span<byte const, ratchet_record_bytes> from) {
+    { storage.load(peer, to) } noexcept -> std::same_as<bool>;
+    { storage.store(peer, from) } noexcept -> std::same_as<bool>;
+    { storage.erase(peer) } noexcept -> std::same_as<void>;
+};
+
 // --- bundles
 
 /// The bundle of a device: no input or output.
@@ -435,6 +450,10 @@ template <class Policies>
 concept engine_policies =
     policies<Policies> && tun_device<typename Policies::tun_device> && udp_socket<typename Policies::udp_socket> &&
     waiter<typename Policies::waiter> && engine_storage<typename Policies::storage>;
+
+/// A bundle that names a `ratchet_storage`: preshared keys can be replaced in each epoch, see protocol/ratchet.hpp.
+template <class Policies>
+concept policies_with_ratchet = policies<Policies> && requires { typename Policies::ratchet_storage; };
 
 /// An engine's bundle that names a `snapshot_detector`.
 template <class Policies>

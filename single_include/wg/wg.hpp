@@ -242,7 +242,8 @@ inline constexpr bool keeps_checks = false;
 /// | @ref waiter_promises "waiter"               | sleep               | waiter_with_busy_poll                        |
 ///
 /// A bundle may also name a @ref snapshot_detector_promises "snapshot_detector", which notices that the host was
-/// suspended or restored.
+/// suspended or restored, and a @ref ratchet_storage_promises "ratchet_storage", with which preshared keys can be
+/// replaced in each epoch.
 
 // SPDX-License-Identifier: BSL-1.0
 // The configuration of an interface as values: a list of changes goes in, a list of facts comes out. Folder: base.
@@ -775,6 +776,7 @@ public:
         replace_allowed_ips,  ///< remove all of the peer's allowed IPs first
         allowed_ip,           ///< add; another peer that has it loses it
         remove_allowed_ip,    ///< has no effect if another peer has it
+        ratchet,              ///< seconds; 0: off
     };
 
     /// Sets the private key of the interface. All zero: none.
@@ -812,11 +814,16 @@ public:
         return change(kind::remove_allowed_ip, prefix);
     }
 
+    /// Replaces the preshared key of the selected peer every `epoch_s` seconds, see protocol/ratchet.hpp: 10 seconds to
+    /// 366 days. 0: off. To change the length later or to switch the ratchet off, give `preshared_key` again, because
+    /// the configured key is wiped after the first session.
+    static change ratchet(std::uint32_t epoch_s) noexcept { return change(kind::ratchet, epoch_s); }
+
     /// Returns: the kind of this change.
     constexpr kind what() const noexcept { return what_; }
     /// Returns: the key of a change of kind private_key, peer or preshared_key; all zero for other kinds.
     key_view key() const noexcept { return key_.expose(); }
-    /// Returns: the number of a change of kind listen_port, fwmark or persistent_keepalive.
+    /// Returns: the number of a change of kind listen_port, fwmark, persistent_keepalive or ratchet.
     constexpr std::uint32_t number() const noexcept { return number_; }
     /// Returns: the endpoint of a change of kind endpoint.
     constexpr wg::endpoint const& where() const noexcept { return endpoint_; }
@@ -855,7 +862,7 @@ struct interface_facts {
 /// The facts of a peer that `device::snapshot` reports. Views are valid during the call.
 struct peer_facts {
     public_key const& key;                    ///< the public key of the peer
-    secret<key_bytes> const& preshared_key;   ///< all zero: none
+    secret<key_bytes> const& preshared_key;   ///< as configured; all zero: none, or wiped by the ratchet
     std::uint32_t number = 0;                 ///< the peer number in events
     wg::endpoint endpoint{};                  ///< family::none: not known
     std::int64_t last_handshake_s = 0;        ///< UNIX time in seconds; with 0 ns, 0 means never
@@ -863,6 +870,8 @@ struct peer_facts {
     std::uint64_t tx_bytes = 0;               ///< UDP payload sent, handshakes included
     std::uint64_t rx_bytes = 0;               ///< UDP payload received, handshakes included
     std::uint16_t persistent_keepalive_s = 0; ///< seconds; 0: off
+    std::uint32_t ratchet_s = 0;              ///< the length of an epoch in seconds; 0: no ratchet
+    std::uint32_t ratchet_epoch = 0;          ///< of the last session that was confirmed; 0: none yet
 };
 
 }} // namespace wg::WG_ABI
@@ -1039,6 +1048,8 @@ enum class event_id : std::uint8_t {
     congestion_marked,     ///< the first packet that `congestion_lost` describes; value: 1: dropped, 0: passed
     send_failed,           ///< value: the status, plus 256 times the host's own error number (errno; 0: none)
     sessions_dropped,      ///< the host was suspended or restored from a snapshot; value: the sessions that ended
+    ratchet_advanced,      ///< a session under a later epoch was confirmed, older keys are wiped; value: the epoch
+    ratchet_not_saved,     ///< the state of the ratchet was not stored: older keys stay in the storage
 };
 
 /// A phrase for people.
@@ -1062,7 +1073,9 @@ constexpr char const* describe(event_id id) noexcept {
         "load changed",
         "sent a packet that takes no congestion marks in a datagram that was marked on the way (RFC 6040)",
         "could not send",
-        "dropped all sessions: the host was suspended or restored from a snapshot"};
+        "dropped all sessions: the host was suspended or restored from a snapshot",
+        "replaced the preshared key, and wiped the older ones",
+        "could not save the replaced preshared key: the stored one is an older one"};
     return texts[static_cast<std::size_t>(id)];
 }
 
@@ -1505,6 +1518,20 @@ template <class Observer>
 concept observer_with_secrets = false;
 #endif
 
+// --- ratchet_storage
+
+/// The size of what a `ratchet_storage` stores for a peer, in bytes.
+inline constexpr std::size_t ratchet_record_bytes = 184;
+
+/// Keeps the state of ratchets over a restart. Promises: @ref ratchet_storage_promises "archetypes::ratchet_storage".
+template <class Storage>
+concept ratchet_storage = requires(Storage& storage, public_key const& peer, std::span<byte, ratchet_record_bytes> to,
+                                   std::span<byte const, ratchet_record_bytes> from) {
+    { storage.load(peer, to) } noexcept -> std::same_as<bool>;
+    { storage.store(peer, from) } noexcept -> std::same_as<bool>;
+    { storage.erase(peer) } noexcept -> std::same_as<void>;
+};
+
 // --- bundles
 
 /// The bundle of a device: no input or output.
@@ -1519,6 +1546,10 @@ template <class Policies>
 concept engine_policies =
     policies<Policies> && tun_device<typename Policies::tun_device> && udp_socket<typename Policies::udp_socket> &&
     waiter<typename Policies::waiter> && engine_storage<typename Policies::storage>;
+
+/// A bundle that names a `ratchet_storage`: preshared keys can be replaced in each epoch, see protocol/ratchet.hpp.
+template <class Policies>
+concept policies_with_ratchet = policies<Policies> && requires { typename Policies::ratchet_storage; };
 
 /// An engine's bundle that names a `snapshot_detector`.
 template <class Policies>
@@ -14238,13 +14269,23 @@ template <observer Observer> struct check_observer {
                   "observer: not `void handshake(handshake_secrets const&) noexcept`, or WG_KEY_LOG is not defined");
 };
 
+/// Checks the optional policy `ratchet_storage` of a bundle.
+template <class Policies> struct check_ratchet_storage {};
+template <policies_with_ratchet Policies> struct check_ratchet_storage<Policies> {
+    static_assert(ratchet_storage<typename Policies::ratchet_storage>,
+                  "ratchet_storage: not all of `bool load(public_key const&, std::span<byte, 184>) noexcept`, "
+                  "`bool store(public_key const&, std::span<byte const, 184>) noexcept` and "
+                  "`void erase(public_key const&) noexcept`");
+};
+
 /// Checks the optional members of all policies of a device's bundle: `sizeof` this class instantiates the checks.
 template <policies Policies>
 struct check_policies : check_hash_backend<typename Policies::hash>,
                         check_dh_backend<typename Policies::dh>,
                         check_aead_backend<typename Policies::aead>,
                         check_threads<typename Policies::threads>,
-                        check_observer<typename Policies::observer> {};
+                        check_observer<typename Policies::observer>,
+                        check_ratchet_storage<Policies> {};
 
 /// Checks the optional policy `snapshot_detector` of a bundle.
 template <class Policies> struct check_snapshot_detector {};
@@ -14928,9 +14969,9 @@ private:
         symmetric_state* state;
         secret<key_bytes> const* scalars[2]; ///< of the message's DHs, in the order of their tokens
         byte const* points[2];
-        byte* static_key;               ///< initiation: of the initiator, in clear
-        remote_identity const* theirs;  ///< response: the other end
-        secret_to_be keys[dhs_at_once]; ///< results of the DHs; later the first is the key of the next tag
+        byte* static_key;                       ///< initiation: of the initiator, in clear
+        secret<key_bytes> const* preshared_key; ///< response
+        secret_to_be keys[dhs_at_once];         ///< results of the DHs; later the first is the key of the next tag
 
         [[gnu::always_inline]] passage() noexcept {}
         [[gnu::always_inline]] ~passage() {}
@@ -15029,11 +15070,11 @@ public:
         out.scalars[0] = out.scalars[1] = &out.ephemeral;
         out.points[0] = of.ephemeral.expose().data();
         out.points[1] = theirs.public_key.data();
-        out.theirs = &theirs;
+        out.preshared_key = &theirs.preshared_key;
     }
 
     /// Writes the rest of each response without its macs (whitepaper 5.4.3). Sets `why` of each: bad_public_key.
-    void create_responses(batch<outgoing_response> all) const noexcept { mix_response(common(all)); }
+    void create_responses(batch<outgoing_response> all) const noexcept { mix_response<true>(common(all)); }
 
     /// A received response.
     struct incoming_response : passage {
@@ -15056,13 +15097,28 @@ public:
         in.scalars[0] = &of.ephemeral;
         in.scalars[1] = &mine.private_key;
         in.points[0] = in.points[1] = message + response_layout::ephemeral;
-        in.theirs = &theirs;
+        in.preshared_key = &theirs.preshared_key;
     }
 
     /// Reads each response. No handshake changes before `accept_response`. Sets `why` of each: bad_public_key,
     /// decryption_failed.
     //= linux: a forged response does not end the handshake that waits for the genuine one
-    void open_responses(batch<incoming_response> all) const noexcept { mix_response(common(all)); }
+    void open_responses(batch<incoming_response> all) const noexcept { mix_response<true>(common(all)); }
+    /// As `open_responses`, but the caller looks for the preshared key of each response whose `why` is ok after this
+    /// call, with `try_preshared_key`.
+    void open_responses_up_to_key(batch<incoming_response> all) const noexcept { mix_response<false>(common(all)); }
+    /// Opens a response with `key`, after `open_responses_up_to_key`. Returns: false, and changes nothing, if it has
+    /// another preshared key.
+    bool try_preshared_key(incoming_response& in, secret<key_bytes> const& key) const noexcept {
+        symmetric_state before;
+        before.assign(in.symmetric);
+        in.preshared_key = &key;
+        mix_preshared_key(in);
+        if (in.why == status::ok) return true;
+        in.why = status::ok;
+        in.symmetric.assign(before);
+        return false;
+    }
 
     /// Completes the handshake with a response after `open_responses`: the first one of the batch for this handshake.
     void accept_response(handshake& of, incoming_response const& in) const noexcept {
@@ -15159,8 +15215,8 @@ private:
         return crypt_and_hash(on, initiation_layout::encrypted_timestamp, timestamp, timestamp_bytes);
     }
 
-    /// Computes each response.
-    template <class Message> WG_OUTLINE void mix_response(batch<Message> all) const noexcept {
+    /// Computes each response; `ToEnd`: with the preshared key, and what follows it.
+    template <bool ToEnd, class Message> WG_OUTLINE void mix_response(batch<Message> all) const noexcept {
         if (is_refused(all)) return;
         for (Message& on : all) {
             if (skips(on)) continue;
@@ -15176,8 +15232,9 @@ private:
                 for (secret<key_bytes> const& key : on.keys) mix(*on.state, key);
             }
         }
-        for (Message& on : all)
-            if (!skips(on)) mix_preshared_key(on);
+        if constexpr (ToEnd)
+            for (Message& on : all)
+                if (!skips(on)) mix_preshared_key(on);
     }
 
     /// Computes `count` DHs of each message, from `first` on, into its `keys`.
@@ -15220,7 +15277,7 @@ private:
     void mix_preshared_key(passage& on) const noexcept {
         // psk
         secret<key_bytes> mixed{not_zeroed{}};
-        mix(*on.state, on.theirs->preshared_key, &mixed, &on.keys[0]);
+        mix(*on.state, *on.preshared_key, &mixed, &on.keys[0]);
         mix_hash(*on.state, mixed.expose().data(), key_bytes);
         on.why = crypt_and_hash(on, response_layout::encrypted_nothing, mixed.expose().data(), 0);
     }
@@ -15632,6 +15689,355 @@ private:
     template <class Retire> [[gnu::always_inline]] static void retire_if_any(Keypair* old, Retire& retire) noexcept {
         if (old != nullptr) retire(*old);
     }
+};
+
+}} // namespace wg::WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// A preshared key that is replaced in each epoch by a one-way function, so that a key which is stolen later opens no
+// recorded session of an earlier epoch (whitepaper 5.2: a preshared key may be rotated by "applying a hash function").
+// Folder: protocol. Pure; one thread at a time. docs/post-quantum.md has the argument, docs/decisions/handshakes the
+// reasons.
+//
+// An epoch is a length of time; epoch 0 began at 1970-01-01 00:00:00 UTC. The keys of all epochs are leaves of a tree
+// with four levels of 256 children. `ratchet_keys` holds the key of one epoch, and for each level the secret from which
+// the keys of later epochs follow. Keys of earlier epochs cannot be computed from it. A step to any later epoch takes
+// at most 1024 hashes.
+//
+// `ratchet` decides which epoch a handshake uses. Nothing is added to any message:
+// - The responder chooses the epoch. The initiation has the time of the initiator, and so the responder knows both
+//   clocks. If they differ by more than an epoch, the earlier one counts. An epoch is never earlier than the last one
+//   that the peer has proven to use.
+// - The initiator tries the epochs that the responder may have chosen. A wrong key is like a forged response.
+// - The key of an epoch is wiped when a session under a later epoch is confirmed: the other end has sent data under it.
+#ifndef WG_PROTOCOL_RATCHET_HPP
+#define WG_PROTOCOL_RATCHET_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Numbers of epochs, in which the preshared key of a peer is replaced; see ratchet.hpp. Folder: protocol. Pure; any
+// thread.
+#ifndef WG_PROTOCOL_EPOCH_HPP
+#define WG_PROTOCOL_EPOCH_HPP
+
+
+#include <cstdint>
+
+namespace wg { inline namespace WG_ABI {
+
+/// The number of an epoch: the seconds since 1970-01-01 00:00:00 UTC, divided by the length of an epoch.
+using ratchet_epoch = std::uint32_t;
+
+/// The clock of a host does not know the date.
+inline constexpr ratchet_epoch no_epoch = UINT32_MAX;
+
+inline constexpr std::uint32_t shortest_epoch_s = 10;             ///< two handshake attempts
+inline constexpr std::uint32_t longest_epoch_s = 366 * 24 * 3600; ///< a year
+
+/// A clock that shows an earlier time than 2026-01-01 00:00:00 UTC has not been set.
+inline constexpr std::int64_t earliest_date_s = 1'767'225'600;
+
+/// The epoch of a UNIX time. `epoch_s`: the length of an epoch in seconds.
+constexpr ratchet_epoch epoch_at(std::int64_t unix_s, std::uint32_t epoch_s) noexcept {
+    if (unix_s < earliest_date_s) return no_epoch;
+    std::int64_t const number = unix_s / epoch_s;
+    return number < std::int64_t{no_epoch} ? static_cast<ratchet_epoch>(number) : no_epoch;
+}
+
+/// Whether an epoch may have this length in seconds; 0 means that there are no epochs.
+constexpr bool is_epoch_length(std::uint32_t epoch_s) noexcept {
+    return epoch_s == 0 || (epoch_s >= shortest_epoch_s && epoch_s <= longest_epoch_s);
+}
+
+}} // namespace wg::WG_ABI
+
+#endif
+
+namespace wg { inline namespace WG_ABI {
+
+/// The key of one epoch, and the secrets from which the keys of later epochs follow.
+class ratchet_keys {
+public:
+    static constexpr unsigned levels = 4; ///< of the tree; each has 256 children
+
+    /// The size of `store`, in bytes.
+    static constexpr std::size_t stored_bytes = 4 + (levels + 1) * key_bytes;
+
+    /// Begins at epoch 0. `epoch_s`: the length of an epoch; another length gives other keys.
+    template <hash_backend Hash> void begin(Hash const& hash, key_view configured, std::uint32_t epoch_s) noexcept {
+        byte label[sizeof root_label + 4];
+        std::memcpy(label, root_label, sizeof root_label);
+        store_le32(label + sizeof root_label, epoch_s);
+        secret<key_bytes> root(configured);
+        kdf_into(hash, root, label, sizeof label);
+        epoch_ = 0;
+        descend(hash, root, levels);
+    }
+
+    /// Goes on to `target`, and wipes what belongs to earlier epochs. An earlier target changes nothing.
+    template <hash_backend Hash> void advance(Hash const& hash, ratchet_epoch target) noexcept {
+        if (target <= epoch_) return;
+        unsigned level = levels - 1; // the highest level at which the two epochs have different digits
+        while (digit(target, level) == digit(epoch_, level)) --level;
+        unsigned const skipped = digit(target, level) - digit(epoch_, level) - 1;
+        epoch_ = target;
+        for (unsigned i = 0; i < skipped; ++i) skip(hash, later_[level]);
+        secret<key_bytes> child{not_zeroed{}};
+        take(hash, later_[level], child);
+        descend(hash, child, level);
+    }
+
+    /// The epoch of `key`.
+    ratchet_epoch epoch() const noexcept { return epoch_; }
+    /// The preshared key of the epoch.
+    secret<key_bytes> const& key() const noexcept { return key_; }
+
+    /// Copies the keys of `other`.
+    void assign(ratchet_keys const& other) noexcept {
+        epoch_ = other.epoch_;
+        key_.assign(other.key_);
+        for (unsigned i = 0; i < levels; ++i) later_[i].assign(other.later_[i]);
+    }
+    /// Wipes all keys.
+    void clear() noexcept {
+        epoch_ = 0;
+        key_.clear();
+        for (secret<key_bytes>& secret_of_level : later_) secret_of_level.clear();
+    }
+
+    /// Writes everything to `out`, which the caller wipes.
+    void store(std::span<byte, stored_bytes> out) const noexcept {
+        store_le32(out.data(), epoch_);
+        std::memcpy(&out[4], key_.expose().data(), key_bytes);
+        for (unsigned i = 0; i < levels; ++i)
+            std::memcpy(&out[4 + (i + 1) * key_bytes], later_[i].expose().data(), key_bytes);
+    }
+    /// Reads what `store` wrote.
+    void load(std::span<byte const, stored_bytes> from) noexcept {
+        epoch_ = load_le32(from.data());
+        key_.assign(key_view(&from[4], key_bytes));
+        for (unsigned i = 0; i < levels; ++i) later_[i].assign(key_view(&from[4 + (i + 1) * key_bytes], key_bytes));
+    }
+
+private:
+    // A node of the tree has a row of 256 children. The state of a row is a secret, from which KDF1 makes the state for
+    // the next child, and KDF2 that state and the child.
+    static constexpr byte root_label[] = {'W', 'G', ' ', 'P', 'S', 'K', ' ', 'r',
+                                          'a', 't', 'c', 'h', 'e', 't', ' ', '1'};
+    static constexpr byte row_label[] = {'r', 'o', 'w'};
+
+    static unsigned digit(ratchet_epoch epoch, unsigned level) noexcept { return epoch >> (8 * level) & 255; }
+
+    template <hash_backend Hash> static void skip(Hash const& hash, secret<key_bytes>& row) noexcept {
+        kdf_into(hash, row, row_label, sizeof row_label);
+    }
+    template <hash_backend Hash>
+    static void take(Hash const& hash, secret<key_bytes>& row, secret<key_bytes>& child) noexcept {
+        kdf_into(hash, row, row_label, sizeof row_label, &child);
+    }
+
+    /// Goes from a node, whose children are at level `level` - 1, down to the leaf of `epoch_`. Wipes the node.
+    template <hash_backend Hash> void descend(Hash const& hash, secret<key_bytes>& node, unsigned level) noexcept {
+        while (level-- != 0) {
+            later_[level].assign(node);
+            for (unsigned i = digit(epoch_, level); i != 0; --i) skip(hash, later_[level]);
+            take(hash, later_[level], node);
+        }
+        key_ = std::move(node);
+    }
+
+    ratchet_epoch epoch_ = 0;
+    secret<key_bytes> key_;
+    secret<key_bytes> later_[levels]; ///< the states of the rows on the way to the leaf; each after the leaf's child
+};
+
+/// The ratchet of one peer.
+class ratchet {
+public:
+    /// The size of `store`, in bytes.
+    static constexpr std::size_t stored_bytes = ratchet_record_bytes;
+    static_assert(stored_bytes == 4 + 16 + ratchet_keys::stored_bytes);
+
+    /// Whether there is a ratchet.
+    bool active() const noexcept { return epoch_s_ != 0; }
+    /// The length of an epoch in seconds; 0: there is no ratchet.
+    std::uint32_t epoch_s() const noexcept { return epoch_s_; }
+    /// Whether a session was confirmed. Before that, the keys of all epochs can be computed.
+    bool confirmed() const noexcept { return confirmed_; }
+    /// The epoch of the last confirmed session, if there was one.
+    ratchet_epoch epoch() const noexcept { return keys_.epoch(); }
+
+    /// Begins with the configured preshared key. `epoch_s`: the length of an epoch, from `shortest_epoch_s` to
+    /// `longest_epoch_s` seconds.
+    template <hash_backend Hash> void begin(Hash const& hash, key_view configured, std::uint32_t epoch_s) noexcept {
+        clear();
+        identify(hash, id_, configured);
+        epoch_s_ = epoch_s;
+        keys_.begin(hash, configured, epoch_s);
+    }
+    /// Whether the ratchet began with this key and length.
+    template <hash_backend Hash>
+    bool began_with(Hash const& hash, key_view configured, std::uint32_t epoch_s) const noexcept {
+        byte_array<16> id{};
+        identify(hash, id, configured);
+        return active() && epoch_s == epoch_s_ && equal_in_constant_time(id, id_);
+    }
+
+    /// Wipes everything: there is no ratchet any more.
+    void clear() noexcept {
+        keys_.clear();
+        id_ = {};
+        epoch_s_ = 0;
+        newest_ = 0;
+        attempt_ = 0;
+        confirmed_ = awaits_data_ = false;
+    }
+
+    // --- as responder
+
+    /// Chooses the epoch of a response. `theirs`: the epoch of the timestamp in the initiation; `mine`: of this host's
+    /// clock. An attempt that follows an unconfirmed response uses a neighbouring epoch, because Linux's WireGuard
+    /// tries only one key, which a timer of that host sets.
+    template <hash_backend Hash>
+    void choose(Hash const& hash, ratchet_epoch theirs, ratchet_epoch mine, secret<key_bytes>& key) noexcept {
+        ratchet_epoch const by_clock = epoch_by_clocks(theirs, mine);
+        ratchet_epoch const first = by_clock == no_epoch ? newest_ : (std::max)(by_clock, newest_);
+        chosen_ = first;
+        if (by_clock != no_epoch) {
+            if (attempt_ == 1 && by_clock != 0) chosen_ = (std::max)(keys_.epoch(), by_clock - 1);
+            if (attempt_ == 2) chosen_ = (std::max)(first, by_clock + 1);
+        }
+        attempt_ = static_cast<std::uint8_t>((attempt_ + 1) % 3);
+        key_of(hash, chosen_, key);
+    }
+
+    /// The response for which `choose` was called is complete, and its session waits for a packet that confirms it.
+    void response_created() noexcept { next_ = chosen_; }
+    /// The first packet of the session came in for which `response_created` was called last. The other end uses no
+    /// earlier epoch any more.
+    template <hash_backend Hash> void confirm_as_responder(Hash const& hash) noexcept { confirm(hash, next_); }
+
+    // --- as initiator
+
+    /// Tries the keys of the epochs that the responder may have chosen: calls `fits(secret<key_bytes> const&)` for each
+    /// until one returns true. `mine`: the epoch of this host's clock. Returns: whether one did.
+    template <hash_backend Hash, class Fits> bool find(Hash const& hash, ratchet_epoch mine, Fits&& fits) noexcept {
+        bool const dated = mine != no_epoch;
+        ratchet_epoch const latest = dated ? (std::max)(mine, newest_) : newest_;
+        ratchet_epoch const first = (std::max)(keys_.epoch(), dated && latest != 0 ? latest - 1 : latest);
+        ratchet_epoch const last = latest < no_epoch - 3 ? latest + 2 : latest;
+        ratchet_keys at;
+        at.assign(keys_);
+        if (dated && try_all(hash, at, first, last, fits)) return true;
+        // The clock of the other end may be days behind, or this host's clock may be wrong or not set.
+        if (dated && !confirmed_) return false; // the keys of all epochs: too many
+        at.assign(keys_);
+        ratchet_epoch const behind = keys_.epoch() < no_epoch - most_tried ? keys_.epoch() + most_tried : no_epoch;
+        return try_all(hash, at, keys_.epoch(), dated ? (std::min)(behind, first) - 1 : behind - 1, fits);
+    }
+
+    /// The response whose key `find` found was accepted: a session of this initiator begins.
+    void response_accepted() noexcept {
+        newest_ = (std::max)(newest_, found_);
+        used_ = found_;
+        awaits_data_ = true;
+    }
+
+    /// Whether the first packet of the session that this end began is still to come.
+    bool awaits_data() const noexcept { return awaits_data_; }
+    /// A packet came in under the session that this end began. So the other end has confirmed it, and uses no earlier
+    /// epoch any more.
+    template <hash_backend Hash> void confirm_as_initiator(Hash const& hash) noexcept { confirm(hash, used_); }
+
+    // --- storage
+
+    /// Writes what must survive a restart to `out`, which the caller wipes.
+    void store(std::span<byte, stored_bytes> out) const noexcept {
+        store_le32(out.data(), epoch_s_);
+        std::memcpy(&out[4], id_.data(), id_.size());
+        keys_.store(out.last<ratchet_keys::stored_bytes>());
+    }
+    /// Reads what `store` wrote after a session was confirmed. Returns: false, and changes nothing, if that ratchet has
+    /// another length of an epoch than `epoch_s`, or began with another key than `configured`. An all-zero `configured`
+    /// means that the configuration has no key any more.
+    template <hash_backend Hash>
+    bool load(Hash const& hash, std::span<byte const, stored_bytes> from, key_view configured,
+              std::uint32_t epoch_s) noexcept {
+        if (load_le32(from.data()) != epoch_s || epoch_s == 0) return false;
+        byte_array<16> id{};
+        std::memcpy(id.data(), &from[4], id.size());
+        if (!is_zero_in_constant_time(configured)) {
+            byte_array<16> wanted{};
+            identify(hash, wanted, configured);
+            if (!equal_in_constant_time(wanted, id)) return false;
+        }
+        clear();
+        epoch_s_ = epoch_s;
+        id_ = id;
+        keys_.load(from.last<ratchet_keys::stored_bytes>());
+        newest_ = keys_.epoch();
+        confirmed_ = true;
+        return true;
+    }
+
+private:
+    static constexpr ratchet_epoch most_tried = 60; ///< epochs after the last confirmed one
+
+    /// A number by which the same configured key is known again after it was wiped.
+    template <hash_backend Hash>
+    static void identify(Hash const& hash, byte_array<16>& id, key_view configured) noexcept {
+        static constexpr byte label[] = {'W', 'G', ' ', 'P', 'S', 'K', ' ', 'i', 'd'};
+        hash.blake2s(id, configured, label, {});
+    }
+
+    /// The epoch by both clocks; `no_epoch`: neither knows the date. If they differ by more than one, the earlier one:
+    /// a clock that is wrong cannot move a peer to an epoch from which there is no way back.
+    static ratchet_epoch epoch_by_clocks(ratchet_epoch theirs, ratchet_epoch mine) noexcept {
+        if (mine == no_epoch) return theirs;
+        if (theirs == no_epoch) return mine;
+        bool const close = theirs > mine ? theirs - mine <= 1 : mine - theirs <= 1;
+        return close ? theirs : (std::min)(theirs, mine);
+    }
+
+    /// The key of `epoch`, which is not earlier than `epoch()`.
+    template <hash_backend Hash>
+    void key_of(Hash const& hash, ratchet_epoch epoch, secret<key_bytes>& key) const noexcept {
+        ratchet_keys at;
+        at.assign(keys_);
+        at.advance(hash, epoch);
+        key.assign(at.key());
+    }
+
+    template <hash_backend Hash, class Fits>
+    bool try_all(Hash const& hash, ratchet_keys& at, ratchet_epoch first, ratchet_epoch last, Fits& fits) noexcept {
+        for (ratchet_epoch epoch = first; epoch <= last && last != no_epoch; ++epoch) {
+            at.advance(hash, epoch);
+            if (!fits(at.key())) continue;
+            found_ = epoch;
+            return true;
+        }
+        return false;
+    }
+
+    template <hash_backend Hash> void confirm(Hash const& hash, ratchet_epoch epoch) noexcept {
+        keys_.advance(hash, epoch);
+        newest_ = (std::max)(newest_, epoch);
+        attempt_ = 0;
+        awaits_data_ = false;
+        confirmed_ = true;
+    }
+
+    ratchet_keys keys_; ///< of the last confirmed epoch
+    byte_array<16> id_{};
+    std::uint32_t epoch_s_ = 0;
+    ratchet_epoch newest_ = 0; ///< the latest epoch that the peer has proven to use
+    ratchet_epoch chosen_ = 0; ///< by `choose`
+    ratchet_epoch next_ = 0;   ///< of the session that waits for a packet that confirms it
+    ratchet_epoch found_ = 0;  ///< by `find`
+    ratchet_epoch used_ = 0;   ///< of the session that this end began
+    std::uint8_t attempt_ = 0; ///< responses since the last confirmed session, modulo 3
+    bool confirmed_ = false;
+    bool awaits_data_ = false;
 };
 
 }} // namespace wg::WG_ABI
@@ -16358,11 +16764,21 @@ private:
 
 namespace wg { inline namespace WG_ABI {
 
+/// The ratchet of a peer's preshared key, with its settings.
+struct peer_ratchet {
+    wg::ratchet keys{};         ///< not active: the configured key is used
+    std::uint32_t wanted_s = 0; ///< the configured length of an epoch in seconds; 0: no ratchet
+    bool unsaved = false;       ///< is to be stored
+    bool not_saved = false;     ///< could not be stored
+};
+
 /// The secrets of a peer, without those of its sessions. They lie in the storage's region for secrets.
 template <policies Policies> struct peer_secrets {
     handshake exchange;           ///< the handshake that is under way, if any
     remote_identity remote;       ///< the peer's keys
     cookie_jar<Policies> cookies; ///< cookies that the peer sent
+    /// Replaces the preshared key; nothing without a `ratchet_storage` in the bundle.
+    [[no_unique_address]] std::conditional_t<policies_with_ratchet<Policies>, peer_ratchet, empty_member<1>> ratchet{};
 };
 
 /// A peer. A device that searches its peers linearly uses no member that links queues.
@@ -17005,10 +17421,21 @@ private:
 
 namespace wg { inline namespace WG_ABI {
 
+/// The `ratchet_storage` of a bundle, or an empty type.
+template <class Policies> struct ratchet_storage_of {
+    /// The type.
+    struct type {};
+};
+template <policies_with_ratchet Policies> struct ratchet_storage_of<Policies> {
+    using type = typename Policies::ratchet_storage; ///< the policy
+};
+
 /// All members of a device. Its parts are static functions over this state.
 template <policies Policies> struct device_state {
-    using observer_type = typename Policies::observer;     ///< the observer policy
-    using storage_type = typename Policies::storage;       ///< the storage policy
+    using observer_type = typename Policies::observer; ///< the observer policy
+    using storage_type = typename Policies::storage;   ///< the storage policy
+    /// The optional policy that stores ratchets.
+    using ratchet_storage_type = typename ratchet_storage_of<Policies>::type;
     using peer_type = peer<Policies>;                      ///< a peer
     using keypair_type = typename peer_type::keypair_type; ///< a session
     using job_type = job<Policies>;                        ///< a packet between two steps
@@ -17037,6 +17464,7 @@ template <policies Policies> struct device_state {
         typename Policies::random_source random; ///< random bytes
         observer_type observer;                  ///< events
         storage_type memory;                     ///< memory
+        ratchet_storage_type ratchet_records;    ///< ratchets over a restart
     };
 
     /// The number of policies of the bundle that have this type.
@@ -17045,7 +17473,7 @@ template <policies Policies> struct device_state {
         std::same_as<Type, typename Policies::hash> + std::same_as<Type, typename Policies::dh> +
         std::same_as<Type, typename Policies::aead> + std::same_as<Type, typename Policies::clock_source> +
         std::same_as<Type, typename Policies::random_source> + std::same_as<Type, observer_type> +
-        std::same_as<Type, storage_type>;
+        std::same_as<Type, storage_type> + std::same_as<Type, ratchet_storage_type>;
 
     /// Assigns the given instances, in any order, to their policies. Policies without an instance are
     /// default-constructed. If several policies have the same type, the instance is given once, and copied.
@@ -17059,15 +17487,16 @@ template <policies Policies> struct device_state {
                 take_or_make<typename Policies::clock_source>(given...),
                 take_or_make<typename Policies::random_source>(given...),
                 take_or_make<observer_type>(given...),
-                take_or_make<storage_type>(given...)};
+                take_or_make<storage_type>(given...),
+                take_or_make<ratchet_storage_type>(given...)};
     }
 
     /// Takes the policies; see `choose`. `own` is nullptr if there was no memory.
     explicit device_state(parts&& from) noexcept
         : with{std::move(from.hash), std::move(from.dh), std::move(from.aead)}, clock(std::move(from.clock)),
           random(std::move(from.random)), observer(std::move(from.observer)), memory(std::move(from.memory)),
-          peers(memory, random), waiting(memory), limiter(memory), cookie_limiter(memory), secrets(memory),
-          staged(memory) {
+          ratchet_records(std::move(from.ratchet_records)), peers(memory, random), waiting(memory), limiter(memory),
+          cookie_limiter(memory), secrets(memory), staged(memory) {
         own = secrets.acquire();
     }
     device_state(device_state const&) = delete;
@@ -17263,6 +17692,7 @@ template <policies Policies> struct device_state {
     [[no_unique_address]] observer_type observer;                  ///< called without the lock
     [[no_unique_address]] typename Policies::threads::mutex mutex; ///< the device's lock
     storage_type memory;                                           ///< where memory comes from
+    [[no_unique_address]] ratchet_storage_type ratchet_records;    ///< called without the lock to store
 
     // Members that are small and used most come first, because small processors reach them with short instructions.
     bool up = true;                          ///< see `device::up`
@@ -17287,6 +17717,13 @@ template <policies Policies> struct device_state {
         cookie_limiter;
     typename storage_type::template secret_pool<own_secrets, 1> secrets; ///< holds `own`
     staging<storage_type> staged;                                        ///< packets that wait for a session
+
+    /// A ratchet is to be stored.
+    [[no_unique_address]] std::conditional_t<policies_with_ratchet<Policies>, bool, empty_member<13>>
+        unsaved_ratchets{};
+    /// The length of an epoch for new peers, in seconds; 0: no ratchet.
+    [[no_unique_address]] std::conditional_t<policies_with_ratchet<Policies>, std::uint32_t, empty_member<14>>
+        ratchet_s{};
 
     /// The token bucket of ICMP answers: the time that has passed since then is the number of answers that are free.
     [[no_unique_address]] std::conditional_t<hostless, empty_member<12>, instant> unreachables_since{};
@@ -17524,6 +17961,124 @@ private:
 #ifndef WG_DEVICE_HANDSHAKES_HPP
 #define WG_DEVICE_HANDSHAKES_HPP
 
+// SPDX-License-Identifier: BSL-1.0
+// Joins the ratchets of preshared keys to handshakes, sessions, the configuration and the storage of a device. Folder:
+// device; guarded by the device's lock. Without a `ratchet_storage` in the bundle, nothing here is used.
+#ifndef WG_DEVICE_RATCHETS_HPP
+#define WG_DEVICE_RATCHETS_HPP
+
+
+namespace wg { inline namespace WG_ABI {
+
+/// The part of a device that replaces preshared keys: static functions over the device's state.
+template <policies_with_ratchet Policies> class ratchets {
+    using state_type = device_state<Policies>;
+    using peer_type = typename state_type::peer_type;
+
+public:
+    /// The ratchet of a peer.
+    static ratchet& of(peer_type& p) noexcept { return p.secrets->ratchet.keys; }
+
+    // --- handshakes
+
+    /// Returns: the preshared key for the response to an initiation of `to`, in `room` or in the peer's secrets.
+    static secret<key_bytes> const& choose(state_type& state, peer_type& to, secret<key_bytes>& room) noexcept {
+        ratchet& r = of(to);
+        if (!r.active()) return to.secrets->remote.preshared_key;
+        r.choose(state.with.hash, epoch_at(unix_seconds_of(to.greatest_timestamp), r.epoch_s()), today(state, r), room);
+        return room;
+    }
+    /// Looks for the preshared key of a response from `from`. `fits(secret<key_bytes> const&)`: whether a key opens it.
+    template <class Fits> static bool find(state_type& state, peer_type& from, Fits&& fits) noexcept {
+        ratchet& r = of(from);
+        if (!r.active()) return fits(from.secrets->remote.preshared_key);
+        return r.find(state.with.hash, today(state, r), fits);
+    }
+    /// A session began, which waits for its first packet.
+    static void session_began(peer_type& with, bool initiator) noexcept {
+        ratchet& r = of(with);
+        if (!r.active()) return;
+        if (initiator) r.response_accepted();
+        else r.response_created();
+    }
+    /// A packet of `from` came in under `used`. `confirmed`: it is the first one of a session that the peer began.
+    template <class Keypair>
+    static void received(state_type& state, peer_type& from, Keypair const& used, bool confirmed) noexcept {
+        ratchet& r = of(from);
+        if (!r.active()) return;
+        ratchet_epoch const before = r.epoch();
+        bool const first = !r.confirmed();
+        if (confirmed) r.confirm_as_responder(state.with.hash);
+        else if (r.awaits_data() && used.initiator && &used == from.keypairs.current)
+            r.confirm_as_initiator(state.with.hash);
+        else return;
+        from.secrets->remote.preshared_key.clear(); // the keys of earlier epochs follow from it
+        if (first || r.epoch() != before) {
+            mark(state, from);
+            state.report(event_id::ratchet_advanced, &from, r.epoch());
+        } else if (from.secrets->ratchet.not_saved) {
+            mark(state, from); // tries again
+        }
+    }
+
+    // --- configuration
+
+    /// Begins, continues or ends the ratchet of a peer after its settings changed.
+    static void settle(state_type& state, peer_type& p) noexcept {
+        auto& of_peer = p.secrets->ratchet;
+        ratchet& r = of_peer.keys;
+        secret<key_bytes>& configured = p.secrets->remote.preshared_key;
+        if (of_peer.wanted_s == 0) {
+            if (!r.active()) return;
+            state.ratchet_records.erase(p.key());
+            return r.clear();
+        }
+        if (r.active() && configured.is_zero()) {
+            // A confirmed ratchet has wiped the configured key, so an all-zero key changes nothing.
+            if (!r.confirmed()) r.clear();
+            return;
+        }
+        if (!r.began_with(state.with.hash, configured.expose(), of_peer.wanted_s) && !load(state, p) &&
+            !configured.is_zero())
+            r.begin(state.with.hash, configured.expose(), of_peer.wanted_s);
+        if (r.confirmed()) configured.clear();
+    }
+
+    // --- storage
+
+    /// Returns: a peer whose ratchet is to be stored, and marks it as stored; nullptr: none.
+    static peer_type* take_unsaved(state_type& state) noexcept {
+        for (peer_type* p = state.unsaved_ratchets ? state.peers.first() : nullptr; p != nullptr; p = p->next)
+            if (std::exchange(p->secrets->ratchet.unsaved, false)) return p;
+        state.unsaved_ratchets = false;
+        return nullptr;
+    }
+
+private:
+    /// The epoch of this host's clock.
+    static ratchet_epoch today(state_type& state, ratchet const& r) noexcept {
+        byte_array<timestamp_bytes> label{};
+        state.clock.tai64n(label);
+        return epoch_at(unix_seconds_of(label), r.epoch_s());
+    }
+
+    static void mark(state_type& state, peer_type& p) noexcept {
+        p.secrets->ratchet.unsaved = state.unsaved_ratchets = true;
+    }
+
+    /// Reads the stored ratchet of a peer. Returns: whether it continues the configured one.
+    static bool load(state_type& state, peer_type& p) noexcept {
+        secret<ratchet_record_bytes> record;
+        if (!state.ratchet_records.load(p.key(), record.expose())) return false;
+        auto& of_peer = p.secrets->ratchet;
+        return of_peer.keys.load(state.with.hash, record.expose(), p.secrets->remote.preshared_key.expose(),
+                                 of_peer.wanted_s);
+    }
+};
+
+}} // namespace wg::WG_ABI
+
+#endif
 
 namespace wg { inline namespace WG_ABI {
 
@@ -17715,6 +18270,10 @@ private:
         status why = status::ok;   ///< not ok: the message is refused, or, if `from` is set, there is no answer
     };
 
+    /// Room for the preshared keys of a batch of responses, if they are not the configured ones.
+    using chosen_keys =
+        std::conditional_t<policies_with_ratchet<Policies>, std::array<secret<key_bytes>, max_batch>, empty_member<1>>;
+
     static identity& mine(state_type& state) noexcept { return state.own->mine(); }
 
     /// Whether a message may cost DH operations now. Returns: ok; cookie_sent if the sender gets a cookie reply
@@ -17764,6 +18323,7 @@ private:
                                           instant_argument now) noexcept {
         steps const noise(state.with);
         std::array<typename steps::outgoing_response, max_batch> responses;
+        [[maybe_unused]] chosen_keys keys;
         for (std::size_t i = 0; i < all.size(); ++i) {
             responses[i].why = all[i].why;
             if (all[i].why != status::ok) continue;
@@ -17774,6 +18334,8 @@ private:
             if (responses[i].why != status::ok) continue;
             to.sent_handshake(now);
             noise.begin_response(responses[i], exchange, to.secrets->remote, out[i].data.buffer, state.random);
+            if constexpr (policies_with_ratchet<Policies>)
+                responses[i].preshared_key = &ratchets<Policies>::choose(state, to, keys[i]);
         }
         noise.create_responses(steps::batch_of(responses, all.size()));
         for (std::size_t i = 0; i < all.size(); ++i) {
@@ -17802,7 +18364,14 @@ private:
             noise.begin_response(opened[i], m.from->exchange(), mine(state), m.from->secrets->remote,
                                  m.in->bytes_.data());
         }
-        noise.open_responses(steps::batch_of(opened, all.size()));
+        if constexpr (policies_with_ratchet<Policies>) {
+            noise.open_responses_up_to_key(steps::batch_of(opened, all.size()));
+            for (std::size_t i = 0; i < all.size(); ++i)
+                if (opened[i].why == status::ok && !find_preshared_key(state, *all[i].from, opened[i]))
+                    opened[i].why = status::decryption_failed;
+        } else {
+            noise.open_responses(steps::batch_of(opened, all.size()));
+        }
         for (std::size_t i = 0; i < all.size(); ++i) {
             pending_message& m = all[i];
             status why = opened[i].why;
@@ -17813,6 +18382,15 @@ private:
             if (why == status::ok) noise.accept_response(m.from->exchange(), opened[i]);
             else m.from = nullptr;
         }
+    }
+
+    /// Opens a response with one of the preshared keys that the peer may have used. Returns: whether one fits.
+    static bool find_preshared_key(state_type& state, peer_type& from, typename steps::incoming_response& in) noexcept
+        requires policies_with_ratchet<Policies>
+    {
+        steps const noise(state.with);
+        return ratchets<Policies>::find(
+            state, from, [&](secret<key_bytes> const& key) noexcept { return noise.try_preshared_key(in, key); });
     }
 
     WG_FRAME static status send_cookie_reply(state_type& state, waiting_handshake const& in, job_type& out,
@@ -17932,6 +18510,7 @@ private:
         status const why = steps(state.with).begin_session(by, fresh->send_key, fresh->receive_key);
         WG_ASSERT(why == status::ok);
         of.keypairs.add(*fresh, initiator);
+        if constexpr (policies_with_ratchet<Policies>) ratchets<Policies>::session_began(of, initiator);
         of.timers.session_derived(now);
         return why;
     }
@@ -18160,7 +18739,9 @@ public:
         //= linux: decrypt, then the counter, and only then the endpoint
         if (!j.keys->received.accept(j.counter)) return state.drop(j, status::replayed_counter);
         state.roam(from, j.where);
-        if (from.keypairs.confirm(*j.keys, state.peers.retiring())) {
+        bool const confirmed = from.keypairs.confirm(*j.keys, state.peers.retiring());
+        if constexpr (policies_with_ratchet<Policies>) ratchets<Policies>::received(state, from, *j.keys, confirmed);
+        if (confirmed) {
             handshakes<Policies>::confirm(state, from);
             state.enqueue_for_transmit(from);
             state.report(event_id::session_started, &from, 0);
@@ -18507,6 +19088,9 @@ inline status check_changes(std::span<change const> all) noexcept {
         case kind::endpoint:
             if (!in_peer || !c.where() || c.where().port == 0) return status::invalid;
             break;
+        case kind::ratchet:
+            if (!in_peer || !is_epoch_length(c.number())) return status::invalid;
+            break;
         case kind::persistent_keepalive:
             if (!in_peer || c.number() > UINT16_MAX) return status::invalid;
             break;
@@ -18794,9 +19378,10 @@ public:
     /// `state` outlives the object; the caller holds its lock.
     explicit settings(state_type& state) noexcept : state_(state) {}
 
-    /// Checks `changes`, and takes the memory for them. Returns: ok, invalid, too_many_peers, no_memory.
+    /// Checks `changes`, and takes the memory for them. Returns: ok, invalid, not_supported, too_many_peers, no_memory.
     status admit(std::span<change const> changes) noexcept {
         if (status const why = check_changes(changes); why != status::ok) return why;
+        if (status const why = check_ratchets(changes); why != status::ok) return why;
         if constexpr (storage::max_peers == 0) {
             plan::hashed_keys<storage, 0> keys(state_.memory);
             if constexpr (storage::max_allowed_ips == 0) return admit<plan::bounded_prefixes>(changes, keys);
@@ -18835,6 +19420,11 @@ public:
             facts.tx_bytes = p->tx_bytes;
             facts.rx_bytes = p->rx_bytes;
             facts.persistent_keepalive_s = p->timers.persistent_keepalive_s();
+            if constexpr (policies_with_ratchet<Policies>) {
+                ratchet const& r = ratchets<Policies>::of(*p);
+                facts.ratchet_s = r.epoch_s();
+                facts.ratchet_epoch = r.confirmed() ? r.epoch() : 0;
+            }
             sink.peer(facts);
             state_.peers.allowed().for_each(*p, [&](ip_prefix const& prefix) { sink.allowed_ip(prefix); });
         }
@@ -18864,6 +19454,19 @@ public:
         return status::ok;
     }
 
+    /// See `device::add_peer`.
+    status add(peer_settings const& of, std::uint32_t ratchet_s) noexcept
+        requires policies_with_ratchet<Policies>
+    {
+        if (!is_epoch_length(ratchet_s)) return status::invalid;
+        status const why = add(of);
+        if (peer_type* const p = why == status::ok ? state_.peers.find(state_.with, of.key) : nullptr) {
+            p->secrets->ratchet.wanted_s = ratchet_s;
+            ratchets<Policies>::settle(state_, *p);
+        }
+        return why;
+    }
+
     /// Computes the values that follow from the private key.
     void set_public_key() noexcept {
         mine().public_key = {};
@@ -18878,6 +19481,30 @@ private:
     static constexpr std::uint8_t most_early_initiations = 4; ///< between two that are sent after Rekey-Timeout
 
     identity& mine() noexcept { return state_.own->mine(); }
+
+    /// Checks the changes of ratchets. Returns: not_supported without a `ratchet_storage`; invalid if a ratchet is to
+    /// change that has wiped the configured key, and the key is not given again.
+    status check_ratchets(std::span<change const> changes) noexcept {
+        status why = status::ok;
+        for_each_peer(changes, [&](peer_changes const& of) noexcept {
+            change const* wanted = nullptr;
+            bool has_key = false;
+            for (change const& c : of.changes) {
+                has_key |= c.what() == change::kind::preshared_key;
+                if (c.what() == change::kind::ratchet) wanted = &c;
+            }
+            if (wanted == nullptr || of.remove) return;
+            if constexpr (policies_with_ratchet<Policies>) {
+                peer_type* const known = has_key ? nullptr : state_.peers.find(state_.with, of.key);
+                if (known == nullptr) return;
+                ratchet const& r = ratchets<Policies>::of(*known);
+                if (r.confirmed() && r.epoch_s() != wanted->number()) why = status::invalid;
+            } else if (wanted->number() != 0) {
+                why = status::not_supported;
+            }
+        });
+        return why;
+    }
 
     /// A plan by value of more entries would take more than a megabyte of the stack.
     static constexpr std::size_t most_planned = 8192;
@@ -19026,6 +19653,7 @@ private:
         }
         if (of.replace_allowed_ips) state_.peers.allowed().remove_all(*p);
         for (change const& c : of.changes) apply(c, *p);
+        if constexpr (policies_with_ratchet<Policies>) ratchets<Policies>::settle(state_, *p);
         if (!p->staged.empty() || p->wants_keepalive) state_.enqueue_for_transmit(*p);
     }
 
@@ -19048,6 +19676,9 @@ private:
             if (!state_.peers.allowed().insert(c.prefix(), p)) state_.count(status::no_memory, &p); // as above
             break;
         case change::kind::remove_allowed_ip: state_.peers.allowed().remove(c.prefix(), p); break;
+        case change::kind::ratchet:
+            if constexpr (policies_with_ratchet<Policies>) p.secrets->ratchet.wanted_s = c.number();
+            break;
         default: break; // `for_each_peer` has handled the others
         }
     }
@@ -19066,6 +19697,7 @@ private:
     void begin(peer_type& fresh) noexcept {
         compute_static_static(fresh);
         if constexpr (!compact) fresh.last_label = state_.last_label;
+        if constexpr (policies_with_ratchet<Policies>) fresh.secrets->ratchet.wanted_s = state_.ratchet_s;
         state_.report(event_id::peer_added, &fresh);
     }
 
@@ -19264,23 +19896,22 @@ public:
     instant next_deadline() noexcept {
         locked<Policies> const lock(state_);
         if (state_.next_for_transmit() != nullptr || state_.waiting.size() != 0) return instant{};
+        if constexpr (policies_with_ratchet<Policies>)
+            if (state_.unsaved_ratchets) return instant{};
         return state_.peers.deadlines().next();
     }
 
-    /// Runs the timers that are due. Their messages come out of `poll_transmit`.
+    /// Runs the timers that are due. Their messages come out of `poll_transmit`. Stores replaced preshared keys, if the
+    /// bundle has a `ratchet_storage`.
     void on_deadline(instant_argument now) noexcept {
-        locked<Policies> const lock(state_);
-        state_.peers.deadlines().run_due(now, [&](peer_type& p) noexcept {
-            outbound<Policies>::run_timers(state_, p, now);
-            state_.reschedule(p);
-        });
-        state_.watch_load(now);
+        run_timers(now);
+        if constexpr (policies_with_ratchet<Policies>) save_ratchets();
     }
 
     // --- configuration
 
     /// Whether `configure` will accept these changes. Takes the memory for them; changes nothing else.
-    /// Returns: ok, invalid, too_many_peers, no_memory.
+    /// Returns: ok, invalid, not_supported, too_many_peers, no_memory.
     status admit(std::span<change const> changes) noexcept {
         locked<Policies> const lock(state_);
         return settings<Policies>(state_).admit(changes);
@@ -19288,7 +19919,7 @@ public:
 
     /// Applies all changes or, if any of them is refused, none. Admits them again after `admit`: the device was not
     /// locked in between, and other threads may have used the memory.
-    /// Returns: ok, invalid, too_many_peers, no_memory.
+    /// Returns: ok, invalid, not_supported, too_many_peers, no_memory.
     status configure(std::span<change const> changes, instant_argument) noexcept {
         locked<Policies> const lock(state_);
         if (status const why = settings<Policies>(state_).admit(changes); why != status::ok) return why;
@@ -19311,6 +19942,24 @@ public:
     status add_peer(peer_settings const& of) noexcept {
         locked<Policies> const lock(state_);
         return settings<Policies>(state_).add(of);
+    }
+
+    /// As above; the preshared key of the peer is replaced every `ratchet_s` seconds, see `change::ratchet`.
+    status add_peer(peer_settings const& of, std::uint32_t ratchet_s) noexcept
+        requires policies_with_ratchet<Policies>
+    {
+        locked<Policies> const lock(state_);
+        return settings<Policies>(state_).add(of, ratchet_s);
+    }
+
+    /// Sets the ratchet of peers that are added from now on and have no `change::ratchet` of their own: the length of
+    /// an epoch in seconds, see `change::ratchet`. 0, the default: none. A peer without a preshared key has no ratchet.
+    void set_ratchet(std::uint32_t epoch_s) noexcept
+        requires policies_with_ratchet<Policies>
+    {
+        WG_ASSERT(is_epoch_length(epoch_s));
+        locked<Policies> const lock(state_);
+        state_.ratchet_s = epoch_s;
     }
 
     /// Reports the configuration and the counters: calls `sink.device(interface_facts)`, then for each peer
@@ -19440,6 +20089,38 @@ public:
     }
 
 private:
+    void run_timers(instant_argument now) noexcept {
+        locked<Policies> const lock(state_);
+        state_.peers.deadlines().run_due(now, [&](peer_type& p) noexcept {
+            outbound<Policies>::run_timers(state_, p, now);
+            state_.reschedule(p);
+        });
+        state_.watch_load(now);
+    }
+
+    /// Stores the ratchets that have advanced. The device is not locked while the storage works.
+    void save_ratchets() noexcept
+        requires policies_with_ratchet<Policies>
+    {
+        for (;;) {
+            secret<ratchet_record_bytes> record;
+            public_key key;
+            {
+                locked<Policies> const lock(state_);
+                peer_type* const p = ratchets<Policies>::take_unsaved(state_);
+                if (p == nullptr) return;
+                ratchets<Policies>::of(*p).store(record.expose());
+                key = p->key();
+            }
+            bool const stored = state_.ratchet_records.store(key, record.expose());
+            locked<Policies> const lock(state_);
+            peer_type* const p = state_.peers.find(state_.with, key);
+            if (p == nullptr) continue; // removed in the meantime
+            p->secrets->ratchet.not_saved = !stored;
+            if (!stored) state_.report(event_id::ratchet_not_saved, p);
+        }
+    }
+
     WG_FRAME void complete(job_type& j, peer_type& owner, instant_argument now) noexcept {
         // While the job was in flight, its session may have ended and its peer may have been removed.
         if (j.outbound) capture<Policies>::sent(state_, j, owner);
@@ -22581,6 +23262,8 @@ inline result<configuration> load(char const* path, std::string& why, options co
 // - If a line other than `set=1` or `get=1` stands where an operation should begin, the answer is `errno=-EPROTO`, and
 //   the connection ends, because the start of the next operation is unknown. wg(8) reports a protocol error.
 // - Lines longer than any valid one are a protocol error. Pending changes and replies have an upper bound too.
+// - Beyond the protocol of wg(8), a peer has `ratchet=N`: its preshared key is replaced every N seconds, 0: never. A
+//   reply has that line too, and `ratchet_epoch=N` after the first session. wg(8) ignores both.
 // Lines, changes and replies may hold keys. They are wiped as soon as they have been used.
 #ifndef WG_CONTROL_UAPI_HPP
 #define WG_CONTROL_UAPI_HPP
@@ -23242,6 +23925,7 @@ private:
         if (key == "replace_allowed_ips") return add_if(value == "true", change::replace_allowed_ips());
         if (key == "persistent_keepalive_interval")
             return add_number<std::uint16_t>(value, &change::persistent_keepalive);
+        if (key == "ratchet") return add_number<std::uint32_t>(value, &change::ratchet);
         return status::invalid;
     }
 
@@ -23322,6 +24006,9 @@ public:
         line_number("tx_bytes", facts.tx_bytes);
         line_number("rx_bytes", facts.rx_bytes);
         line_number("persistent_keepalive_interval", facts.persistent_keepalive_s);
+        if (facts.ratchet_s == 0) return;
+        line_number("ratchet", facts.ratchet_s);
+        if (facts.ratchet_epoch != 0) line_number("ratchet_epoch", facts.ratchet_epoch);
     }
 
     /// Appends the line of an allowed IP.
@@ -69534,6 +70221,14 @@ template <snapshot_detector Detector> struct use_snapshot_detector {
     };
 };
 
+/// The state of ratchets is kept in `Storage`.
+template <ratchet_storage Storage> struct use_ratchet_storage {
+    /// `Base` with this policy.
+    template <class Base> struct over : Base {
+        using ratchet_storage = Storage; ///< the policy
+    };
+};
+
 /// @cond
 namespace with_detail {
 
@@ -69551,6 +70246,7 @@ template <class T> inline constexpr unsigned bit_of<use_tun_device<T>> = 1u << 8
 template <class T> inline constexpr unsigned bit_of<use_udp_socket<T>> = 1u << 9;
 template <class T> inline constexpr unsigned bit_of<use_waiter<T>> = 1u << 10;
 template <class T> inline constexpr unsigned bit_of<use_snapshot_detector<T>> = 1u << 11;
+template <class T> inline constexpr unsigned bit_of<use_ratchet_storage<T>> = 1u << 12;
 
 template <class Base, class... Uses> struct chain {
     using type = Base;
@@ -70504,6 +71200,22 @@ public:
     std::uint64_t generation() noexcept;
 };
 
+/// @anchor ratchet_storage_promises
+/// Models `wg::ratchet_storage`. Keeps a record of `ratchet_record_bytes` for a peer over a restart. A record is a secret
+/// of the device. A record that was replaced or erased must not be readable afterwards, as far as the medium permits.
+/// `store` is called by the thread that calls `on_deadline`, outside the device's lock; the others are called by the thread
+/// that configures the device.
+class ratchet_storage {
+public:
+    /// Reads the record of a peer into `to`. Returns: false if there is none.
+    bool load(public_key const& peer, std::span<byte, ratchet_record_bytes> to) noexcept;
+    /// Replaces the record of a peer. After a loss of power there is the old record or the new one. Returns: false if
+    /// the record could not be written; the device tries again after the next session begins.
+    bool store(public_key const& peer, std::span<byte const, ratchet_record_bytes> from) noexcept;
+    /// Erases the record of a peer, if there is one.
+    void erase(public_key const& peer) noexcept;
+};
+
 /// Models `wg::policies` and `wg::engine_policies`: a bundle. A device needs the first eight.
 struct policies {
     using hash = archetypes::hash_backend;           ///< BLAKE2s
@@ -70518,7 +71230,8 @@ struct policies {
     using udp_socket = archetypes::udp_socket;       ///< the network; for an engine
     using waiter = archetypes::waiter;               ///< sleep until there is work; for an engine
     using snapshot_detector =
-        archetypes::snapshot_detector; ///< optional: suspends and restored snapshots; for an engine
+        archetypes::snapshot_detector;                   ///< optional: suspends and restored snapshots; for an engine
+    using ratchet_storage = archetypes::ratchet_storage; ///< optional: keeps ratchets of preshared keys
 };
 
 } // namespace archetypes
@@ -71345,333 +72058,6 @@ static_assert(kem_backend<kem>);
 #endif
 
 #endif
-#endif
-// SPDX-License-Identifier: BSL-1.0
-// A preshared key that is replaced in each epoch by a one-way function, so that a key which is stolen later opens no
-// recorded session of an earlier epoch (whitepaper 5.2: a preshared key may be rotated by "applying a hash function").
-// Folder: protocol. Pure; one thread at a time. docs/post-quantum.md has the argument, docs/decisions/handshakes the
-// reasons.
-//
-// An epoch is a length of time; epoch 0 began at 1970-01-01 00:00:00 UTC. The keys of all epochs are leaves of a tree
-// with four levels of 256 children. `ratchet_keys` holds the key of one epoch, and for each level the secret from which
-// the keys of later epochs follow. Keys of earlier epochs cannot be computed from it. A step to any later epoch takes
-// at most 1024 hashes.
-//
-// `ratchet` decides which epoch a handshake uses. Nothing is added to any message:
-// - The responder chooses the epoch. The initiation has the time of the initiator, and so the responder knows both
-//   clocks. If they differ by more than an epoch, the earlier one counts. An epoch is never earlier than the last one
-//   that the peer has proven to use.
-// - The initiator tries the epochs that the responder may have chosen. A wrong key is like a forged response.
-// - The key of an epoch is wiped when a session under a later epoch is confirmed: the other end has sent data under it.
-#ifndef WG_PROTOCOL_RATCHET_HPP
-#define WG_PROTOCOL_RATCHET_HPP
-
-
-namespace wg { inline namespace WG_ABI {
-
-/// The number of an epoch: the seconds since 1970-01-01 00:00:00 UTC, divided by the length of an epoch.
-using ratchet_epoch = std::uint32_t;
-
-/// The clock of a host does not know the date.
-inline constexpr ratchet_epoch no_epoch = UINT32_MAX;
-
-inline constexpr std::uint32_t shortest_epoch_s = 10;             ///< two handshake attempts
-inline constexpr std::uint32_t longest_epoch_s = 366 * 24 * 3600; ///< a year
-
-/// A clock that shows an earlier time than 2026-01-01 00:00:00 UTC has not been set.
-inline constexpr std::int64_t earliest_date_s = 1'767'225'600;
-
-/// The epoch of a UNIX time. `epoch_s`: the length of an epoch in seconds.
-constexpr ratchet_epoch epoch_at(std::int64_t unix_s, std::uint32_t epoch_s) noexcept {
-    if (unix_s < earliest_date_s) return no_epoch;
-    std::int64_t const number = unix_s / epoch_s;
-    return number < std::int64_t{no_epoch} ? static_cast<ratchet_epoch>(number) : no_epoch;
-}
-
-/// The key of one epoch, and the secrets from which the keys of later epochs follow.
-class ratchet_keys {
-public:
-    static constexpr unsigned levels = 4; ///< of the tree; each has 256 children
-
-    /// The size of `store`, in bytes.
-    static constexpr std::size_t stored_bytes = 4 + (levels + 1) * key_bytes;
-
-    /// Begins at epoch 0. `epoch_s`: the length of an epoch; another length gives other keys.
-    template <hash_backend Hash> void begin(Hash const& hash, key_view configured, std::uint32_t epoch_s) noexcept {
-        byte label[sizeof root_label + 4];
-        std::memcpy(label, root_label, sizeof root_label);
-        store_le32(label + sizeof root_label, epoch_s);
-        secret<key_bytes> root(configured);
-        kdf_into(hash, root, label, sizeof label);
-        epoch_ = 0;
-        descend(hash, root, levels);
-    }
-
-    /// Goes on to `target`, and wipes what belongs to earlier epochs. An earlier target changes nothing.
-    template <hash_backend Hash> void advance(Hash const& hash, ratchet_epoch target) noexcept {
-        if (target <= epoch_) return;
-        unsigned level = levels - 1; // the highest level at which the two epochs have different digits
-        while (digit(target, level) == digit(epoch_, level)) --level;
-        unsigned const skipped = digit(target, level) - digit(epoch_, level) - 1;
-        epoch_ = target;
-        for (unsigned i = 0; i < skipped; ++i) skip(hash, later_[level]);
-        secret<key_bytes> child{not_zeroed{}};
-        take(hash, later_[level], child);
-        descend(hash, child, level);
-    }
-
-    /// The epoch of `key`.
-    ratchet_epoch epoch() const noexcept { return epoch_; }
-    /// The preshared key of the epoch.
-    secret<key_bytes> const& key() const noexcept { return key_; }
-
-    /// Copies the keys of `other`.
-    void assign(ratchet_keys const& other) noexcept {
-        epoch_ = other.epoch_;
-        key_.assign(other.key_);
-        for (unsigned i = 0; i < levels; ++i) later_[i].assign(other.later_[i]);
-    }
-    /// Wipes all keys.
-    void clear() noexcept {
-        epoch_ = 0;
-        key_.clear();
-        for (secret<key_bytes>& secret_of_level : later_) secret_of_level.clear();
-    }
-
-    /// Writes everything to `out`, which the caller wipes.
-    void store(std::span<byte, stored_bytes> out) const noexcept {
-        store_le32(out.data(), epoch_);
-        std::memcpy(&out[4], key_.expose().data(), key_bytes);
-        for (unsigned i = 0; i < levels; ++i)
-            std::memcpy(&out[4 + (i + 1) * key_bytes], later_[i].expose().data(), key_bytes);
-    }
-    /// Reads what `store` wrote.
-    void load(std::span<byte const, stored_bytes> from) noexcept {
-        epoch_ = load_le32(from.data());
-        key_.assign(key_view(&from[4], key_bytes));
-        for (unsigned i = 0; i < levels; ++i) later_[i].assign(key_view(&from[4 + (i + 1) * key_bytes], key_bytes));
-    }
-
-private:
-    // A node of the tree has a row of 256 children. The state of a row is a secret, from which KDF1 makes the state for
-    // the next child, and KDF2 that state and the child.
-    static constexpr byte root_label[] = {'W', 'G', ' ', 'P', 'S', 'K', ' ', 'r',
-                                          'a', 't', 'c', 'h', 'e', 't', ' ', '1'};
-    static constexpr byte row_label[] = {'r', 'o', 'w'};
-
-    static unsigned digit(ratchet_epoch epoch, unsigned level) noexcept { return epoch >> (8 * level) & 255; }
-
-    template <hash_backend Hash> static void skip(Hash const& hash, secret<key_bytes>& row) noexcept {
-        kdf_into(hash, row, row_label, sizeof row_label);
-    }
-    template <hash_backend Hash>
-    static void take(Hash const& hash, secret<key_bytes>& row, secret<key_bytes>& child) noexcept {
-        kdf_into(hash, row, row_label, sizeof row_label, &child);
-    }
-
-    /// Goes from a node, whose children are at level `level` - 1, down to the leaf of `epoch_`. Wipes the node.
-    template <hash_backend Hash> void descend(Hash const& hash, secret<key_bytes>& node, unsigned level) noexcept {
-        while (level-- != 0) {
-            later_[level].assign(node);
-            for (unsigned i = digit(epoch_, level); i != 0; --i) skip(hash, later_[level]);
-            take(hash, later_[level], node);
-        }
-        key_ = std::move(node);
-    }
-
-    ratchet_epoch epoch_ = 0;
-    secret<key_bytes> key_;
-    secret<key_bytes> later_[levels]; ///< the states of the rows on the way to the leaf; each after the leaf's child
-};
-
-/// The ratchet of one peer.
-class ratchet {
-public:
-    /// The size of `store`, in bytes.
-    static constexpr std::size_t stored_bytes = 4 + 16 + ratchet_keys::stored_bytes;
-
-    /// Whether there is a ratchet.
-    bool active() const noexcept { return epoch_s_ != 0; }
-    /// The length of an epoch in seconds; 0: there is no ratchet.
-    std::uint32_t epoch_s() const noexcept { return epoch_s_; }
-    /// Whether a session was confirmed. Before that, the keys of all epochs can be computed.
-    bool confirmed() const noexcept { return confirmed_; }
-    /// The epoch of the last confirmed session, if there was one.
-    ratchet_epoch epoch() const noexcept { return keys_.epoch(); }
-
-    /// Begins with the configured preshared key. `epoch_s`: the length of an epoch, from `shortest_epoch_s` to
-    /// `longest_epoch_s` seconds. Changes nothing if the ratchet began with the same key and length.
-    /// Returns: whether it began anew.
-    template <hash_backend Hash> bool begin(Hash const& hash, key_view configured, std::uint32_t epoch_s) noexcept {
-        byte_array<16> id{};
-        identify(hash, id, configured);
-        if (epoch_s == epoch_s_ && equal_in_constant_time(id, id_)) return false;
-        clear();
-        id_ = id;
-        epoch_s_ = epoch_s;
-        keys_.begin(hash, configured, epoch_s);
-        return true;
-    }
-
-    /// Wipes everything: there is no ratchet any more.
-    void clear() noexcept {
-        keys_.clear();
-        id_ = {};
-        epoch_s_ = 0;
-        newest_ = 0;
-        attempt_ = 0;
-        confirmed_ = awaits_data_ = false;
-    }
-
-    // --- as responder
-
-    /// Chooses the epoch of a response. `theirs`: the epoch of the timestamp in the initiation; `mine`: of this host's
-    /// clock. An attempt that follows an unconfirmed response uses a neighbouring epoch, because Linux's WireGuard
-    /// tries only one key, which a timer of that host sets.
-    template <hash_backend Hash>
-    void choose(Hash const& hash, ratchet_epoch theirs, ratchet_epoch mine, secret<key_bytes>& key) noexcept {
-        ratchet_epoch const by_clock = epoch_by_clocks(theirs, mine);
-        ratchet_epoch const first = by_clock == no_epoch ? newest_ : (std::max)(by_clock, newest_);
-        chosen_ = first;
-        if (by_clock != no_epoch) {
-            if (attempt_ == 1 && by_clock != 0) chosen_ = (std::max)(keys_.epoch(), by_clock - 1);
-            if (attempt_ == 2) chosen_ = (std::max)(first, by_clock + 1);
-        }
-        attempt_ = static_cast<std::uint8_t>((attempt_ + 1) % 3);
-        key_of(hash, chosen_, key);
-    }
-
-    /// The response for which `choose` was called is complete, and its session waits for a packet that confirms it.
-    void response_created() noexcept { next_ = chosen_; }
-    /// The first packet of the session came in for which `response_created` was called last. The other end uses no
-    /// earlier epoch any more.
-    template <hash_backend Hash> void confirm_as_responder(Hash const& hash) noexcept { confirm(hash, next_); }
-
-    // --- as initiator
-
-    /// Tries the keys of the epochs that the responder may have chosen: calls `fits(secret<key_bytes> const&)` for each
-    /// until one returns true. `mine`: the epoch of this host's clock. Returns: whether one did.
-    template <hash_backend Hash, class Fits> bool find(Hash const& hash, ratchet_epoch mine, Fits&& fits) noexcept {
-        bool const dated = mine != no_epoch;
-        ratchet_epoch const latest = dated ? (std::max)(mine, newest_) : newest_;
-        ratchet_epoch const first = (std::max)(keys_.epoch(), dated && latest != 0 ? latest - 1 : latest);
-        ratchet_epoch const last = latest < no_epoch - 3 ? latest + 2 : latest;
-        ratchet_keys at;
-        at.assign(keys_);
-        if (dated && try_all(hash, at, first, last, fits)) return true;
-        // The clock of the other end may be days behind, or this host's clock may be wrong or not set.
-        if (dated && !confirmed_) return false; // the keys of all epochs: too many
-        at.assign(keys_);
-        ratchet_epoch const behind = keys_.epoch() < no_epoch - most_tried ? keys_.epoch() + most_tried : no_epoch;
-        return try_all(hash, at, keys_.epoch(), dated ? (std::min)(behind, first) - 1 : behind - 1, fits);
-    }
-
-    /// The response whose key `find` found was accepted: a session of this initiator begins.
-    void response_accepted() noexcept {
-        newest_ = (std::max)(newest_, found_);
-        used_ = found_;
-        awaits_data_ = true;
-    }
-
-    /// Whether the first packet of the session that this end began is still to come.
-    bool awaits_data() const noexcept { return awaits_data_; }
-    /// A packet came in under the session that this end began. So the other end has confirmed it, and uses no earlier
-    /// epoch any more.
-    template <hash_backend Hash> void confirm_as_initiator(Hash const& hash) noexcept { confirm(hash, used_); }
-
-    // --- storage
-
-    /// Writes what must survive a restart to `out`, which the caller wipes.
-    void store(std::span<byte, stored_bytes> out) const noexcept {
-        store_le32(out.data(), epoch_s_);
-        std::memcpy(&out[4], id_.data(), id_.size());
-        keys_.store(out.last<ratchet_keys::stored_bytes>());
-    }
-    /// Reads what `store` wrote after a session was confirmed. Returns: false, and changes nothing, if it cannot have
-    /// come from `store`, or if `configured` is another key than the one with which that ratchet began. An all-zero
-    /// `configured` means that the configuration has no key any more.
-    template <hash_backend Hash>
-    bool load(Hash const& hash, std::span<byte const, stored_bytes> from, key_view configured) noexcept {
-        std::uint32_t const epoch_s = load_le32(from.data());
-        if (epoch_s < shortest_epoch_s || epoch_s > longest_epoch_s) return false;
-        byte_array<16> id{};
-        std::memcpy(id.data(), &from[4], id.size());
-        if (!is_zero_in_constant_time(configured)) {
-            byte_array<16> wanted{};
-            identify(hash, wanted, configured);
-            if (!equal_in_constant_time(wanted, id)) return false;
-        }
-        clear();
-        epoch_s_ = epoch_s;
-        id_ = id;
-        keys_.load(from.last<ratchet_keys::stored_bytes>());
-        newest_ = keys_.epoch();
-        confirmed_ = true;
-        return true;
-    }
-
-private:
-    static constexpr ratchet_epoch most_tried = 60; ///< epochs after the last confirmed one
-
-    /// A number by which the same configured key is known again after it was wiped.
-    template <hash_backend Hash>
-    static void identify(Hash const& hash, byte_array<16>& id, key_view configured) noexcept {
-        static constexpr byte label[] = {'W', 'G', ' ', 'P', 'S', 'K', ' ', 'i', 'd'};
-        hash.blake2s(id, configured, label, {});
-    }
-
-    /// The epoch by both clocks; `no_epoch`: neither knows the date. If they differ by more than one, the earlier one:
-    /// a clock that is wrong cannot move a peer to an epoch from which there is no way back.
-    static ratchet_epoch epoch_by_clocks(ratchet_epoch theirs, ratchet_epoch mine) noexcept {
-        if (mine == no_epoch) return theirs;
-        if (theirs == no_epoch) return mine;
-        bool const close = theirs > mine ? theirs - mine <= 1 : mine - theirs <= 1;
-        return close ? theirs : (std::min)(theirs, mine);
-    }
-
-    /// The key of `epoch`, which is not earlier than `epoch()`.
-    template <hash_backend Hash>
-    void key_of(Hash const& hash, ratchet_epoch epoch, secret<key_bytes>& key) const noexcept {
-        ratchet_keys at;
-        at.assign(keys_);
-        at.advance(hash, epoch);
-        key.assign(at.key());
-    }
-
-    template <hash_backend Hash, class Fits>
-    bool try_all(Hash const& hash, ratchet_keys& at, ratchet_epoch first, ratchet_epoch last, Fits& fits) noexcept {
-        for (ratchet_epoch epoch = first; epoch <= last && last != no_epoch; ++epoch) {
-            at.advance(hash, epoch);
-            if (!fits(at.key())) continue;
-            found_ = epoch;
-            return true;
-        }
-        return false;
-    }
-
-    template <hash_backend Hash> void confirm(Hash const& hash, ratchet_epoch epoch) noexcept {
-        keys_.advance(hash, epoch);
-        newest_ = (std::max)(newest_, epoch);
-        attempt_ = 0;
-        awaits_data_ = false;
-        confirmed_ = true;
-    }
-
-    ratchet_keys keys_; ///< of the last confirmed epoch
-    byte_array<16> id_{};
-    std::uint32_t epoch_s_ = 0;
-    ratchet_epoch newest_ = 0; ///< the latest epoch that the peer has proven to use
-    ratchet_epoch chosen_ = 0; ///< by `choose`
-    ratchet_epoch next_ = 0;   ///< of the session that waits for a packet that confirms it
-    ratchet_epoch found_ = 0;  ///< by `find`
-    ratchet_epoch used_ = 0;   ///< of the session that this end began
-    std::uint8_t attempt_ = 0; ///< responses since the last confirmed session, modulo 3
-    bool confirmed_ = false;
-    bool awaits_data_ = false;
-};
-
-}} // namespace wg::WG_ABI
-
 #endif
 #ifdef WG_WITH_TUNNEL
 // SPDX-License-Identifier: BSL-1.0

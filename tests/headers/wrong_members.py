@@ -39,6 +39,7 @@ CHECKS = {  # {check of policy/check.hpp: {wrong policy: text of the error}}
 }
 BUNDLES = {  # {instantiated class: (members of the bundle, text of the error)}
     "device": ("using dh = archetypes::wrong_dh_batch;", "dh_backend: not `void dh_batch("),
+    "device with a ratchet": ("using ratchet_storage = archetypes::hash;", "ratchet_storage: not all of `bool load("),
     "engine": ("using tun_device = archetypes::wrong_settle;", "tun_device: not `void settle()"),
     "engine of a socket": ("using udp_socket = archetypes::wrong_keep_out_of;", "udp_socket: not `void keep_out_of("),
 }

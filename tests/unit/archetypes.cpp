@@ -21,6 +21,12 @@ template class wg::device<archetypes::bundle>;
 template class wg::device<archetypes::batch_bundle>;
 template class wg::engine<archetypes::engine_bundle>;
 
+struct ratchet_bundle : archetypes::engine_bundle {
+    using ratchet_storage = archetypes::ratchet_records;
+};
+template class wg::device<ratchet_bundle>;
+template class wg::engine<ratchet_bundle>;
+
 #ifdef __linux__
 // Linux has every optional member. A member that was renamed on one side only would not be an error, but be ignored.
 static_assert(wg::tun_device_with_settle<wg::os::tun> && wg::tun_device_with_share<wg::os::tun>);

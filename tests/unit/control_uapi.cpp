@@ -176,6 +176,24 @@ BOOST_AUTO_TEST_CASE(reads_and_checks_persistent_keepalive_interval) {
         BOOST_TEST(effect_in_peer("persistent_keepalive_interval=" + bad + "\n") == invalid, bad);
 }
 
+BOOST_AUTO_TEST_CASE(reads_and_checks_ratchet) {
+    BOOST_TEST(effect_in_peer("ratchet=0\n") == "ratchet 0\n");
+    BOOST_TEST(effect_in_peer("ratchet=86400\n") == "ratchet 86400\n");
+    for (std::string const bad : {"", "4294967296", "-1", "daily", "86400s"})
+        BOOST_TEST(effect_in_peer("ratchet=" + bad + "\n") == invalid, bad);
+    BOOST_TEST(effect("ratchet=86400\n") == invalid);
+}
+
+BOOST_AUTO_TEST_CASE(get_prints_a_ratchet_and_its_epoch) {
+    small_device device;
+    talk(device, "set=1\n" + in_peer + "\n");
+    BOOST_TEST(talk(device, "get=1\n\n").find("ratchet") == std::string::npos);
+    device.peers[0].ratchet_s = 86400;
+    BOOST_TEST(talk(device, "get=1\n\n").ends_with("interval=0\nratchet=86400\nerrno=0\n\n"));
+    device.peers[0].ratchet_epoch = 20788;
+    BOOST_TEST(talk(device, "get=1\n\n").ends_with("interval=0\nratchet=86400\nratchet_epoch=20788\nerrno=0\n\n"));
+}
+
 BOOST_AUTO_TEST_CASE(reads_and_checks_replace_allowed_ips) {
     BOOST_TEST(effect_in_peer("replace_allowed_ips=true\n") == "replace_allowed_ips\n");
     for (std::string const bad : {"", "false", "1"})

@@ -46,6 +46,7 @@ inline std::string spell(change const& c) {
     case kind::persistent_keepalive: return "persistent_keepalive " + number;
     case kind::replace_allowed_ips: return "replace_allowed_ips";
     case kind::allowed_ip: return "allowed_ip " + std::string(wg::text::print(c.prefix()).view());
+    case kind::ratchet: return "ratchet " + number;
     case kind::remove_allowed_ip: return "remove_allowed_ip " + std::string(wg::text::print(c.prefix()).view());
     }
     return "?";
@@ -102,6 +103,7 @@ struct small_device {
         wg::secret<32> preshared_key;
         wg::endpoint endpoint{};
         std::uint16_t persistent_keepalive_s = 0;
+        std::uint32_t ratchet_s = 0, ratchet_epoch = 0;
         std::vector<wg::ip_prefix> allowed_ips;
     };
     wg::secret<32> private_key;
@@ -122,6 +124,7 @@ struct small_device {
             if (c.what() == kind::endpoint) peers.back().endpoint = c.where();
             if (c.what() == kind::persistent_keepalive)
                 peers.back().persistent_keepalive_s = static_cast<std::uint16_t>(c.number());
+            if (c.what() == kind::ratchet) peers.back().ratchet_s = c.number();
             if (c.what() == kind::allowed_ip) peers.back().allowed_ips.push_back(c.prefix());
         }
         return status::ok;
@@ -136,6 +139,8 @@ struct small_device {
             facts.tx_bytes = 18446744073709551615u;
             facts.rx_bytes = 92;
             facts.persistent_keepalive_s = p.persistent_keepalive_s;
+            facts.ratchet_s = p.ratchet_s;
+            facts.ratchet_epoch = p.ratchet_epoch;
             sink.peer(facts);
             for (wg::ip_prefix const& prefix : p.allowed_ips) sink.allowed_ip(prefix);
         }

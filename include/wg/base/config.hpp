@@ -41,6 +41,7 @@ public:
         replace_allowed_ips,  ///< remove all of the peer's allowed IPs first
         allowed_ip,           ///< add; another peer that has it loses it
         remove_allowed_ip,    ///< has no effect if another peer has it
+        ratchet,              ///< seconds; 0: off
     };
 
     /// Sets the private key of the interface. All zero: none.
@@ -78,11 +79,16 @@ public:
         return change(kind::remove_allowed_ip, prefix);
     }
 
+    /// Replaces the preshared key of the selected peer every `epoch_s` seconds, see protocol/ratchet.hpp: 10 seconds to
+    /// 366 days. 0: off. To change the length later or to switch the ratchet off, give `preshared_key` again, because
+    /// the configured key is wiped after the first session.
+    static change ratchet(std::uint32_t epoch_s) noexcept { return change(kind::ratchet, epoch_s); }
+
     /// Returns: the kind of this change.
     constexpr kind what() const noexcept { return what_; }
     /// Returns: the key of a change of kind private_key, peer or preshared_key; all zero for other kinds.
     key_view key() const noexcept { return key_.expose(); }
-    /// Returns: the number of a change of kind listen_port, fwmark or persistent_keepalive.
+    /// Returns: the number of a change of kind listen_port, fwmark, persistent_keepalive or ratchet.
     constexpr std::uint32_t number() const noexcept { return number_; }
     /// Returns: the endpoint of a change of kind endpoint.
     constexpr wg::endpoint const& where() const noexcept { return endpoint_; }
@@ -121,7 +127,7 @@ struct interface_facts {
 /// The facts of a peer that `device::snapshot` reports. Views are valid during the call.
 struct peer_facts {
     public_key const& key;                    ///< the public key of the peer
-    secret<key_bytes> const& preshared_key;   ///< all zero: none
+    secret<key_bytes> const& preshared_key;   ///< as configured; all zero: none, or wiped by the ratchet
     std::uint32_t number = 0;                 ///< the peer number in events
     wg::endpoint endpoint{};                  ///< family::none: not known
     std::int64_t last_handshake_s = 0;        ///< UNIX time in seconds; with 0 ns, 0 means never
@@ -129,6 +135,8 @@ struct peer_facts {
     std::uint64_t tx_bytes = 0;               ///< UDP payload sent, handshakes included
     std::uint64_t rx_bytes = 0;               ///< UDP payload received, handshakes included
     std::uint16_t persistent_keepalive_s = 0; ///< seconds; 0: off
+    std::uint32_t ratchet_s = 0;              ///< the length of an epoch in seconds; 0: no ratchet
+    std::uint32_t ratchet_epoch = 0;          ///< of the last session that was confirmed; 0: none yet
 };
 
 }} // namespace wg::WG_ABI

@@ -31,6 +31,8 @@ enum class event_id : std::uint8_t {
     congestion_marked,     ///< the first packet that `congestion_lost` describes; value: 1: dropped, 0: passed
     send_failed,           ///< value: the status, plus 256 times the host's own error number (errno; 0: none)
     sessions_dropped,      ///< the host was suspended or restored from a snapshot; value: the sessions that ended
+    ratchet_advanced,      ///< a session under a later epoch was confirmed, older keys are wiped; value: the epoch
+    ratchet_not_saved,     ///< the state of the ratchet was not stored: older keys stay in the storage
 };
 
 /// A phrase for people.
@@ -54,7 +56,9 @@ constexpr char const* describe(event_id id) noexcept {
         "load changed",
         "sent a packet that takes no congestion marks in a datagram that was marked on the way (RFC 6040)",
         "could not send",
-        "dropped all sessions: the host was suspended or restored from a snapshot"};
+        "dropped all sessions: the host was suspended or restored from a snapshot",
+        "replaced the preshared key, and wiped the older ones",
+        "could not save the replaced preshared key: the stored one is an older one"};
     return texts[static_cast<std::size_t>(id)];
 }
 

@@ -19,6 +19,8 @@
 // - If a line other than `set=1` or `get=1` stands where an operation should begin, the answer is `errno=-EPROTO`, and
 //   the connection ends, because the start of the next operation is unknown. wg(8) reports a protocol error.
 // - Lines longer than any valid one are a protocol error. Pending changes and replies have an upper bound too.
+// - Beyond the protocol of wg(8), a peer has `ratchet=N`: its preshared key is replaced every N seconds, 0: never. A
+//   reply has that line too, and `ratchet_epoch=N` after the first session. wg(8) ignores both.
 // Lines, changes and replies may hold keys. They are wiped as soon as they have been used.
 #ifndef WG_CONTROL_UAPI_HPP
 #define WG_CONTROL_UAPI_HPP
@@ -120,6 +122,7 @@ private:
         if (key == "replace_allowed_ips") return add_if(value == "true", change::replace_allowed_ips());
         if (key == "persistent_keepalive_interval")
             return add_number<std::uint16_t>(value, &change::persistent_keepalive);
+        if (key == "ratchet") return add_number<std::uint32_t>(value, &change::ratchet);
         return status::invalid;
     }
 
@@ -200,6 +203,9 @@ public:
         line_number("tx_bytes", facts.tx_bytes);
         line_number("rx_bytes", facts.rx_bytes);
         line_number("persistent_keepalive_interval", facts.persistent_keepalive_s);
+        if (facts.ratchet_s == 0) return;
+        line_number("ratchet", facts.ratchet_s);
+        if (facts.ratchet_epoch != 0) line_number("ratchet_epoch", facts.ratchet_epoch);
     }
 
     /// Appends the line of an allowed IP.

@@ -5,6 +5,7 @@
 
 #include "../base/config.hpp"
 #include "../base/status.hpp"
+#include "../protocol/epoch.hpp"
 
 namespace wg { inline namespace WG_ABI {
 
@@ -60,6 +61,9 @@ inline status check_changes(std::span<change const> all) noexcept {
         case kind::peer: in_peer = true; break;
         case kind::endpoint:
             if (!in_peer || !c.where() || c.where().port == 0) return status::invalid;
+            break;
+        case kind::ratchet:
+            if (!in_peer || !is_epoch_length(c.number())) return status::invalid;
             break;
         case kind::persistent_keepalive:
             if (!in_peer || c.number() > UINT16_MAX) return status::invalid;

@@ -146,23 +146,22 @@ public:
     instant next_deadline() noexcept {
         locked<Policies> const lock(state_);
         if (state_.next_for_transmit() != nullptr || state_.waiting.size() != 0) return instant{};
+        if constexpr (policies_with_ratchet<Policies>)
+            if (state_.unsaved_ratchets) return instant{};
         return state_.peers.deadlines().next();
     }
 
-    /// Runs the timers that are due. Their messages come out of `poll_transmit`.
+    /// Runs the timers that are due. Their messages come out of `poll_transmit`. Stores replaced preshared keys, if the
+    /// bundle has a `ratchet_storage`.
     void on_deadline(instant_argument now) noexcept {
-        locked<Policies> const lock(state_);
-        state_.peers.deadlines().run_due(now, [&](peer_type& p) noexcept {
-            outbound<Policies>::run_timers(state_, p, now);
-            state_.reschedule(p);
-        });
-        state_.watch_load(now);
+        run_timers(now);
+        if constexpr (policies_with_ratchet<Policies>) save_ratchets();
     }
 
     // --- configuration
 
     /// Whether `configure` will accept these changes. Takes the memory for them; changes nothing else.
-    /// Returns: ok, invalid, too_many_peers, no_memory.
+    /// Returns: ok, invalid, not_supported, too_many_peers, no_memory.
     status admit(std::span<change const> changes) noexcept {
         locked<Policies> const lock(state_);
         return settings<Policies>(state_).admit(changes);
@@ -170,7 +169,7 @@ public:
 
     /// Applies all changes or, if any of them is refused, none. Admits them again after `admit`: the device was not
     /// locked in between, and other threads may have used the memory.
-    /// Returns: ok, invalid, too_many_peers, no_memory.
+    /// Returns: ok, invalid, not_supported, too_many_peers, no_memory.
     status configure(std::span<change const> changes, instant_argument) noexcept {
         locked<Policies> const lock(state_);
         if (status const why = settings<Policies>(state_).admit(changes); why != status::ok) return why;
@@ -193,6 +192,24 @@ public:
     status add_peer(peer_settings const& of) noexcept {
         locked<Policies> const lock(state_);
         return settings<Policies>(state_).add(of);
+    }
+
+    /// As above; the preshared key of the peer is replaced every `ratchet_s` seconds, see `change::ratchet`.
+    status add_peer(peer_settings const& of, std::uint32_t ratchet_s) noexcept
+        requires policies_with_ratchet<Policies>
+    {
+        locked<Policies> const lock(state_);
+        return settings<Policies>(state_).add(of, ratchet_s);
+    }
+
+    /// Sets the ratchet of peers that are added from now on and have no `change::ratchet` of their own: the length of
+    /// an epoch in seconds, see `change::ratchet`. 0, the default: none. A peer without a preshared key has no ratchet.
+    void set_ratchet(std::uint32_t epoch_s) noexcept
+        requires policies_with_ratchet<Policies>
+    {
+        WG_ASSERT(is_epoch_length(epoch_s));
+        locked<Policies> const lock(state_);
+        state_.ratchet_s = epoch_s;
     }
 
     /// Reports the configuration and the counters: calls `sink.device(interface_facts)`, then for each peer
@@ -322,6 +339,38 @@ public:
     }
 
 private:
+    void run_timers(instant_argument now) noexcept {
+        locked<Policies> const lock(state_);
+        state_.peers.deadlines().run_due(now, [&](peer_type& p) noexcept {
+            outbound<Policies>::run_timers(state_, p, now);
+            state_.reschedule(p);
+        });
+        state_.watch_load(now);
+    }
+
+    /// Stores the ratchets that have advanced. The device is not locked while the storage works.
+    void save_ratchets() noexcept
+        requires policies_with_ratchet<Policies>
+    {
+        for (;;) {
+            secret<ratchet_record_bytes> record;
+            public_key key;
+            {
+                locked<Policies> const lock(state_);
+                peer_type* const p = ratchets<Policies>::take_unsaved(state_);
+                if (p == nullptr) return;
+                ratchets<Policies>::of(*p).store(record.expose());
+                key = p->key();
+            }
+            bool const stored = state_.ratchet_records.store(key, record.expose());
+            locked<Policies> const lock(state_);
+            peer_type* const p = state_.peers.find(state_.with, key);
+            if (p == nullptr) continue; // removed in the meantime
+            p->secrets->ratchet.not_saved = !stored;
+            if (!stored) state_.report(event_id::ratchet_not_saved, p);
+        }
+    }
+
     WG_FRAME void complete(job_type& j, peer_type& owner, instant_argument now) noexcept {
         // While the job was in flight, its session may have ended and its peer may have been removed.
         if (j.outbound) capture<Policies>::sent(state_, j, owner);

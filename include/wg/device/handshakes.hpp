@@ -10,6 +10,7 @@
 #define WG_DEVICE_HANDSHAKES_HPP
 
 #include "../base/tai64n.hpp"
+#include "ratchets.hpp"
 #include "state.hpp"
 
 namespace wg { inline namespace WG_ABI {
@@ -202,6 +203,10 @@ private:
         status why = status::ok;   ///< not ok: the message is refused, or, if `from` is set, there is no answer
     };
 
+    /// Room for the preshared keys of a batch of responses, if they are not the configured ones.
+    using chosen_keys =
+        std::conditional_t<policies_with_ratchet<Policies>, std::array<secret<key_bytes>, max_batch>, empty_member<1>>;
+
     static identity& mine(state_type& state) noexcept { return state.own->mine(); }
 
     /// Whether a message may cost DH operations now. Returns: ok; cookie_sent if the sender gets a cookie reply
@@ -251,6 +256,7 @@ private:
                                           instant_argument now) noexcept {
         steps const noise(state.with);
         std::array<typename steps::outgoing_response, max_batch> responses;
+        [[maybe_unused]] chosen_keys keys;
         for (std::size_t i = 0; i < all.size(); ++i) {
             responses[i].why = all[i].why;
             if (all[i].why != status::ok) continue;
@@ -261,6 +267,8 @@ private:
             if (responses[i].why != status::ok) continue;
             to.sent_handshake(now);
             noise.begin_response(responses[i], exchange, to.secrets->remote, out[i].data.buffer, state.random);
+            if constexpr (policies_with_ratchet<Policies>)
+                responses[i].preshared_key = &ratchets<Policies>::choose(state, to, keys[i]);
         }
         noise.create_responses(steps::batch_of(responses, all.size()));
         for (std::size_t i = 0; i < all.size(); ++i) {
@@ -289,7 +297,14 @@ private:
             noise.begin_response(opened[i], m.from->exchange(), mine(state), m.from->secrets->remote,
                                  m.in->bytes_.data());
         }
-        noise.open_responses(steps::batch_of(opened, all.size()));
+        if constexpr (policies_with_ratchet<Policies>) {
+            noise.open_responses_up_to_key(steps::batch_of(opened, all.size()));
+            for (std::size_t i = 0; i < all.size(); ++i)
+                if (opened[i].why == status::ok && !find_preshared_key(state, *all[i].from, opened[i]))
+                    opened[i].why = status::decryption_failed;
+        } else {
+            noise.open_responses(steps::batch_of(opened, all.size()));
+        }
         for (std::size_t i = 0; i < all.size(); ++i) {
             pending_message& m = all[i];
             status why = opened[i].why;
@@ -300,6 +315,15 @@ private:
             if (why == status::ok) noise.accept_response(m.from->exchange(), opened[i]);
             else m.from = nullptr;
         }
+    }
+
+    /// Opens a response with one of the preshared keys that the peer may have used. Returns: whether one fits.
+    static bool find_preshared_key(state_type& state, peer_type& from, typename steps::incoming_response& in) noexcept
+        requires policies_with_ratchet<Policies>
+    {
+        steps const noise(state.with);
+        return ratchets<Policies>::find(
+            state, from, [&](secret<key_bytes> const& key) noexcept { return noise.try_preshared_key(in, key); });
     }
 
     WG_FRAME static status send_cookie_reply(state_type& state, waiting_handshake const& in, job_type& out,
@@ -419,6 +443,7 @@ private:
         status const why = steps(state.with).begin_session(by, fresh->send_key, fresh->receive_key);
         WG_ASSERT(why == status::ok);
         of.keypairs.add(*fresh, initiator);
+        if constexpr (policies_with_ratchet<Policies>) ratchets<Policies>::session_began(of, initiator);
         of.timers.session_derived(now);
         return why;
     }

@@ -58,7 +58,9 @@ public:
         //= linux: decrypt, then the counter, and only then the endpoint
         if (!j.keys->received.accept(j.counter)) return state.drop(j, status::replayed_counter);
         state.roam(from, j.where);
-        if (from.keypairs.confirm(*j.keys, state.peers.retiring())) {
+        bool const confirmed = from.keypairs.confirm(*j.keys, state.peers.retiring());
+        if constexpr (policies_with_ratchet<Policies>) ratchets<Policies>::received(state, from, *j.keys, confirmed);
+        if (confirmed) {
             handshakes<Policies>::confirm(state, from);
             state.enqueue_for_transmit(from);
             state.report(event_id::session_started, &from, 0);

@@ -5,6 +5,7 @@
 
 #include "../protocol/cookie.hpp"
 #include "../protocol/keypair.hpp"
+#include "../protocol/ratchet.hpp"
 #include "../protocol/timers.hpp"
 #include "allowed_ips.hpp"
 #include "deadline_queue.hpp"
@@ -13,11 +14,21 @@
 
 namespace wg { inline namespace WG_ABI {
 
+/// The ratchet of a peer's preshared key, with its settings.
+struct peer_ratchet {
+    wg::ratchet keys{};         ///< not active: the configured key is used
+    std::uint32_t wanted_s = 0; ///< the configured length of an epoch in seconds; 0: no ratchet
+    bool unsaved = false;       ///< is to be stored
+    bool not_saved = false;     ///< could not be stored
+};
+
 /// The secrets of a peer, without those of its sessions. They lie in the storage's region for secrets.
 template <policies Policies> struct peer_secrets {
     handshake exchange;           ///< the handshake that is under way, if any
     remote_identity remote;       ///< the peer's keys
     cookie_jar<Policies> cookies; ///< cookies that the peer sent
+    /// Replaces the preshared key; nothing without a `ratchet_storage` in the bundle.
+    [[no_unique_address]] std::conditional_t<policies_with_ratchet<Policies>, peer_ratchet, empty_member<1>> ratchet{};
 };
 
 /// A peer. A device that searches its peers linearly uses no member that links queues.

@@ -7,6 +7,7 @@
 #include "../base/tai64n.hpp"
 #include "configuration.hpp"
 #include "plan.hpp"
+#include "ratchets.hpp"
 #include "state.hpp"
 
 namespace wg { inline namespace WG_ABI {
@@ -22,9 +23,10 @@ public:
     /// `state` outlives the object; the caller holds its lock.
     explicit settings(state_type& state) noexcept : state_(state) {}
 
-    /// Checks `changes`, and takes the memory for them. Returns: ok, invalid, too_many_peers, no_memory.
+    /// Checks `changes`, and takes the memory for them. Returns: ok, invalid, not_supported, too_many_peers, no_memory.
     status admit(std::span<change const> changes) noexcept {
         if (status const why = check_changes(changes); why != status::ok) return why;
+        if (status const why = check_ratchets(changes); why != status::ok) return why;
         if constexpr (storage::max_peers == 0) {
             plan::hashed_keys<storage, 0> keys(state_.memory);
             if constexpr (storage::max_allowed_ips == 0) return admit<plan::bounded_prefixes>(changes, keys);
@@ -63,6 +65,11 @@ public:
             facts.tx_bytes = p->tx_bytes;
             facts.rx_bytes = p->rx_bytes;
             facts.persistent_keepalive_s = p->timers.persistent_keepalive_s();
+            if constexpr (policies_with_ratchet<Policies>) {
+                ratchet const& r = ratchets<Policies>::of(*p);
+                facts.ratchet_s = r.epoch_s();
+                facts.ratchet_epoch = r.confirmed() ? r.epoch() : 0;
+            }
             sink.peer(facts);
             state_.peers.allowed().for_each(*p, [&](ip_prefix const& prefix) { sink.allowed_ip(prefix); });
         }
@@ -92,6 +99,19 @@ public:
         return status::ok;
     }
 
+    /// See `device::add_peer`.
+    status add(peer_settings const& of, std::uint32_t ratchet_s) noexcept
+        requires policies_with_ratchet<Policies>
+    {
+        if (!is_epoch_length(ratchet_s)) return status::invalid;
+        status const why = add(of);
+        if (peer_type* const p = why == status::ok ? state_.peers.find(state_.with, of.key) : nullptr) {
+            p->secrets->ratchet.wanted_s = ratchet_s;
+            ratchets<Policies>::settle(state_, *p);
+        }
+        return why;
+    }
+
     /// Computes the values that follow from the private key.
     void set_public_key() noexcept {
         mine().public_key = {};
@@ -106,6 +126,30 @@ private:
     static constexpr std::uint8_t most_early_initiations = 4; ///< between two that are sent after Rekey-Timeout
 
     identity& mine() noexcept { return state_.own->mine(); }
+
+    /// Checks the changes of ratchets. Returns: not_supported without a `ratchet_storage`; invalid if a ratchet is to
+    /// change that has wiped the configured key, and the key is not given again.
+    status check_ratchets(std::span<change const> changes) noexcept {
+        status why = status::ok;
+        for_each_peer(changes, [&](peer_changes const& of) noexcept {
+            change const* wanted = nullptr;
+            bool has_key = false;
+            for (change const& c : of.changes) {
+                has_key |= c.what() == change::kind::preshared_key;
+                if (c.what() == change::kind::ratchet) wanted = &c;
+            }
+            if (wanted == nullptr || of.remove) return;
+            if constexpr (policies_with_ratchet<Policies>) {
+                peer_type* const known = has_key ? nullptr : state_.peers.find(state_.with, of.key);
+                if (known == nullptr) return;
+                ratchet const& r = ratchets<Policies>::of(*known);
+                if (r.confirmed() && r.epoch_s() != wanted->number()) why = status::invalid;
+            } else if (wanted->number() != 0) {
+                why = status::not_supported;
+            }
+        });
+        return why;
+    }
 
     /// A plan by value of more entries would take more than a megabyte of the stack.
     static constexpr std::size_t most_planned = 8192;
@@ -254,6 +298,7 @@ private:
         }
         if (of.replace_allowed_ips) state_.peers.allowed().remove_all(*p);
         for (change const& c : of.changes) apply(c, *p);
+        if constexpr (policies_with_ratchet<Policies>) ratchets<Policies>::settle(state_, *p);
         if (!p->staged.empty() || p->wants_keepalive) state_.enqueue_for_transmit(*p);
     }
 
@@ -276,6 +321,9 @@ private:
             if (!state_.peers.allowed().insert(c.prefix(), p)) state_.count(status::no_memory, &p); // as above
             break;
         case change::kind::remove_allowed_ip: state_.peers.allowed().remove(c.prefix(), p); break;
+        case change::kind::ratchet:
+            if constexpr (policies_with_ratchet<Policies>) p.secrets->ratchet.wanted_s = c.number();
+            break;
         default: break; // `for_each_peer` has handled the others
         }
     }
@@ -294,6 +342,7 @@ private:
     void begin(peer_type& fresh) noexcept {
         compute_static_static(fresh);
         if constexpr (!compact) fresh.last_label = state_.last_label;
+        if constexpr (policies_with_ratchet<Policies>) fresh.secrets->ratchet.wanted_s = state_.ratchet_s;
         state_.report(event_id::peer_added, &fresh);
     }
 

@@ -14,10 +14,21 @@
 
 namespace wg { inline namespace WG_ABI {
 
+/// The `ratchet_storage` of a bundle, or an empty type.
+template <class Policies> struct ratchet_storage_of {
+    /// The type.
+    struct type {};
+};
+template <policies_with_ratchet Policies> struct ratchet_storage_of<Policies> {
+    using type = typename Policies::ratchet_storage; ///< the policy
+};
+
 /// All members of a device. Its parts are static functions over this state.
 template <policies Policies> struct device_state {
-    using observer_type = typename Policies::observer;     ///< the observer policy
-    using storage_type = typename Policies::storage;       ///< the storage policy
+    using observer_type = typename Policies::observer; ///< the observer policy
+    using storage_type = typename Policies::storage;   ///< the storage policy
+    /// The optional policy that stores ratchets.
+    using ratchet_storage_type = typename ratchet_storage_of<Policies>::type;
     using peer_type = peer<Policies>;                      ///< a peer
     using keypair_type = typename peer_type::keypair_type; ///< a session
     using job_type = job<Policies>;                        ///< a packet between two steps
@@ -46,6 +57,7 @@ template <policies Policies> struct device_state {
         typename Policies::random_source random; ///< random bytes
         observer_type observer;                  ///< events
         storage_type memory;                     ///< memory
+        ratchet_storage_type ratchet_records;    ///< ratchets over a restart
     };
 
     /// The number of policies of the bundle that have this type.
@@ -54,7 +66,7 @@ template <policies Policies> struct device_state {
         std::same_as<Type, typename Policies::hash> + std::same_as<Type, typename Policies::dh> +
         std::same_as<Type, typename Policies::aead> + std::same_as<Type, typename Policies::clock_source> +
         std::same_as<Type, typename Policies::random_source> + std::same_as<Type, observer_type> +
-        std::same_as<Type, storage_type>;
+        std::same_as<Type, storage_type> + std::same_as<Type, ratchet_storage_type>;
 
     /// Assigns the given instances, in any order, to their policies. Policies without an instance are
     /// default-constructed. If several policies have the same type, the instance is given once, and copied.
@@ -68,15 +80,16 @@ template <policies Policies> struct device_state {
                 take_or_make<typename Policies::clock_source>(given...),
                 take_or_make<typename Policies::random_source>(given...),
                 take_or_make<observer_type>(given...),
-                take_or_make<storage_type>(given...)};
+                take_or_make<storage_type>(given...),
+                take_or_make<ratchet_storage_type>(given...)};
     }
 
     /// Takes the policies; see `choose`. `own` is nullptr if there was no memory.
     explicit device_state(parts&& from) noexcept
         : with{std::move(from.hash), std::move(from.dh), std::move(from.aead)}, clock(std::move(from.clock)),
           random(std::move(from.random)), observer(std::move(from.observer)), memory(std::move(from.memory)),
-          peers(memory, random), waiting(memory), limiter(memory), cookie_limiter(memory), secrets(memory),
-          staged(memory) {
+          ratchet_records(std::move(from.ratchet_records)), peers(memory, random), waiting(memory), limiter(memory),
+          cookie_limiter(memory), secrets(memory), staged(memory) {
         own = secrets.acquire();
     }
     device_state(device_state const&) = delete;
@@ -272,6 +285,7 @@ template <policies Policies> struct device_state {
     [[no_unique_address]] observer_type observer;                  ///< called without the lock
     [[no_unique_address]] typename Policies::threads::mutex mutex; ///< the device's lock
     storage_type memory;                                           ///< where memory comes from
+    [[no_unique_address]] ratchet_storage_type ratchet_records;    ///< called without the lock to store
 
     // Members that are small and used most come first, because small processors reach them with short instructions.
     bool up = true;                          ///< see `device::up`
@@ -296,6 +310,13 @@ template <policies Policies> struct device_state {
         cookie_limiter;
     typename storage_type::template secret_pool<own_secrets, 1> secrets; ///< holds `own`
     staging<storage_type> staged;                                        ///< packets that wait for a session
+
+    /// A ratchet is to be stored.
+    [[no_unique_address]] std::conditional_t<policies_with_ratchet<Policies>, bool, empty_member<13>>
+        unsaved_ratchets{};
+    /// The length of an epoch for new peers, in seconds; 0: no ratchet.
+    [[no_unique_address]] std::conditional_t<policies_with_ratchet<Policies>, std::uint32_t, empty_member<14>>
+        ratchet_s{};
 
     /// The token bucket of ICMP answers: the time that has passed since then is the number of answers that are free.
     [[no_unique_address]] std::conditional_t<hostless, empty_member<12>, instant> unreachables_since{};

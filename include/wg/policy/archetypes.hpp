@@ -404,6 +404,22 @@ public:
     std::uint64_t generation() noexcept;
 };
 
+/// @anchor ratchet_storage_promises
+/// Models `wg::ratchet_storage`. Keeps a record of `ratchet_record_bytes` for a peer over a restart. A record is a secret
+/// of the device. A record that was replaced or erased must not be readable afterwards, as far as the medium permits.
+/// `store` is called by the thread that calls `on_deadline`, outside the device's lock; the others are called by the thread
+/// that configures the device.
+class ratchet_storage {
+public:
+    /// Reads the record of a peer into `to`. Returns: false if there is none.
+    bool load(public_key const& peer, std::span<byte, ratchet_record_bytes> to) noexcept;
+    /// Replaces the record of a peer. After a loss of power there is the old record or the new one. Returns: false if
+    /// the record could not be written; the device tries again after the next session begins.
+    bool store(public_key const& peer, std::span<byte const, ratchet_record_bytes> from) noexcept;
+    /// Erases the record of a peer, if there is one.
+    void erase(public_key const& peer) noexcept;
+};
+
 /// Models `wg::policies` and `wg::engine_policies`: a bundle. A device needs the first eight.
 struct policies {
     using hash = archetypes::hash_backend;           ///< BLAKE2s
@@ -418,7 +434,8 @@ struct policies {
     using udp_socket = archetypes::udp_socket;       ///< the network; for an engine
     using waiter = archetypes::waiter;               ///< sleep until there is work; for an engine
     using snapshot_detector =
-        archetypes::snapshot_detector; ///< optional: suspends and restored snapshots; for an engine
+        archetypes::snapshot_detector;                   ///< optional: suspends and restored snapshots; for an engine
+    using ratchet_storage = archetypes::ratchet_storage; ///< optional: keeps ratchets of preshared keys
 };
 
 } // namespace archetypes

@@ -160,13 +160,23 @@ template <observer Observer> struct check_observer {
                   "observer: not `void handshake(handshake_secrets const&) noexcept`, or WG_KEY_LOG is not defined");
 };
 
+/// Checks the optional policy `ratchet_storage` of a bundle.
+template <class Policies> struct check_ratchet_storage {};
+template <policies_with_ratchet Policies> struct check_ratchet_storage<Policies> {
+    static_assert(ratchet_storage<typename Policies::ratchet_storage>,
+                  "ratchet_storage: not all of `bool load(public_key const&, std::span<byte, 184>) noexcept`, "
+                  "`bool store(public_key const&, std::span<byte const, 184>) noexcept` and "
+                  "`void erase(public_key const&) noexcept`");
+};
+
 /// Checks the optional members of all policies of a device's bundle: `sizeof` this class instantiates the checks.
 template <policies Policies>
 struct check_policies : check_hash_backend<typename Policies::hash>,
                         check_dh_backend<typename Policies::dh>,
                         check_aead_backend<typename Policies::aead>,
                         check_threads<typename Policies::threads>,
-                        check_observer<typename Policies::observer> {};
+                        check_observer<typename Policies::observer>,
+                        check_ratchet_storage<Policies> {};
 
 /// Checks the optional policy `snapshot_detector` of a bundle.
 template <class Policies> struct check_snapshot_detector {};

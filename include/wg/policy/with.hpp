@@ -98,6 +98,14 @@ template <snapshot_detector Detector> struct use_snapshot_detector {
     };
 };
 
+/// The state of ratchets is kept in `Storage`.
+template <ratchet_storage Storage> struct use_ratchet_storage {
+    /// `Base` with this policy.
+    template <class Base> struct over : Base {
+        using ratchet_storage = Storage; ///< the policy
+    };
+};
+
 /// @cond
 namespace with_detail {
 
@@ -115,6 +123,7 @@ template <class T> inline constexpr unsigned bit_of<use_tun_device<T>> = 1u << 8
 template <class T> inline constexpr unsigned bit_of<use_udp_socket<T>> = 1u << 9;
 template <class T> inline constexpr unsigned bit_of<use_waiter<T>> = 1u << 10;
 template <class T> inline constexpr unsigned bit_of<use_snapshot_detector<T>> = 1u << 11;
+template <class T> inline constexpr unsigned bit_of<use_ratchet_storage<T>> = 1u << 12;
 
 template <class Base, class... Uses> struct chain {
     using type = Base;

@@ -186,9 +186,9 @@ private:
         symmetric_state* state;
         secret<key_bytes> const* scalars[2]; ///< of the message's DHs, in the order of their tokens
         byte const* points[2];
-        byte* static_key;               ///< initiation: of the initiator, in clear
-        remote_identity const* theirs;  ///< response: the other end
-        secret_to_be keys[dhs_at_once]; ///< results of the DHs; later the first is the key of the next tag
+        byte* static_key;                       ///< initiation: of the initiator, in clear
+        secret<key_bytes> const* preshared_key; ///< response
+        secret_to_be keys[dhs_at_once];         ///< results of the DHs; later the first is the key of the next tag
 
         [[gnu::always_inline]] passage() noexcept {}
         [[gnu::always_inline]] ~passage() {}
@@ -287,11 +287,11 @@ public:
         out.scalars[0] = out.scalars[1] = &out.ephemeral;
         out.points[0] = of.ephemeral.expose().data();
         out.points[1] = theirs.public_key.data();
-        out.theirs = &theirs;
+        out.preshared_key = &theirs.preshared_key;
     }
 
     /// Writes the rest of each response without its macs (whitepaper 5.4.3). Sets `why` of each: bad_public_key.
-    void create_responses(batch<outgoing_response> all) const noexcept { mix_response(common(all)); }
+    void create_responses(batch<outgoing_response> all) const noexcept { mix_response<true>(common(all)); }
 
     /// A received response.
     struct incoming_response : passage {
@@ -314,13 +314,28 @@ public:
         in.scalars[0] = &of.ephemeral;
         in.scalars[1] = &mine.private_key;
         in.points[0] = in.points[1] = message + response_layout::ephemeral;
-        in.theirs = &theirs;
+        in.preshared_key = &theirs.preshared_key;
     }
 
     /// Reads each response. No handshake changes before `accept_response`. Sets `why` of each: bad_public_key,
     /// decryption_failed.
     //= linux: a forged response does not end the handshake that waits for the genuine one
-    void open_responses(batch<incoming_response> all) const noexcept { mix_response(common(all)); }
+    void open_responses(batch<incoming_response> all) const noexcept { mix_response<true>(common(all)); }
+    /// As `open_responses`, but the caller looks for the preshared key of each response whose `why` is ok after this
+    /// call, with `try_preshared_key`.
+    void open_responses_up_to_key(batch<incoming_response> all) const noexcept { mix_response<false>(common(all)); }
+    /// Opens a response with `key`, after `open_responses_up_to_key`. Returns: false, and changes nothing, if it has
+    /// another preshared key.
+    bool try_preshared_key(incoming_response& in, secret<key_bytes> const& key) const noexcept {
+        symmetric_state before;
+        before.assign(in.symmetric);
+        in.preshared_key = &key;
+        mix_preshared_key(in);
+        if (in.why == status::ok) return true;
+        in.why = status::ok;
+        in.symmetric.assign(before);
+        return false;
+    }
 
     /// Completes the handshake with a response after `open_responses`: the first one of the batch for this handshake.
     void accept_response(handshake& of, incoming_response const& in) const noexcept {
@@ -417,8 +432,8 @@ private:
         return crypt_and_hash(on, initiation_layout::encrypted_timestamp, timestamp, timestamp_bytes);
     }
 
-    /// Computes each response.
-    template <class Message> WG_OUTLINE void mix_response(batch<Message> all) const noexcept {
+    /// Computes each response; `ToEnd`: with the preshared key, and what follows it.
+    template <bool ToEnd, class Message> WG_OUTLINE void mix_response(batch<Message> all) const noexcept {
         if (is_refused(all)) return;
         for (Message& on : all) {
             if (skips(on)) continue;
@@ -434,8 +449,9 @@ private:
                 for (secret<key_bytes> const& key : on.keys) mix(*on.state, key);
             }
         }
-        for (Message& on : all)
-            if (!skips(on)) mix_preshared_key(on);
+        if constexpr (ToEnd)
+            for (Message& on : all)
+                if (!skips(on)) mix_preshared_key(on);
     }
 
     /// Computes `count` DHs of each message, from `first` on, into its `keys`.
@@ -478,7 +494,7 @@ private:
     void mix_preshared_key(passage& on) const noexcept {
         // psk
         secret<key_bytes> mixed{not_zeroed{}};
-        mix(*on.state, on.theirs->preshared_key, &mixed, &on.keys[0]);
+        mix(*on.state, *on.preshared_key, &mixed, &on.keys[0]);
         mix_hash(*on.state, mixed.expose().data(), key_bytes);
         on.why = crypt_and_hash(on, response_layout::encrypted_nothing, mixed.expose().data(), 0);
     }

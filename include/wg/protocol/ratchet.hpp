@@ -18,28 +18,10 @@
 #ifndef WG_PROTOCOL_RATCHET_HPP
 #define WG_PROTOCOL_RATCHET_HPP
 
+#include "epoch.hpp"
 #include "noise.hpp"
 
 namespace wg { inline namespace WG_ABI {
-
-/// The number of an epoch: the seconds since 1970-01-01 00:00:00 UTC, divided by the length of an epoch.
-using ratchet_epoch = std::uint32_t;
-
-/// The clock of a host does not know the date.
-inline constexpr ratchet_epoch no_epoch = UINT32_MAX;
-
-inline constexpr std::uint32_t shortest_epoch_s = 10;             ///< two handshake attempts
-inline constexpr std::uint32_t longest_epoch_s = 366 * 24 * 3600; ///< a year
-
-/// A clock that shows an earlier time than 2026-01-01 00:00:00 UTC has not been set.
-inline constexpr std::int64_t earliest_date_s = 1'767'225'600;
-
-/// The epoch of a UNIX time. `epoch_s`: the length of an epoch in seconds.
-constexpr ratchet_epoch epoch_at(std::int64_t unix_s, std::uint32_t epoch_s) noexcept {
-    if (unix_s < earliest_date_s) return no_epoch;
-    std::int64_t const number = unix_s / epoch_s;
-    return number < std::int64_t{no_epoch} ? static_cast<ratchet_epoch>(number) : no_epoch;
-}
 
 /// The key of one epoch, and the secrets from which the keys of later epochs follow.
 class ratchet_keys {
@@ -141,7 +123,8 @@ private:
 class ratchet {
 public:
     /// The size of `store`, in bytes.
-    static constexpr std::size_t stored_bytes = 4 + 16 + ratchet_keys::stored_bytes;
+    static constexpr std::size_t stored_bytes = ratchet_record_bytes;
+    static_assert(stored_bytes == 4 + 16 + ratchet_keys::stored_bytes);
 
     /// Whether there is a ratchet.
     bool active() const noexcept { return epoch_s_ != 0; }
@@ -153,17 +136,19 @@ public:
     ratchet_epoch epoch() const noexcept { return keys_.epoch(); }
 
     /// Begins with the configured preshared key. `epoch_s`: the length of an epoch, from `shortest_epoch_s` to
-    /// `longest_epoch_s` seconds. Changes nothing if the ratchet began with the same key and length.
-    /// Returns: whether it began anew.
-    template <hash_backend Hash> bool begin(Hash const& hash, key_view configured, std::uint32_t epoch_s) noexcept {
-        byte_array<16> id{};
-        identify(hash, id, configured);
-        if (epoch_s == epoch_s_ && equal_in_constant_time(id, id_)) return false;
+    /// `longest_epoch_s` seconds.
+    template <hash_backend Hash> void begin(Hash const& hash, key_view configured, std::uint32_t epoch_s) noexcept {
         clear();
-        id_ = id;
+        identify(hash, id_, configured);
         epoch_s_ = epoch_s;
         keys_.begin(hash, configured, epoch_s);
-        return true;
+    }
+    /// Whether the ratchet began with this key and length.
+    template <hash_backend Hash>
+    bool began_with(Hash const& hash, key_view configured, std::uint32_t epoch_s) const noexcept {
+        byte_array<16> id{};
+        identify(hash, id, configured);
+        return active() && epoch_s == epoch_s_ && equal_in_constant_time(id, id_);
     }
 
     /// Wipes everything: there is no ratchet any more.
@@ -240,13 +225,13 @@ public:
         std::memcpy(&out[4], id_.data(), id_.size());
         keys_.store(out.last<ratchet_keys::stored_bytes>());
     }
-    /// Reads what `store` wrote after a session was confirmed. Returns: false, and changes nothing, if it cannot have
-    /// come from `store`, or if `configured` is another key than the one with which that ratchet began. An all-zero
-    /// `configured` means that the configuration has no key any more.
+    /// Reads what `store` wrote after a session was confirmed. Returns: false, and changes nothing, if that ratchet has
+    /// another length of an epoch than `epoch_s`, or began with another key than `configured`. An all-zero `configured`
+    /// means that the configuration has no key any more.
     template <hash_backend Hash>
-    bool load(Hash const& hash, std::span<byte const, stored_bytes> from, key_view configured) noexcept {
-        std::uint32_t const epoch_s = load_le32(from.data());
-        if (epoch_s < shortest_epoch_s || epoch_s > longest_epoch_s) return false;
+    bool load(Hash const& hash, std::span<byte const, stored_bytes> from, key_view configured,
+              std::uint32_t epoch_s) noexcept {
+        if (load_le32(from.data()) != epoch_s || epoch_s == 0) return false;
         byte_array<16> id{};
         std::memcpy(id.data(), &from[4], id.size());
         if (!is_zero_in_constant_time(configured)) {
