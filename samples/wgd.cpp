@@ -37,7 +37,11 @@ public:
         if (id == wg::event_id::congestion_marked) // happens once for each peer
             return error(name_of(peer, key).view(), wg::describe(id),
                          value != 0 ? ": such packets are dropped, see --no-congestion-drop" : ": such packets pass");
+        if (id == wg::event_id::ratchet_not_saved) return error(name_of(peer, key).view(), wg::describe(id));
         if (options_.level != log_level::verbose) return;
+        if (id == wg::event_id::ratchet_advanced)
+            return log_.info(options_.interface_name, ": ", name_of(peer, key).view(), wg::describe(id), ": epoch ",
+                             value);
         bool const dropped = id == wg::event_id::dropped;
         char const* const why = dropped ? wg::describe(static_cast<wg::status>(value)) : "";
         log_.info(options_.interface_name, ": ", name_of(peer, key).view(), wg::describe(id), dropped ? ": " : "", why);
@@ -82,6 +86,7 @@ struct daemon_policies : wg::default_policies {
     using aead = WGD_CRYPTOGRAPHY::aead;
     using threads = wg::os::threads;
     using observer = event_log;
+    using ratchet_storage = wg::os::ratchet_files;
 };
 
 struct session : wg::uapi::session {
@@ -93,15 +98,16 @@ using workers = wg::workers_if_possible<daemon_policies>;
 /// Serves one interface: its TUN device, UDP socket and configuration socket.
 class wgd {
 public:
-    wgd(options const& o, interface_log& log, wg::os::tun&& tun, listener& configuration,
-        wg::os::stop_signals& signals) noexcept
+    wgd(options const& o, interface_log& log, wg::os::tun&& tun, listener& configuration, wg::os::stop_signals& signals,
+        wg::os::ratchet_files&& ratchets) noexcept
         : options_(o), log_(log), tun_(std::move(tun)), socket_(o.offloads), listener_(configuration),
-          signals_(signals), device_(event_log{&log}), engine_(device_, tun_, socket_),
+          signals_(signals), device_(event_log{&log}, std::move(ratchets)), engine_(device_, tun_, socket_),
           workers_(engine_, tun_, socket_, o.workers - 1), waiter_(tun_, socket_) {
         socket_.set_bind_address(o.bind_address);
         socket_.set_bind_interface(o.bind_interface);
         network_.watch(tun_);
         device_.set_congestion_drop(o.congestion_drop);
+        device_.set_ratchet(o.ratchet_s);
         waiter_.watch_other(configuration_bit, listener_);
         waiter_.watch_other(signal_bit, signals_);
         waiter_.watch_other(network_bit, network_);
@@ -276,11 +282,17 @@ int main(int count, char** arguments) {
                                      ? configuration.adopt(o.uapi_fd, o.interface_name, why, o.socket_directory)
                                      : configuration.open(tun->name(), why, o.socket_directory);
     if (listening != wg::status::ok) return fail(why.c_str());
+    wg::os::ratchet_files ratchets;
+    if (o.ratchet_directory != nullptr) {
+        auto opened = wg::os::ratchet_files::in(o.ratchet_directory, tun->name(), why);
+        if (!opened) return fail(why.c_str());
+        ratchets = std::move(*opened);
+    }
     if (!o.foreground && background->enter() != wg::status::ok) return fail(wg::os::system_traits::no_background);
     (void)wg::os::keep_memory_private(); // on failure the region of secrets still is kept out of dumps
 
     interface_log of_interface(log, o);
-    wgd serving(o, of_interface, std::move(*tun), configuration, signals);
+    wgd serving(o, of_interface, std::move(*tun), configuration, signals, std::move(ratchets));
     if (!serving.prepare(why)) return fail(why.c_str());
     background->ready(o.log_asked);
     if (!o.foreground && !o.log_asked) log.leave_descriptor();

@@ -26,8 +26,10 @@ struct options {
     log_level level = log_level::error;
     bool log_asked = false; ///< LOG_LEVEL is set, so a daemon in the background keeps stderr open
     wg::os::offloads offloads{};
-    wg::endpoint bind_address{};          ///< without a family: any; its port is not used
-    char const* bind_interface = nullptr; ///< null: any
+    wg::endpoint bind_address{};             ///< without a family: any; its port is not used
+    char const* bind_interface = nullptr;    ///< null: any
+    std::uint32_t ratchet_s = 0;             ///< the length of an epoch; 0: no ratchet
+    char const* ratchet_directory = nullptr; ///< null: ratchets begin again after a restart
     char const* socket_directory = wg::os::system_traits::socket_directory;
     int tun_fd = -1;               ///< -1: wgd creates the interface
     int uapi_fd = -1;              ///< -1: wgd creates the configuration socket
@@ -97,6 +99,14 @@ inline bool parse_bind(options& o, std::string_view text) noexcept {
            text.find_first_of(wg::for_windows ? "/" : "/ ") == text.npos;
 }
 
+/// The length of the epochs in which preshared keys are replaced: `daily`, or a number of seconds.
+inline bool parse_ratchet(options& o, std::string_view text) noexcept {
+    auto const number = wg::text::parse_decimal<std::uint32_t>(text == "daily" ? "86400"sv : text);
+    if (!number || !wg::is_epoch_length(*number)) return false;
+    o.ratchet_s = *number;
+    return true;
+}
+
 inline constexpr char one_or_zero[] = "1 (yes) or 0 (no)";
 inline constexpr char open_descriptor[] = "the number of an open descriptor, 3 or greater";
 
@@ -131,6 +141,17 @@ inline constexpr option table[] = {
          ? "Receive and send at this address only, or send through this interface only. Default: at all."
          : "Receive and send encrypted datagrams only at this address or interface. Default: at all of them.",
      parse_bind},
+    {"ratchet", "WG_RATCHET", "daily|SECONDS", "daily, or a number of seconds from 10 to 31622400, or 0",
+     "Replace the preshared key of each peer that has one, every day or every SECONDS. Both ends do so. Default: "
+     "never.",
+     parse_ratchet},
+    {"ratchet-dir", "WG_RATCHET_DIR", "DIR", "an absolute path",
+     "Keep replaced preshared keys in DIR. Default: begin again at the configured key after a restart.",
+     [](options& o, std::string_view text) noexcept {
+         o.ratchet_directory = text.data(); // ends with a zero, as all arguments and variables do
+         return text.starts_with('/');
+     },
+     '\0', wg::os::ratchet_files::exists},
     {"socket-dir", "WG_SOCKET_DIR", "DIR", "an absolute path",
      "Create the configuration socket in DIR. wg(8) only looks in the default, /var/run/wireguard.",
      [](options& o, std::string_view text) noexcept {

@@ -24188,80 +24188,12 @@ using session = basic_session<>;
 #ifndef WG_OS_OS_HPP
 #define WG_OS_OS_HPP
 
-
-#if defined(__linux__) && __STDC_HOSTED__
-
 // SPDX-License-Identifier: BSL-1.0
-// Linux's clocks: CLOCK_BOOTTIME, which counts time in suspend, for timers; CLOCK_REALTIME for handshake timestamps
-// (whitepaper section 5.1; TAI64N as Linux's own WireGuard computes it). Folder: os/linux. Any thread.
-#ifndef WG_OS_LINUX_CLOCK_HPP
-#define WG_OS_LINUX_CLOCK_HPP
+// For hosts without a place for the ratchets of preshared keys: after a restart, a ratchet begins again at the
+// configured key. Folder: os. Any thread.
+#ifndef WG_OS_UNSAVED_RATCHETS_HPP
+#define WG_OS_UNSAVED_RATCHETS_HPP
 
-
-#include <time.h>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// Models `clock_source`.
-class clock {
-public:
-    /// The time since the host was started, time in suspend included.
-    instant now() const noexcept {
-        timespec time{};
-        ::clock_gettime(CLOCK_BOOTTIME, &time);
-        return {std::int64_t{1'000'000'000} * time.tv_sec + time.tv_nsec};
-    }
-
-    /// Writes the wall-clock time, in nanoseconds. The caller rounds it before it is sent.
-    void tai64n(std::span<byte, timestamp_bytes> label) const noexcept {
-        timespec time{};
-        ::clock_gettime(CLOCK_REALTIME, &time);
-        tai64n_of(time, label);
-    }
-
-    /// Writes a time of CLOCK_REALTIME as TAI64N.
-    static void tai64n_of(timespec const& time, std::span<byte, timestamp_bytes> label) noexcept {
-        store_tai64n(label, static_cast<std::uint64_t>(time.tv_sec), static_cast<std::uint32_t>(time.tv_nsec));
-    }
-};
-
-static_assert(clock_source<clock>);
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
-// SPDX-License-Identifier: BSL-1.0
-// When to repeat attempts that fail. Folder: os. One thread at a time.
-#ifndef WG_OS_BACKOFF_HPP
-#define WG_OS_BACKOFF_HPP
-
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// When to repeat an attempt that failed: after 250 ms, then after twice the last pause, 4 s at most.
-class backoff {
-public:
-    /// Whether an attempt has failed and is to be repeated.
-    bool waits() const noexcept { return due_ != instant::never(); }
-    /// When the next attempt is due; `never` if none has failed.
-    instant due() const noexcept { return due_; }
-    /// Notes that an attempt has failed.
-    void failed(instant now) noexcept {
-        due_ = now + pause_;
-        pause_ = pause_ * 2 > longest ? longest : pause_ * 2;
-    }
-    /// Notes that an attempt has succeeded.
-    void succeeded() noexcept { *this = {}; }
-
-private:
-    static constexpr duration first = milliseconds(250), longest = seconds(4);
-    instant due_ = instant::never();
-    duration pause_ = first;
-};
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
 // SPDX-License-Identifier: BSL-1.0
 // A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
 #ifndef WG_OS_ERROR_TEXT_HPP
@@ -24334,6 +24266,104 @@ private:
 
     char text_[most + 1] = {};
     std::size_t size_ = 0;
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Models `ratchet_storage`, and stores nothing.
+struct unsaved_ratchets {
+    static constexpr bool exists = false; ///< there are no files
+
+    /// Returns: not_supported.
+    static result<unsaved_ratchets> in(char const*, std::string_view, error_text& why) noexcept {
+        why.set("this system has no place for replaced preshared keys");
+        return status::not_supported;
+    }
+    /// Returns: false.
+    bool load(public_key const&, std::span<byte, ratchet_record_bytes>) noexcept { return false; }
+    /// Returns: true, so that the device does not try again.
+    bool store(public_key const&, std::span<byte const, ratchet_record_bytes>) noexcept { return true; }
+    /// Does nothing.
+    void erase(public_key const&) noexcept {}
+};
+static_assert(ratchet_storage<unsaved_ratchets>);
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#if defined(__linux__) && __STDC_HOSTED__
+
+// SPDX-License-Identifier: BSL-1.0
+// Linux's clocks: CLOCK_BOOTTIME, which counts time in suspend, for timers; CLOCK_REALTIME for handshake timestamps
+// (whitepaper section 5.1; TAI64N as Linux's own WireGuard computes it). Folder: os/linux. Any thread.
+#ifndef WG_OS_LINUX_CLOCK_HPP
+#define WG_OS_LINUX_CLOCK_HPP
+
+
+#include <time.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Models `clock_source`.
+class clock {
+public:
+    /// The time since the host was started, time in suspend included.
+    instant now() const noexcept {
+        timespec time{};
+        ::clock_gettime(CLOCK_BOOTTIME, &time);
+        return {std::int64_t{1'000'000'000} * time.tv_sec + time.tv_nsec};
+    }
+
+    /// Writes the wall-clock time, in nanoseconds. The caller rounds it before it is sent.
+    void tai64n(std::span<byte, timestamp_bytes> label) const noexcept {
+        timespec time{};
+        ::clock_gettime(CLOCK_REALTIME, &time);
+        tai64n_of(time, label);
+    }
+
+    /// Writes a time of CLOCK_REALTIME as TAI64N.
+    static void tai64n_of(timespec const& time, std::span<byte, timestamp_bytes> label) noexcept {
+        store_tai64n(label, static_cast<std::uint64_t>(time.tv_sec), static_cast<std::uint32_t>(time.tv_nsec));
+    }
+};
+
+static_assert(clock_source<clock>);
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// When to repeat attempts that fail. Folder: os. One thread at a time.
+#ifndef WG_OS_BACKOFF_HPP
+#define WG_OS_BACKOFF_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// When to repeat an attempt that failed: after 250 ms, then after twice the last pause, 4 s at most.
+class backoff {
+public:
+    /// Whether an attempt has failed and is to be repeated.
+    bool waits() const noexcept { return due_ != instant::never(); }
+    /// When the next attempt is due; `never` if none has failed.
+    instant due() const noexcept { return due_; }
+    /// Notes that an attempt has failed.
+    void failed(instant now) noexcept {
+        due_ = now + pause_;
+        pause_ = pause_ * 2 > longest ? longest : pause_ * 2;
+    }
+    /// Notes that an attempt has succeeded.
+    void succeeded() noexcept { *this = {}; }
+
+private:
+    static constexpr duration first = milliseconds(250), longest = seconds(4);
+    instant due_ = instant::never();
+    duration pause_ = first;
 };
 
 }}} // namespace wg::WG_ABI::os
@@ -27052,83 +27082,6 @@ private:
 #define WG_OS_POSIX_PROCESS_LOG_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
-#ifndef WG_OS_ERROR_TEXT_HPP
-#define WG_OS_ERROR_TEXT_HPP
-
-
-#include <charconv>
-#include <concepts>
-#include <cstdint>
-#include <cstring>
-#include <string_view>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// A text of at most 255 bytes; a longer one is cut. Empty until something fails.
-class error_text {
-public:
-    /// The text, which ends with a zero.
-    char const* c_str() const noexcept { return text_; }
-    /// The text.
-    std::string_view view() const noexcept { return {text_, size_}; }
-    /// Whether there is no text.
-    bool empty() const noexcept { return size_ == 0; }
-
-    /// Replaces the text by the pieces, texts and numbers, one after the other. (printf would take a tenth of a small
-    /// daemon.)
-    template <class... Piece> void set(Piece const&... pieces) noexcept {
-        piece const all[] = {piece(pieces)...};
-        set_all(all, sizeof...(pieces));
-    }
-
-private:
-    static constexpr std::size_t most = 255;
-
-    /// A text or a number. One function puts all sentences together, so each call of `set` takes little code.
-    struct piece {
-        enum class kind : unsigned char { text, c_string, negative, number };
-        kind is;
-        char const* text = nullptr;
-        std::uint64_t number = 0; ///< a number's absolute value; a text's length
-
-        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
-        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
-        explicit piece(std::signed_integral auto n) noexcept
-            : is(n < 0 ? kind::negative : kind::number),
-              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
-        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
-    };
-
-    void set_all(piece const* pieces, std::size_t count) noexcept {
-        size_ = 0;
-        for (piece const* p = pieces; p != pieces + count; ++p) {
-            if (p->is == piece::kind::negative) append("-");
-            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
-            else if (p->is == piece::kind::c_string) append(p->text);
-            else append_number(p->number);
-        }
-        text_[size_] = '\0';
-    }
-
-    void append(std::string_view more) noexcept {
-        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
-        std::memcpy(text_ + size_, more.data(), size);
-        size_ += size;
-    }
-    void append_number(std::uint64_t number) noexcept {
-        char digits[24];
-        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
-    }
-
-    char text_[most + 1] = {};
-    std::size_t size_ = 0;
-};
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
-// SPDX-License-Identifier: BSL-1.0
 // Sockets and pipes that do not block and that are closed on exec, also on systems that lack the flags for one call
 // (socket(2), accept(2), pipe(2)). Folder: os/posix. Any thread.
 #ifndef WG_OS_POSIX_SOCKETS_HPP
@@ -27912,83 +27865,6 @@ private:
 #ifndef WG_OS_POSIX_PROCESS_UAPI_LISTENER_HPP
 #define WG_OS_POSIX_PROCESS_UAPI_LISTENER_HPP
 
-// SPDX-License-Identifier: BSL-1.0
-// A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
-#ifndef WG_OS_ERROR_TEXT_HPP
-#define WG_OS_ERROR_TEXT_HPP
-
-
-#include <charconv>
-#include <concepts>
-#include <cstdint>
-#include <cstring>
-#include <string_view>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// A text of at most 255 bytes; a longer one is cut. Empty until something fails.
-class error_text {
-public:
-    /// The text, which ends with a zero.
-    char const* c_str() const noexcept { return text_; }
-    /// The text.
-    std::string_view view() const noexcept { return {text_, size_}; }
-    /// Whether there is no text.
-    bool empty() const noexcept { return size_ == 0; }
-
-    /// Replaces the text by the pieces, texts and numbers, one after the other. (printf would take a tenth of a small
-    /// daemon.)
-    template <class... Piece> void set(Piece const&... pieces) noexcept {
-        piece const all[] = {piece(pieces)...};
-        set_all(all, sizeof...(pieces));
-    }
-
-private:
-    static constexpr std::size_t most = 255;
-
-    /// A text or a number. One function puts all sentences together, so each call of `set` takes little code.
-    struct piece {
-        enum class kind : unsigned char { text, c_string, negative, number };
-        kind is;
-        char const* text = nullptr;
-        std::uint64_t number = 0; ///< a number's absolute value; a text's length
-
-        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
-        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
-        explicit piece(std::signed_integral auto n) noexcept
-            : is(n < 0 ? kind::negative : kind::number),
-              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
-        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
-    };
-
-    void set_all(piece const* pieces, std::size_t count) noexcept {
-        size_ = 0;
-        for (piece const* p = pieces; p != pieces + count; ++p) {
-            if (p->is == piece::kind::negative) append("-");
-            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
-            else if (p->is == piece::kind::c_string) append(p->text);
-            else append_number(p->number);
-        }
-        text_[size_] = '\0';
-    }
-
-    void append(std::string_view more) noexcept {
-        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
-        std::memcpy(text_ + size_, more.data(), size);
-        size_ += size;
-    }
-    void append_number(std::uint64_t number) noexcept {
-        char digits[24];
-        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
-    }
-
-    char text_[most + 1] = {};
-    std::size_t size_ = 0;
-};
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
 // SPDX-License-Identifier: BSL-1.0
 // One client of a configuration socket or pipe: the bytes that it sent, its session, and the reply that waits to be
 // sent. Folder: os. One thread at a time.
@@ -29988,83 +29864,6 @@ private:
 #ifndef WG_OS_LINUX_TUN_INTERFACE_HPP
 #define WG_OS_LINUX_TUN_INTERFACE_HPP
 
-// SPDX-License-Identifier: BSL-1.0
-// A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
-#ifndef WG_OS_ERROR_TEXT_HPP
-#define WG_OS_ERROR_TEXT_HPP
-
-
-#include <charconv>
-#include <concepts>
-#include <cstdint>
-#include <cstring>
-#include <string_view>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// A text of at most 255 bytes; a longer one is cut. Empty until something fails.
-class error_text {
-public:
-    /// The text, which ends with a zero.
-    char const* c_str() const noexcept { return text_; }
-    /// The text.
-    std::string_view view() const noexcept { return {text_, size_}; }
-    /// Whether there is no text.
-    bool empty() const noexcept { return size_ == 0; }
-
-    /// Replaces the text by the pieces, texts and numbers, one after the other. (printf would take a tenth of a small
-    /// daemon.)
-    template <class... Piece> void set(Piece const&... pieces) noexcept {
-        piece const all[] = {piece(pieces)...};
-        set_all(all, sizeof...(pieces));
-    }
-
-private:
-    static constexpr std::size_t most = 255;
-
-    /// A text or a number. One function puts all sentences together, so each call of `set` takes little code.
-    struct piece {
-        enum class kind : unsigned char { text, c_string, negative, number };
-        kind is;
-        char const* text = nullptr;
-        std::uint64_t number = 0; ///< a number's absolute value; a text's length
-
-        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
-        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
-        explicit piece(std::signed_integral auto n) noexcept
-            : is(n < 0 ? kind::negative : kind::number),
-              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
-        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
-    };
-
-    void set_all(piece const* pieces, std::size_t count) noexcept {
-        size_ = 0;
-        for (piece const* p = pieces; p != pieces + count; ++p) {
-            if (p->is == piece::kind::negative) append("-");
-            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
-            else if (p->is == piece::kind::c_string) append(p->text);
-            else append_number(p->number);
-        }
-        text_[size_] = '\0';
-    }
-
-    void append(std::string_view more) noexcept {
-        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
-        std::memcpy(text_ + size_, more.data(), size);
-        size_ += size;
-    }
-    void append_number(std::uint64_t number) noexcept {
-        char digits[24];
-        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
-    }
-
-    char text_[most + 1] = {};
-    std::size_t size_ = 0;
-};
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
 // SPDX-License-Identifier: BSL-1.0
 // Includes <net/if.h>, or stands in for it if a program has included <linux/if.h> before. Folder: os/posix.
 //
@@ -34600,83 +34399,6 @@ inline descriptor_room make_descriptor_room(std::size_t wanted) noexcept {
 #define WG_OS_POSIX_PROCESS_NAME_LOCK_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
-#ifndef WG_OS_ERROR_TEXT_HPP
-#define WG_OS_ERROR_TEXT_HPP
-
-
-#include <charconv>
-#include <concepts>
-#include <cstdint>
-#include <cstring>
-#include <string_view>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// A text of at most 255 bytes; a longer one is cut. Empty until something fails.
-class error_text {
-public:
-    /// The text, which ends with a zero.
-    char const* c_str() const noexcept { return text_; }
-    /// The text.
-    std::string_view view() const noexcept { return {text_, size_}; }
-    /// Whether there is no text.
-    bool empty() const noexcept { return size_ == 0; }
-
-    /// Replaces the text by the pieces, texts and numbers, one after the other. (printf would take a tenth of a small
-    /// daemon.)
-    template <class... Piece> void set(Piece const&... pieces) noexcept {
-        piece const all[] = {piece(pieces)...};
-        set_all(all, sizeof...(pieces));
-    }
-
-private:
-    static constexpr std::size_t most = 255;
-
-    /// A text or a number. One function puts all sentences together, so each call of `set` takes little code.
-    struct piece {
-        enum class kind : unsigned char { text, c_string, negative, number };
-        kind is;
-        char const* text = nullptr;
-        std::uint64_t number = 0; ///< a number's absolute value; a text's length
-
-        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
-        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
-        explicit piece(std::signed_integral auto n) noexcept
-            : is(n < 0 ? kind::negative : kind::number),
-              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
-        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
-    };
-
-    void set_all(piece const* pieces, std::size_t count) noexcept {
-        size_ = 0;
-        for (piece const* p = pieces; p != pieces + count; ++p) {
-            if (p->is == piece::kind::negative) append("-");
-            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
-            else if (p->is == piece::kind::c_string) append(p->text);
-            else append_number(p->number);
-        }
-        text_[size_] = '\0';
-    }
-
-    void append(std::string_view more) noexcept {
-        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
-        std::memcpy(text_ + size_, more.data(), size);
-        size_ += size;
-    }
-    void append_number(std::uint64_t number) noexcept {
-        char digits[24];
-        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
-    }
-
-    char text_[most + 1] = {};
-    std::size_t size_ = 0;
-};
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
-// SPDX-License-Identifier: BSL-1.0
 // An owned file descriptor, and the helpers that all files of the POSIX systems use. Folder: os/posix. Any thread; a
 // descriptor has one owner.
 #ifndef WG_OS_POSIX_FD_HPP
@@ -34900,83 +34622,6 @@ private:
 #define WG_OS_POSIX_PROCESS_PROGRAM_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
-#ifndef WG_OS_ERROR_TEXT_HPP
-#define WG_OS_ERROR_TEXT_HPP
-
-
-#include <charconv>
-#include <concepts>
-#include <cstdint>
-#include <cstring>
-#include <string_view>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// A text of at most 255 bytes; a longer one is cut. Empty until something fails.
-class error_text {
-public:
-    /// The text, which ends with a zero.
-    char const* c_str() const noexcept { return text_; }
-    /// The text.
-    std::string_view view() const noexcept { return {text_, size_}; }
-    /// Whether there is no text.
-    bool empty() const noexcept { return size_ == 0; }
-
-    /// Replaces the text by the pieces, texts and numbers, one after the other. (printf would take a tenth of a small
-    /// daemon.)
-    template <class... Piece> void set(Piece const&... pieces) noexcept {
-        piece const all[] = {piece(pieces)...};
-        set_all(all, sizeof...(pieces));
-    }
-
-private:
-    static constexpr std::size_t most = 255;
-
-    /// A text or a number. One function puts all sentences together, so each call of `set` takes little code.
-    struct piece {
-        enum class kind : unsigned char { text, c_string, negative, number };
-        kind is;
-        char const* text = nullptr;
-        std::uint64_t number = 0; ///< a number's absolute value; a text's length
-
-        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
-        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
-        explicit piece(std::signed_integral auto n) noexcept
-            : is(n < 0 ? kind::negative : kind::number),
-              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
-        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
-    };
-
-    void set_all(piece const* pieces, std::size_t count) noexcept {
-        size_ = 0;
-        for (piece const* p = pieces; p != pieces + count; ++p) {
-            if (p->is == piece::kind::negative) append("-");
-            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
-            else if (p->is == piece::kind::c_string) append(p->text);
-            else append_number(p->number);
-        }
-        text_[size_] = '\0';
-    }
-
-    void append(std::string_view more) noexcept {
-        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
-        std::memcpy(text_ + size_, more.data(), size);
-        size_ += size;
-    }
-    void append_number(std::uint64_t number) noexcept {
-        char digits[24];
-        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
-    }
-
-    char text_[most + 1] = {};
-    std::size_t size_ = 0;
-};
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
-// SPDX-License-Identifier: BSL-1.0
 // An owned file descriptor, and the helpers that all files of the POSIX systems use. Folder: os/posix. Any thread; a
 // descriptor has one owner.
 #ifndef WG_OS_POSIX_FD_HPP
@@ -35160,6 +34805,318 @@ inline error_text describe_error(int number) noexcept {
 }
 
 }}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Keeps the ratchet of each peer in a file of its own (open(2), fsync(2), rename(2)). Folder: os/posix/process. One
+// thread at a time.
+//
+// A record is written to a new file, and reaches the disk before the old file is overwritten with zeros and replaced.
+// After a loss of power at any point, one of the two files is complete. Overwriting removes the old key where the file
+// system writes in place; on file systems and disks that write elsewhere, an old key may stay readable until its place
+// is used again.
+#ifndef WG_OS_POSIX_PROCESS_RATCHET_FILES_HPP
+#define WG_OS_POSIX_PROCESS_RATCHET_FILES_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the helpers that all files of the POSIX systems use. Folder: os/posix. Any thread; a
+// descriptor has one owner.
+#ifndef WG_OS_POSIX_FD_HPP
+#define WG_OS_POSIX_FD_HPP
+
+
+#include <cerrno>
+#include <fcntl.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Owns a file descriptor, and closes it in the end; -1: none.
+class unique_fd {
+public:
+    /// Owns none.
+    constexpr unique_fd() noexcept = default;
+    /// Owns `fd`.
+    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    /// Takes over the descriptor of `other`.
+    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    /// Closes its descriptor and takes over that of `other`.
+    unique_fd& operator=(unique_fd&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    unique_fd(unique_fd const&) = delete;
+    unique_fd& operator=(unique_fd const&) = delete;
+    ~unique_fd() { reset(); }
+
+    /// Whether it owns a descriptor.
+    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    /// The descriptor, or -1.
+    constexpr int get() const noexcept { return fd_; }
+    /// Gives up the descriptor without closing it. Returns: the descriptor, or -1.
+    constexpr int release() noexcept { return std::exchange(fd_, -1); }
+    /// Closes its descriptor, keeps errno, and owns `fd` from now on.
+    void reset(int fd = -1) noexcept {
+        int const kept = errno;
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: the descriptor is closed even then
+        errno = kept;
+        fd_ = fd;
+    }
+
+private:
+    int fd_ = -1;
+};
+
+/// Calls `call`, a system call, again as long as a signal handler interrupts it. Returns: what it returned last.
+template <class Call> auto without_interruption(Call call) noexcept {
+    for (;;) {
+        auto const answer = call();
+        if (answer >= 0 || errno != EINTR) return answer;
+    }
+}
+
+/// The status for an errno; `io_error` for those that have none of their own.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case EACCES:
+    case EPERM: return status::no_permission;
+    case EADDRINUSE:
+    case EBUSY:
+    case EEXIST: return status::address_in_use;
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
+    case EOPNOTSUPP:
+    case ENOPROTOOPT:
+    case ENOSYS: return status::not_supported;
+    case ENOMEM:
+    case ENOBUFS:
+    case EMFILE:
+    case ENFILE: return status::no_memory;
+    case EAGAIN: return status::would_block;
+    case EINVAL: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// Whether this process can open `count` more descriptors, 16 at most (`ulimit -n`).
+inline bool can_open(std::size_t count) noexcept {
+    unique_fd opened[16];
+    for (std::size_t i = 0; i < count && i < 16; ++i) {
+        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
+        if (!opened[i]) return false;
+    }
+    return true;
+}
+
+/// Makes a descriptor that another program opened non-blocking and closed on exec. Returns: false with errno.
+inline bool make_private(int fd) noexcept {
+    int const flags = ::fcntl(fd, F_GETFL);
+    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Creates the directories of a daemon's files (mkdir(2)). Folder: os/posix/process. Any thread.
+#ifndef WG_OS_POSIX_PROCESS_DIRECTORY_HPP
+#define WG_OS_POSIX_PROCESS_DIRECTORY_HPP
+
+
+#include <cerrno>
+#include <climits>
+#include <cstring>
+#include <string_view>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// The longest path of a directory that `make_directories` takes, in bytes.
+inline constexpr std::size_t max_directory_bytes = 255;
+
+/// Creates one directory, mode 0755. If `path` is a symbolic link to a missing directory, creates the link's target.
+/// Returns: false with errno.
+inline bool make_directory(char const* path) noexcept {
+    char target[PATH_MAX + max_directory_bytes + 1];
+    std::size_t const folder = static_cast<std::size_t>(std::strrchr(path, '/') + 1 - path);
+    ssize_t const size = ::readlink(path, target + folder, PATH_MAX - 1);
+    if (size > 0) {
+        target[folder + static_cast<std::size_t>(size)] = '\0';
+        bool const absolute = target[folder] == '/';
+        std::memcpy(target, path, folder);
+        path = absolute ? target + folder : target;
+    }
+    if (::mkdir(path, 0755) != 0) return errno == EEXIST; // another process was faster
+    return ::chmod(path, 0755) == 0;
+}
+
+/// Creates the missing directories of an absolute path, as `mkdir -p`. Their mode is 0755 whatever the umask is,
+/// because other users must be able to enter them. If a part is a symbolic link to a missing directory (/var/run,
+/// before /run exists), the target is created. Returns: false with errno.
+inline bool make_directories(std::string_view path) noexcept {
+    if (!path.starts_with('/')) return errno = EINVAL, false;
+    char part[max_directory_bytes + 1] = {};
+    if (path.size() >= sizeof part) return errno = ENAMETOOLONG, false;
+    for (std::size_t end = 1; end <= path.size(); ++end) {
+        if (end != path.size() && path[end] != '/') continue;
+        std::memcpy(part, path.data(), end);
+        part[end] = '\0';
+        struct stat found {};
+        if (::stat(part, &found) == 0) {
+            if (!S_ISDIR(found.st_mode)) return errno = ENOTDIR, false;
+        } else if (errno != ENOENT || !make_directory(part)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <cstdio>
+#include <sys/stat.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// The system calls of `ratchet_files`.
+struct ratchet_file_calls {
+    /// Opens a file that only its owner may read.
+    static int open(char const* path, int flags) noexcept { return ::open(path, flags | O_NOFOLLOW | O_CLOEXEC, 0600); }
+    static ssize_t write(int fd, void const* from, std::size_t size) noexcept { return ::write(fd, from, size); }
+    static int fsync(int fd) noexcept { return ::fsync(fd); }
+    static int rename(char const* from, char const* to) noexcept { return std::rename(from, to); }
+    static int unlink(char const* path) noexcept { return ::unlink(path); }
+};
+
+/// Models `ratchet_storage`. Without a directory it stores nothing, and `store` succeeds.
+template <class Calls = ratchet_file_calls> class basic_ratchet_files {
+public:
+    static constexpr bool exists = true; ///< there are files
+
+    /// Stores nothing.
+    basic_ratchet_files() noexcept = default;
+
+    /// Keeps records in the directory `parent`/`name`, which is created if it is missing. Only this user may enter it.
+    /// Returns: no_permission or io_error if there is none; `why` says how to mend it.
+    static result<basic_ratchet_files> in(char const* parent, std::string_view name, error_text& why) noexcept {
+        basic_ratchet_files made;
+        std::size_t const size = std::strlen(parent) + 1 + name.size();
+        if (size > most_path_bytes || name.empty() || name.find('/') != name.npos) {
+            why.set("the path ", parent, "/", name, " is too long: give one of at most ", most_path_bytes, " bytes");
+            return status::io_error;
+        }
+        made.directory_.set(parent, "/", name);
+        bool const there = make_directories(parent) &&
+                           (::mkdir(made.directory_.c_str(), 0700) == 0 || errno == EEXIST) &&
+                           ::access(made.directory_.c_str(), R_OK | W_OK | X_OK) == 0;
+        if (there) return made;
+        why.set("cannot keep keys in ", made.directory_.view(), ": ", std::strerror(errno),
+                ": give a directory that this user may write to");
+        return status_of(errno) == status::no_permission ? status::no_permission : status::io_error;
+    }
+
+    /// Reads the record of a peer into `to`. Returns: false if there is none.
+    bool load(public_key const& peer, std::span<byte, ratchet_record_bytes> to) noexcept {
+        if (directory_.empty()) return false;
+        return read(path_of(peer, ""), to) || read(path_of(peer, ".new"), to);
+    }
+
+    /// Replaces the record of a peer, and waits for the disk. Returns: false if it was not written.
+    bool store(public_key const& peer, std::span<byte const, ratchet_record_bytes> from) noexcept {
+        if (directory_.empty()) return true;
+        secret<file_bytes> content;
+        std::memcpy(content.expose().data(), mark, mark_bytes);
+        std::memcpy(content.expose().data() + mark_bytes, from.data(), from.size());
+        std::memcpy(content.expose().data() + mark_bytes + from.size(), mark, mark_bytes);
+        error_text const path = path_of(peer, ""), fresh = path_of(peer, ".new");
+        if (!write(fresh, O_CREAT | O_TRUNC, content.expose())) {
+            (void)Calls::unlink(fresh.c_str()); // a part of a record
+            return false;
+        }
+        blank(path);
+        if (Calls::rename(fresh.c_str(), path.c_str()) != 0) return false;
+        unique_fd const directory(Calls::open(directory_.c_str(), O_RDONLY | O_DIRECTORY));
+        return directory && Calls::fsync(directory.get()) == 0;
+    }
+
+    /// Erases the record of a peer, if there is one.
+    void erase(public_key const& peer) noexcept {
+        if (directory_.empty()) return;
+        for (char const* const ending : {"", ".new"}) {
+            error_text const path = path_of(peer, ending);
+            blank(path);
+            (void)Calls::unlink(path.c_str());
+        }
+    }
+
+private:
+    static constexpr std::size_t mark_bytes = 8;
+    static constexpr char mark[mark_bytes + 1] = "wgratch1"; ///< at both ends of a file
+    static constexpr std::size_t file_bytes = ratchet_record_bytes + 2 * mark_bytes;
+    static constexpr std::size_t most_path_bytes = 180; ///< the name of a file has 70
+
+    /// The file of a peer: its public key in hexadecimal digits.
+    error_text path_of(public_key const& peer, char const* ending) const noexcept {
+        char digits[2 * key_bytes + 1] = {};
+        for (std::size_t i = 0; i < key_bytes; ++i) {
+            digits[2 * i] = "0123456789abcdef"[peer[i] >> 4];
+            digits[2 * i + 1] = "0123456789abcdef"[peer[i] & 15];
+        }
+        error_text path;
+        path.set(directory_.view(), "/", digits, ending);
+        return path;
+    }
+
+    static bool read(error_text const& path, std::span<byte, ratchet_record_bytes> to) noexcept {
+        unique_fd const file(Calls::open(path.c_str(), O_RDONLY));
+        if (!file) return false;
+        secret<file_bytes + 1> content;
+        byte* const at = content.expose().data();
+        std::size_t size = 0;
+        for (ssize_t more = 1; more > 0 && size < content.expose().size(); size += static_cast<std::size_t>(more)) {
+            more = without_interruption([&] { return ::read(file.get(), at + size, content.expose().size() - size); });
+            if (more < 0) return false;
+        }
+        if (size != file_bytes || std::memcmp(at, mark, mark_bytes) != 0 ||
+            std::memcmp(at + file_bytes - mark_bytes, mark, mark_bytes) != 0)
+            return false;
+        std::memcpy(to.data(), at + mark_bytes, to.size());
+        return true;
+    }
+
+    /// Writes a file, and waits for the disk.
+    static bool write(error_text const& path, int flags, bytes_view content) noexcept {
+        unique_fd const file(Calls::open(path.c_str(), O_WRONLY | flags));
+        if (!file) return false;
+        while (!content.empty()) {
+            ssize_t const done =
+                without_interruption([&] { return Calls::write(file.get(), content.data(), content.size()); });
+            if (done <= 0) return false;
+            content = content.subspan(static_cast<std::size_t>(done));
+        }
+        return without_interruption([&] { return Calls::fsync(file.get()); }) == 0;
+    }
+
+    /// Overwrites a file with zeros, if it exists.
+    static void blank(error_text const& path) noexcept {
+        byte_array<file_bytes> const zeros{};
+        (void)write(path, 0, zeros);
+    }
+
+    error_text directory_{};
+};
+
+/// A directory with a file for each peer.
+using ratchet_files = basic_ratchet_files<>;
+static_assert(ratchet_storage<ratchet_files>);
+
+}}}} // namespace wg::WG_ABI::os::posix
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -35558,6 +35515,7 @@ namespace wg { inline namespace WG_ABI { namespace os {
 using posix::background;
 using posix::name_lock;
 using posix::trace_file;
+using posix::ratchet_files;
 
 }}} // namespace wg::WG_ABI::os
 
@@ -36702,83 +36660,6 @@ inline descriptor_room make_descriptor_room(std::size_t wanted) noexcept {
 #ifndef WG_OS_POSIX_PROCESS_LOG_HPP
 #define WG_OS_POSIX_PROCESS_LOG_HPP
 
-// SPDX-License-Identifier: BSL-1.0
-// A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
-#ifndef WG_OS_ERROR_TEXT_HPP
-#define WG_OS_ERROR_TEXT_HPP
-
-
-#include <charconv>
-#include <concepts>
-#include <cstdint>
-#include <cstring>
-#include <string_view>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// A text of at most 255 bytes; a longer one is cut. Empty until something fails.
-class error_text {
-public:
-    /// The text, which ends with a zero.
-    char const* c_str() const noexcept { return text_; }
-    /// The text.
-    std::string_view view() const noexcept { return {text_, size_}; }
-    /// Whether there is no text.
-    bool empty() const noexcept { return size_ == 0; }
-
-    /// Replaces the text by the pieces, texts and numbers, one after the other. (printf would take a tenth of a small
-    /// daemon.)
-    template <class... Piece> void set(Piece const&... pieces) noexcept {
-        piece const all[] = {piece(pieces)...};
-        set_all(all, sizeof...(pieces));
-    }
-
-private:
-    static constexpr std::size_t most = 255;
-
-    /// A text or a number. One function puts all sentences together, so each call of `set` takes little code.
-    struct piece {
-        enum class kind : unsigned char { text, c_string, negative, number };
-        kind is;
-        char const* text = nullptr;
-        std::uint64_t number = 0; ///< a number's absolute value; a text's length
-
-        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
-        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
-        explicit piece(std::signed_integral auto n) noexcept
-            : is(n < 0 ? kind::negative : kind::number),
-              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
-        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
-    };
-
-    void set_all(piece const* pieces, std::size_t count) noexcept {
-        size_ = 0;
-        for (piece const* p = pieces; p != pieces + count; ++p) {
-            if (p->is == piece::kind::negative) append("-");
-            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
-            else if (p->is == piece::kind::c_string) append(p->text);
-            else append_number(p->number);
-        }
-        text_[size_] = '\0';
-    }
-
-    void append(std::string_view more) noexcept {
-        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
-        std::memcpy(text_ + size_, more.data(), size);
-        size_ += size;
-    }
-    void append_number(std::uint64_t number) noexcept {
-        char digits[24];
-        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
-    }
-
-    char text_[most + 1] = {};
-    std::size_t size_ = 0;
-};
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
 
 #include <atomic>
 #include <csignal>
@@ -37111,6 +36992,158 @@ inline error_text describe_error(int number) noexcept {
 }
 
 }}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Keeps the ratchet of each peer in a file of its own (open(2), fsync(2), rename(2)). Folder: os/posix/process. One
+// thread at a time.
+//
+// A record is written to a new file, and reaches the disk before the old file is overwritten with zeros and replaced.
+// After a loss of power at any point, one of the two files is complete. Overwriting removes the old key where the file
+// system writes in place; on file systems and disks that write elsewhere, an old key may stay readable until its place
+// is used again.
+#ifndef WG_OS_POSIX_PROCESS_RATCHET_FILES_HPP
+#define WG_OS_POSIX_PROCESS_RATCHET_FILES_HPP
+
+
+#include <cstdio>
+#include <sys/stat.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// The system calls of `ratchet_files`.
+struct ratchet_file_calls {
+    /// Opens a file that only its owner may read.
+    static int open(char const* path, int flags) noexcept { return ::open(path, flags | O_NOFOLLOW | O_CLOEXEC, 0600); }
+    static ssize_t write(int fd, void const* from, std::size_t size) noexcept { return ::write(fd, from, size); }
+    static int fsync(int fd) noexcept { return ::fsync(fd); }
+    static int rename(char const* from, char const* to) noexcept { return std::rename(from, to); }
+    static int unlink(char const* path) noexcept { return ::unlink(path); }
+};
+
+/// Models `ratchet_storage`. Without a directory it stores nothing, and `store` succeeds.
+template <class Calls = ratchet_file_calls> class basic_ratchet_files {
+public:
+    static constexpr bool exists = true; ///< there are files
+
+    /// Stores nothing.
+    basic_ratchet_files() noexcept = default;
+
+    /// Keeps records in the directory `parent`/`name`, which is created if it is missing. Only this user may enter it.
+    /// Returns: no_permission or io_error if there is none; `why` says how to mend it.
+    static result<basic_ratchet_files> in(char const* parent, std::string_view name, error_text& why) noexcept {
+        basic_ratchet_files made;
+        std::size_t const size = std::strlen(parent) + 1 + name.size();
+        if (size > most_path_bytes || name.empty() || name.find('/') != name.npos) {
+            why.set("the path ", parent, "/", name, " is too long: give one of at most ", most_path_bytes, " bytes");
+            return status::io_error;
+        }
+        made.directory_.set(parent, "/", name);
+        bool const there = make_directories(parent) &&
+                           (::mkdir(made.directory_.c_str(), 0700) == 0 || errno == EEXIST) &&
+                           ::access(made.directory_.c_str(), R_OK | W_OK | X_OK) == 0;
+        if (there) return made;
+        why.set("cannot keep keys in ", made.directory_.view(), ": ", std::strerror(errno),
+                ": give a directory that this user may write to");
+        return status_of(errno) == status::no_permission ? status::no_permission : status::io_error;
+    }
+
+    /// Reads the record of a peer into `to`. Returns: false if there is none.
+    bool load(public_key const& peer, std::span<byte, ratchet_record_bytes> to) noexcept {
+        if (directory_.empty()) return false;
+        return read(path_of(peer, ""), to) || read(path_of(peer, ".new"), to);
+    }
+
+    /// Replaces the record of a peer, and waits for the disk. Returns: false if it was not written.
+    bool store(public_key const& peer, std::span<byte const, ratchet_record_bytes> from) noexcept {
+        if (directory_.empty()) return true;
+        secret<file_bytes> content;
+        std::memcpy(content.expose().data(), mark, mark_bytes);
+        std::memcpy(content.expose().data() + mark_bytes, from.data(), from.size());
+        std::memcpy(content.expose().data() + mark_bytes + from.size(), mark, mark_bytes);
+        error_text const path = path_of(peer, ""), fresh = path_of(peer, ".new");
+        if (!write(fresh, O_CREAT | O_TRUNC, content.expose())) {
+            (void)Calls::unlink(fresh.c_str()); // a part of a record
+            return false;
+        }
+        blank(path);
+        if (Calls::rename(fresh.c_str(), path.c_str()) != 0) return false;
+        unique_fd const directory(Calls::open(directory_.c_str(), O_RDONLY | O_DIRECTORY));
+        return directory && Calls::fsync(directory.get()) == 0;
+    }
+
+    /// Erases the record of a peer, if there is one.
+    void erase(public_key const& peer) noexcept {
+        if (directory_.empty()) return;
+        for (char const* const ending : {"", ".new"}) {
+            error_text const path = path_of(peer, ending);
+            blank(path);
+            (void)Calls::unlink(path.c_str());
+        }
+    }
+
+private:
+    static constexpr std::size_t mark_bytes = 8;
+    static constexpr char mark[mark_bytes + 1] = "wgratch1"; ///< at both ends of a file
+    static constexpr std::size_t file_bytes = ratchet_record_bytes + 2 * mark_bytes;
+    static constexpr std::size_t most_path_bytes = 180; ///< the name of a file has 70
+
+    /// The file of a peer: its public key in hexadecimal digits.
+    error_text path_of(public_key const& peer, char const* ending) const noexcept {
+        char digits[2 * key_bytes + 1] = {};
+        for (std::size_t i = 0; i < key_bytes; ++i) {
+            digits[2 * i] = "0123456789abcdef"[peer[i] >> 4];
+            digits[2 * i + 1] = "0123456789abcdef"[peer[i] & 15];
+        }
+        error_text path;
+        path.set(directory_.view(), "/", digits, ending);
+        return path;
+    }
+
+    static bool read(error_text const& path, std::span<byte, ratchet_record_bytes> to) noexcept {
+        unique_fd const file(Calls::open(path.c_str(), O_RDONLY));
+        if (!file) return false;
+        secret<file_bytes + 1> content;
+        byte* const at = content.expose().data();
+        std::size_t size = 0;
+        for (ssize_t more = 1; more > 0 && size < content.expose().size(); size += static_cast<std::size_t>(more)) {
+            more = without_interruption([&] { return ::read(file.get(), at + size, content.expose().size() - size); });
+            if (more < 0) return false;
+        }
+        if (size != file_bytes || std::memcmp(at, mark, mark_bytes) != 0 ||
+            std::memcmp(at + file_bytes - mark_bytes, mark, mark_bytes) != 0)
+            return false;
+        std::memcpy(to.data(), at + mark_bytes, to.size());
+        return true;
+    }
+
+    /// Writes a file, and waits for the disk.
+    static bool write(error_text const& path, int flags, bytes_view content) noexcept {
+        unique_fd const file(Calls::open(path.c_str(), O_WRONLY | flags));
+        if (!file) return false;
+        while (!content.empty()) {
+            ssize_t const done =
+                without_interruption([&] { return Calls::write(file.get(), content.data(), content.size()); });
+            if (done <= 0) return false;
+            content = content.subspan(static_cast<std::size_t>(done));
+        }
+        return without_interruption([&] { return Calls::fsync(file.get()); }) == 0;
+    }
+
+    /// Overwrites a file with zeros, if it exists.
+    static void blank(error_text const& path) noexcept {
+        byte_array<file_bytes> const zeros{};
+        (void)write(path, 0, zeros);
+    }
+
+    error_text directory_{};
+};
+
+/// A directory with a file for each peer.
+using ratchet_files = basic_ratchet_files<>;
+static_assert(ratchet_storage<ratchet_files>);
+
+}}}} // namespace wg::WG_ABI::os::posix
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -39838,6 +39871,7 @@ using darwin::uapi_listener;
 using darwin::udp;
 using darwin::waiter;
 using posix::background;
+using posix::ratchet_files;
 using posix::stop_signals;
 using posix::threads;
 using posix::trace_file;
@@ -40994,83 +41028,6 @@ inline descriptor_room make_descriptor_room(std::size_t wanted) noexcept {
 #ifndef WG_OS_POSIX_PROCESS_LOG_HPP
 #define WG_OS_POSIX_PROCESS_LOG_HPP
 
-// SPDX-License-Identifier: BSL-1.0
-// A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
-#ifndef WG_OS_ERROR_TEXT_HPP
-#define WG_OS_ERROR_TEXT_HPP
-
-
-#include <charconv>
-#include <concepts>
-#include <cstdint>
-#include <cstring>
-#include <string_view>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// A text of at most 255 bytes; a longer one is cut. Empty until something fails.
-class error_text {
-public:
-    /// The text, which ends with a zero.
-    char const* c_str() const noexcept { return text_; }
-    /// The text.
-    std::string_view view() const noexcept { return {text_, size_}; }
-    /// Whether there is no text.
-    bool empty() const noexcept { return size_ == 0; }
-
-    /// Replaces the text by the pieces, texts and numbers, one after the other. (printf would take a tenth of a small
-    /// daemon.)
-    template <class... Piece> void set(Piece const&... pieces) noexcept {
-        piece const all[] = {piece(pieces)...};
-        set_all(all, sizeof...(pieces));
-    }
-
-private:
-    static constexpr std::size_t most = 255;
-
-    /// A text or a number. One function puts all sentences together, so each call of `set` takes little code.
-    struct piece {
-        enum class kind : unsigned char { text, c_string, negative, number };
-        kind is;
-        char const* text = nullptr;
-        std::uint64_t number = 0; ///< a number's absolute value; a text's length
-
-        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
-        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
-        explicit piece(std::signed_integral auto n) noexcept
-            : is(n < 0 ? kind::negative : kind::number),
-              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
-        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
-    };
-
-    void set_all(piece const* pieces, std::size_t count) noexcept {
-        size_ = 0;
-        for (piece const* p = pieces; p != pieces + count; ++p) {
-            if (p->is == piece::kind::negative) append("-");
-            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
-            else if (p->is == piece::kind::c_string) append(p->text);
-            else append_number(p->number);
-        }
-        text_[size_] = '\0';
-    }
-
-    void append(std::string_view more) noexcept {
-        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
-        std::memcpy(text_ + size_, more.data(), size);
-        size_ += size;
-    }
-    void append_number(std::uint64_t number) noexcept {
-        char digits[24];
-        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
-    }
-
-    char text_[most + 1] = {};
-    std::size_t size_ = 0;
-};
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
 
 #include <atomic>
 #include <csignal>
@@ -41403,6 +41360,158 @@ inline error_text describe_error(int number) noexcept {
 }
 
 }}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Keeps the ratchet of each peer in a file of its own (open(2), fsync(2), rename(2)). Folder: os/posix/process. One
+// thread at a time.
+//
+// A record is written to a new file, and reaches the disk before the old file is overwritten with zeros and replaced.
+// After a loss of power at any point, one of the two files is complete. Overwriting removes the old key where the file
+// system writes in place; on file systems and disks that write elsewhere, an old key may stay readable until its place
+// is used again.
+#ifndef WG_OS_POSIX_PROCESS_RATCHET_FILES_HPP
+#define WG_OS_POSIX_PROCESS_RATCHET_FILES_HPP
+
+
+#include <cstdio>
+#include <sys/stat.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// The system calls of `ratchet_files`.
+struct ratchet_file_calls {
+    /// Opens a file that only its owner may read.
+    static int open(char const* path, int flags) noexcept { return ::open(path, flags | O_NOFOLLOW | O_CLOEXEC, 0600); }
+    static ssize_t write(int fd, void const* from, std::size_t size) noexcept { return ::write(fd, from, size); }
+    static int fsync(int fd) noexcept { return ::fsync(fd); }
+    static int rename(char const* from, char const* to) noexcept { return std::rename(from, to); }
+    static int unlink(char const* path) noexcept { return ::unlink(path); }
+};
+
+/// Models `ratchet_storage`. Without a directory it stores nothing, and `store` succeeds.
+template <class Calls = ratchet_file_calls> class basic_ratchet_files {
+public:
+    static constexpr bool exists = true; ///< there are files
+
+    /// Stores nothing.
+    basic_ratchet_files() noexcept = default;
+
+    /// Keeps records in the directory `parent`/`name`, which is created if it is missing. Only this user may enter it.
+    /// Returns: no_permission or io_error if there is none; `why` says how to mend it.
+    static result<basic_ratchet_files> in(char const* parent, std::string_view name, error_text& why) noexcept {
+        basic_ratchet_files made;
+        std::size_t const size = std::strlen(parent) + 1 + name.size();
+        if (size > most_path_bytes || name.empty() || name.find('/') != name.npos) {
+            why.set("the path ", parent, "/", name, " is too long: give one of at most ", most_path_bytes, " bytes");
+            return status::io_error;
+        }
+        made.directory_.set(parent, "/", name);
+        bool const there = make_directories(parent) &&
+                           (::mkdir(made.directory_.c_str(), 0700) == 0 || errno == EEXIST) &&
+                           ::access(made.directory_.c_str(), R_OK | W_OK | X_OK) == 0;
+        if (there) return made;
+        why.set("cannot keep keys in ", made.directory_.view(), ": ", std::strerror(errno),
+                ": give a directory that this user may write to");
+        return status_of(errno) == status::no_permission ? status::no_permission : status::io_error;
+    }
+
+    /// Reads the record of a peer into `to`. Returns: false if there is none.
+    bool load(public_key const& peer, std::span<byte, ratchet_record_bytes> to) noexcept {
+        if (directory_.empty()) return false;
+        return read(path_of(peer, ""), to) || read(path_of(peer, ".new"), to);
+    }
+
+    /// Replaces the record of a peer, and waits for the disk. Returns: false if it was not written.
+    bool store(public_key const& peer, std::span<byte const, ratchet_record_bytes> from) noexcept {
+        if (directory_.empty()) return true;
+        secret<file_bytes> content;
+        std::memcpy(content.expose().data(), mark, mark_bytes);
+        std::memcpy(content.expose().data() + mark_bytes, from.data(), from.size());
+        std::memcpy(content.expose().data() + mark_bytes + from.size(), mark, mark_bytes);
+        error_text const path = path_of(peer, ""), fresh = path_of(peer, ".new");
+        if (!write(fresh, O_CREAT | O_TRUNC, content.expose())) {
+            (void)Calls::unlink(fresh.c_str()); // a part of a record
+            return false;
+        }
+        blank(path);
+        if (Calls::rename(fresh.c_str(), path.c_str()) != 0) return false;
+        unique_fd const directory(Calls::open(directory_.c_str(), O_RDONLY | O_DIRECTORY));
+        return directory && Calls::fsync(directory.get()) == 0;
+    }
+
+    /// Erases the record of a peer, if there is one.
+    void erase(public_key const& peer) noexcept {
+        if (directory_.empty()) return;
+        for (char const* const ending : {"", ".new"}) {
+            error_text const path = path_of(peer, ending);
+            blank(path);
+            (void)Calls::unlink(path.c_str());
+        }
+    }
+
+private:
+    static constexpr std::size_t mark_bytes = 8;
+    static constexpr char mark[mark_bytes + 1] = "wgratch1"; ///< at both ends of a file
+    static constexpr std::size_t file_bytes = ratchet_record_bytes + 2 * mark_bytes;
+    static constexpr std::size_t most_path_bytes = 180; ///< the name of a file has 70
+
+    /// The file of a peer: its public key in hexadecimal digits.
+    error_text path_of(public_key const& peer, char const* ending) const noexcept {
+        char digits[2 * key_bytes + 1] = {};
+        for (std::size_t i = 0; i < key_bytes; ++i) {
+            digits[2 * i] = "0123456789abcdef"[peer[i] >> 4];
+            digits[2 * i + 1] = "0123456789abcdef"[peer[i] & 15];
+        }
+        error_text path;
+        path.set(directory_.view(), "/", digits, ending);
+        return path;
+    }
+
+    static bool read(error_text const& path, std::span<byte, ratchet_record_bytes> to) noexcept {
+        unique_fd const file(Calls::open(path.c_str(), O_RDONLY));
+        if (!file) return false;
+        secret<file_bytes + 1> content;
+        byte* const at = content.expose().data();
+        std::size_t size = 0;
+        for (ssize_t more = 1; more > 0 && size < content.expose().size(); size += static_cast<std::size_t>(more)) {
+            more = without_interruption([&] { return ::read(file.get(), at + size, content.expose().size() - size); });
+            if (more < 0) return false;
+        }
+        if (size != file_bytes || std::memcmp(at, mark, mark_bytes) != 0 ||
+            std::memcmp(at + file_bytes - mark_bytes, mark, mark_bytes) != 0)
+            return false;
+        std::memcpy(to.data(), at + mark_bytes, to.size());
+        return true;
+    }
+
+    /// Writes a file, and waits for the disk.
+    static bool write(error_text const& path, int flags, bytes_view content) noexcept {
+        unique_fd const file(Calls::open(path.c_str(), O_WRONLY | flags));
+        if (!file) return false;
+        while (!content.empty()) {
+            ssize_t const done =
+                without_interruption([&] { return Calls::write(file.get(), content.data(), content.size()); });
+            if (done <= 0) return false;
+            content = content.subspan(static_cast<std::size_t>(done));
+        }
+        return without_interruption([&] { return Calls::fsync(file.get()); }) == 0;
+    }
+
+    /// Overwrites a file with zeros, if it exists.
+    static void blank(error_text const& path) noexcept {
+        byte_array<file_bytes> const zeros{};
+        (void)write(path, 0, zeros);
+    }
+
+    error_text directory_{};
+};
+
+/// A directory with a file for each peer.
+using ratchet_files = basic_ratchet_files<>;
+static_assert(ratchet_storage<ratchet_files>);
+
+}}}} // namespace wg::WG_ABI::os::posix
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -45154,83 +45263,6 @@ inline descriptor_room make_descriptor_room(std::size_t wanted) noexcept {
 #ifndef WG_OS_POSIX_PROCESS_LOG_HPP
 #define WG_OS_POSIX_PROCESS_LOG_HPP
 
-// SPDX-License-Identifier: BSL-1.0
-// A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
-#ifndef WG_OS_ERROR_TEXT_HPP
-#define WG_OS_ERROR_TEXT_HPP
-
-
-#include <charconv>
-#include <concepts>
-#include <cstdint>
-#include <cstring>
-#include <string_view>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// A text of at most 255 bytes; a longer one is cut. Empty until something fails.
-class error_text {
-public:
-    /// The text, which ends with a zero.
-    char const* c_str() const noexcept { return text_; }
-    /// The text.
-    std::string_view view() const noexcept { return {text_, size_}; }
-    /// Whether there is no text.
-    bool empty() const noexcept { return size_ == 0; }
-
-    /// Replaces the text by the pieces, texts and numbers, one after the other. (printf would take a tenth of a small
-    /// daemon.)
-    template <class... Piece> void set(Piece const&... pieces) noexcept {
-        piece const all[] = {piece(pieces)...};
-        set_all(all, sizeof...(pieces));
-    }
-
-private:
-    static constexpr std::size_t most = 255;
-
-    /// A text or a number. One function puts all sentences together, so each call of `set` takes little code.
-    struct piece {
-        enum class kind : unsigned char { text, c_string, negative, number };
-        kind is;
-        char const* text = nullptr;
-        std::uint64_t number = 0; ///< a number's absolute value; a text's length
-
-        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
-        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
-        explicit piece(std::signed_integral auto n) noexcept
-            : is(n < 0 ? kind::negative : kind::number),
-              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
-        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
-    };
-
-    void set_all(piece const* pieces, std::size_t count) noexcept {
-        size_ = 0;
-        for (piece const* p = pieces; p != pieces + count; ++p) {
-            if (p->is == piece::kind::negative) append("-");
-            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
-            else if (p->is == piece::kind::c_string) append(p->text);
-            else append_number(p->number);
-        }
-        text_[size_] = '\0';
-    }
-
-    void append(std::string_view more) noexcept {
-        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
-        std::memcpy(text_ + size_, more.data(), size);
-        size_ += size;
-    }
-    void append_number(std::uint64_t number) noexcept {
-        char digits[24];
-        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
-    }
-
-    char text_[most + 1] = {};
-    std::size_t size_ = 0;
-};
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
 
 #include <atomic>
 #include <csignal>
@@ -45563,6 +45595,158 @@ inline error_text describe_error(int number) noexcept {
 }
 
 }}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Keeps the ratchet of each peer in a file of its own (open(2), fsync(2), rename(2)). Folder: os/posix/process. One
+// thread at a time.
+//
+// A record is written to a new file, and reaches the disk before the old file is overwritten with zeros and replaced.
+// After a loss of power at any point, one of the two files is complete. Overwriting removes the old key where the file
+// system writes in place; on file systems and disks that write elsewhere, an old key may stay readable until its place
+// is used again.
+#ifndef WG_OS_POSIX_PROCESS_RATCHET_FILES_HPP
+#define WG_OS_POSIX_PROCESS_RATCHET_FILES_HPP
+
+
+#include <cstdio>
+#include <sys/stat.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// The system calls of `ratchet_files`.
+struct ratchet_file_calls {
+    /// Opens a file that only its owner may read.
+    static int open(char const* path, int flags) noexcept { return ::open(path, flags | O_NOFOLLOW | O_CLOEXEC, 0600); }
+    static ssize_t write(int fd, void const* from, std::size_t size) noexcept { return ::write(fd, from, size); }
+    static int fsync(int fd) noexcept { return ::fsync(fd); }
+    static int rename(char const* from, char const* to) noexcept { return std::rename(from, to); }
+    static int unlink(char const* path) noexcept { return ::unlink(path); }
+};
+
+/// Models `ratchet_storage`. Without a directory it stores nothing, and `store` succeeds.
+template <class Calls = ratchet_file_calls> class basic_ratchet_files {
+public:
+    static constexpr bool exists = true; ///< there are files
+
+    /// Stores nothing.
+    basic_ratchet_files() noexcept = default;
+
+    /// Keeps records in the directory `parent`/`name`, which is created if it is missing. Only this user may enter it.
+    /// Returns: no_permission or io_error if there is none; `why` says how to mend it.
+    static result<basic_ratchet_files> in(char const* parent, std::string_view name, error_text& why) noexcept {
+        basic_ratchet_files made;
+        std::size_t const size = std::strlen(parent) + 1 + name.size();
+        if (size > most_path_bytes || name.empty() || name.find('/') != name.npos) {
+            why.set("the path ", parent, "/", name, " is too long: give one of at most ", most_path_bytes, " bytes");
+            return status::io_error;
+        }
+        made.directory_.set(parent, "/", name);
+        bool const there = make_directories(parent) &&
+                           (::mkdir(made.directory_.c_str(), 0700) == 0 || errno == EEXIST) &&
+                           ::access(made.directory_.c_str(), R_OK | W_OK | X_OK) == 0;
+        if (there) return made;
+        why.set("cannot keep keys in ", made.directory_.view(), ": ", std::strerror(errno),
+                ": give a directory that this user may write to");
+        return status_of(errno) == status::no_permission ? status::no_permission : status::io_error;
+    }
+
+    /// Reads the record of a peer into `to`. Returns: false if there is none.
+    bool load(public_key const& peer, std::span<byte, ratchet_record_bytes> to) noexcept {
+        if (directory_.empty()) return false;
+        return read(path_of(peer, ""), to) || read(path_of(peer, ".new"), to);
+    }
+
+    /// Replaces the record of a peer, and waits for the disk. Returns: false if it was not written.
+    bool store(public_key const& peer, std::span<byte const, ratchet_record_bytes> from) noexcept {
+        if (directory_.empty()) return true;
+        secret<file_bytes> content;
+        std::memcpy(content.expose().data(), mark, mark_bytes);
+        std::memcpy(content.expose().data() + mark_bytes, from.data(), from.size());
+        std::memcpy(content.expose().data() + mark_bytes + from.size(), mark, mark_bytes);
+        error_text const path = path_of(peer, ""), fresh = path_of(peer, ".new");
+        if (!write(fresh, O_CREAT | O_TRUNC, content.expose())) {
+            (void)Calls::unlink(fresh.c_str()); // a part of a record
+            return false;
+        }
+        blank(path);
+        if (Calls::rename(fresh.c_str(), path.c_str()) != 0) return false;
+        unique_fd const directory(Calls::open(directory_.c_str(), O_RDONLY | O_DIRECTORY));
+        return directory && Calls::fsync(directory.get()) == 0;
+    }
+
+    /// Erases the record of a peer, if there is one.
+    void erase(public_key const& peer) noexcept {
+        if (directory_.empty()) return;
+        for (char const* const ending : {"", ".new"}) {
+            error_text const path = path_of(peer, ending);
+            blank(path);
+            (void)Calls::unlink(path.c_str());
+        }
+    }
+
+private:
+    static constexpr std::size_t mark_bytes = 8;
+    static constexpr char mark[mark_bytes + 1] = "wgratch1"; ///< at both ends of a file
+    static constexpr std::size_t file_bytes = ratchet_record_bytes + 2 * mark_bytes;
+    static constexpr std::size_t most_path_bytes = 180; ///< the name of a file has 70
+
+    /// The file of a peer: its public key in hexadecimal digits.
+    error_text path_of(public_key const& peer, char const* ending) const noexcept {
+        char digits[2 * key_bytes + 1] = {};
+        for (std::size_t i = 0; i < key_bytes; ++i) {
+            digits[2 * i] = "0123456789abcdef"[peer[i] >> 4];
+            digits[2 * i + 1] = "0123456789abcdef"[peer[i] & 15];
+        }
+        error_text path;
+        path.set(directory_.view(), "/", digits, ending);
+        return path;
+    }
+
+    static bool read(error_text const& path, std::span<byte, ratchet_record_bytes> to) noexcept {
+        unique_fd const file(Calls::open(path.c_str(), O_RDONLY));
+        if (!file) return false;
+        secret<file_bytes + 1> content;
+        byte* const at = content.expose().data();
+        std::size_t size = 0;
+        for (ssize_t more = 1; more > 0 && size < content.expose().size(); size += static_cast<std::size_t>(more)) {
+            more = without_interruption([&] { return ::read(file.get(), at + size, content.expose().size() - size); });
+            if (more < 0) return false;
+        }
+        if (size != file_bytes || std::memcmp(at, mark, mark_bytes) != 0 ||
+            std::memcmp(at + file_bytes - mark_bytes, mark, mark_bytes) != 0)
+            return false;
+        std::memcpy(to.data(), at + mark_bytes, to.size());
+        return true;
+    }
+
+    /// Writes a file, and waits for the disk.
+    static bool write(error_text const& path, int flags, bytes_view content) noexcept {
+        unique_fd const file(Calls::open(path.c_str(), O_WRONLY | flags));
+        if (!file) return false;
+        while (!content.empty()) {
+            ssize_t const done =
+                without_interruption([&] { return Calls::write(file.get(), content.data(), content.size()); });
+            if (done <= 0) return false;
+            content = content.subspan(static_cast<std::size_t>(done));
+        }
+        return without_interruption([&] { return Calls::fsync(file.get()); }) == 0;
+    }
+
+    /// Overwrites a file with zeros, if it exists.
+    static void blank(error_text const& path) noexcept {
+        byte_array<file_bytes> const zeros{};
+        (void)write(path, 0, zeros);
+    }
+
+    error_text directory_{};
+};
+
+/// A directory with a file for each peer.
+using ratchet_files = basic_ratchet_files<>;
+static_assert(ratchet_storage<ratchet_files>);
+
+}}}} // namespace wg::WG_ABI::os::posix
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -49324,83 +49508,6 @@ inline descriptor_room make_descriptor_room(std::size_t wanted) noexcept {
 #ifndef WG_OS_POSIX_PROCESS_LOG_HPP
 #define WG_OS_POSIX_PROCESS_LOG_HPP
 
-// SPDX-License-Identifier: BSL-1.0
-// A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
-#ifndef WG_OS_ERROR_TEXT_HPP
-#define WG_OS_ERROR_TEXT_HPP
-
-
-#include <charconv>
-#include <concepts>
-#include <cstdint>
-#include <cstring>
-#include <string_view>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// A text of at most 255 bytes; a longer one is cut. Empty until something fails.
-class error_text {
-public:
-    /// The text, which ends with a zero.
-    char const* c_str() const noexcept { return text_; }
-    /// The text.
-    std::string_view view() const noexcept { return {text_, size_}; }
-    /// Whether there is no text.
-    bool empty() const noexcept { return size_ == 0; }
-
-    /// Replaces the text by the pieces, texts and numbers, one after the other. (printf would take a tenth of a small
-    /// daemon.)
-    template <class... Piece> void set(Piece const&... pieces) noexcept {
-        piece const all[] = {piece(pieces)...};
-        set_all(all, sizeof...(pieces));
-    }
-
-private:
-    static constexpr std::size_t most = 255;
-
-    /// A text or a number. One function puts all sentences together, so each call of `set` takes little code.
-    struct piece {
-        enum class kind : unsigned char { text, c_string, negative, number };
-        kind is;
-        char const* text = nullptr;
-        std::uint64_t number = 0; ///< a number's absolute value; a text's length
-
-        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
-        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
-        explicit piece(std::signed_integral auto n) noexcept
-            : is(n < 0 ? kind::negative : kind::number),
-              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
-        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
-    };
-
-    void set_all(piece const* pieces, std::size_t count) noexcept {
-        size_ = 0;
-        for (piece const* p = pieces; p != pieces + count; ++p) {
-            if (p->is == piece::kind::negative) append("-");
-            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
-            else if (p->is == piece::kind::c_string) append(p->text);
-            else append_number(p->number);
-        }
-        text_[size_] = '\0';
-    }
-
-    void append(std::string_view more) noexcept {
-        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
-        std::memcpy(text_ + size_, more.data(), size);
-        size_ += size;
-    }
-    void append_number(std::uint64_t number) noexcept {
-        char digits[24];
-        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
-    }
-
-    char text_[most + 1] = {};
-    std::size_t size_ = 0;
-};
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
 
 #include <atomic>
 #include <csignal>
@@ -49733,6 +49840,158 @@ inline error_text describe_error(int number) noexcept {
 }
 
 }}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Keeps the ratchet of each peer in a file of its own (open(2), fsync(2), rename(2)). Folder: os/posix/process. One
+// thread at a time.
+//
+// A record is written to a new file, and reaches the disk before the old file is overwritten with zeros and replaced.
+// After a loss of power at any point, one of the two files is complete. Overwriting removes the old key where the file
+// system writes in place; on file systems and disks that write elsewhere, an old key may stay readable until its place
+// is used again.
+#ifndef WG_OS_POSIX_PROCESS_RATCHET_FILES_HPP
+#define WG_OS_POSIX_PROCESS_RATCHET_FILES_HPP
+
+
+#include <cstdio>
+#include <sys/stat.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
+
+/// The system calls of `ratchet_files`.
+struct ratchet_file_calls {
+    /// Opens a file that only its owner may read.
+    static int open(char const* path, int flags) noexcept { return ::open(path, flags | O_NOFOLLOW | O_CLOEXEC, 0600); }
+    static ssize_t write(int fd, void const* from, std::size_t size) noexcept { return ::write(fd, from, size); }
+    static int fsync(int fd) noexcept { return ::fsync(fd); }
+    static int rename(char const* from, char const* to) noexcept { return std::rename(from, to); }
+    static int unlink(char const* path) noexcept { return ::unlink(path); }
+};
+
+/// Models `ratchet_storage`. Without a directory it stores nothing, and `store` succeeds.
+template <class Calls = ratchet_file_calls> class basic_ratchet_files {
+public:
+    static constexpr bool exists = true; ///< there are files
+
+    /// Stores nothing.
+    basic_ratchet_files() noexcept = default;
+
+    /// Keeps records in the directory `parent`/`name`, which is created if it is missing. Only this user may enter it.
+    /// Returns: no_permission or io_error if there is none; `why` says how to mend it.
+    static result<basic_ratchet_files> in(char const* parent, std::string_view name, error_text& why) noexcept {
+        basic_ratchet_files made;
+        std::size_t const size = std::strlen(parent) + 1 + name.size();
+        if (size > most_path_bytes || name.empty() || name.find('/') != name.npos) {
+            why.set("the path ", parent, "/", name, " is too long: give one of at most ", most_path_bytes, " bytes");
+            return status::io_error;
+        }
+        made.directory_.set(parent, "/", name);
+        bool const there = make_directories(parent) &&
+                           (::mkdir(made.directory_.c_str(), 0700) == 0 || errno == EEXIST) &&
+                           ::access(made.directory_.c_str(), R_OK | W_OK | X_OK) == 0;
+        if (there) return made;
+        why.set("cannot keep keys in ", made.directory_.view(), ": ", std::strerror(errno),
+                ": give a directory that this user may write to");
+        return status_of(errno) == status::no_permission ? status::no_permission : status::io_error;
+    }
+
+    /// Reads the record of a peer into `to`. Returns: false if there is none.
+    bool load(public_key const& peer, std::span<byte, ratchet_record_bytes> to) noexcept {
+        if (directory_.empty()) return false;
+        return read(path_of(peer, ""), to) || read(path_of(peer, ".new"), to);
+    }
+
+    /// Replaces the record of a peer, and waits for the disk. Returns: false if it was not written.
+    bool store(public_key const& peer, std::span<byte const, ratchet_record_bytes> from) noexcept {
+        if (directory_.empty()) return true;
+        secret<file_bytes> content;
+        std::memcpy(content.expose().data(), mark, mark_bytes);
+        std::memcpy(content.expose().data() + mark_bytes, from.data(), from.size());
+        std::memcpy(content.expose().data() + mark_bytes + from.size(), mark, mark_bytes);
+        error_text const path = path_of(peer, ""), fresh = path_of(peer, ".new");
+        if (!write(fresh, O_CREAT | O_TRUNC, content.expose())) {
+            (void)Calls::unlink(fresh.c_str()); // a part of a record
+            return false;
+        }
+        blank(path);
+        if (Calls::rename(fresh.c_str(), path.c_str()) != 0) return false;
+        unique_fd const directory(Calls::open(directory_.c_str(), O_RDONLY | O_DIRECTORY));
+        return directory && Calls::fsync(directory.get()) == 0;
+    }
+
+    /// Erases the record of a peer, if there is one.
+    void erase(public_key const& peer) noexcept {
+        if (directory_.empty()) return;
+        for (char const* const ending : {"", ".new"}) {
+            error_text const path = path_of(peer, ending);
+            blank(path);
+            (void)Calls::unlink(path.c_str());
+        }
+    }
+
+private:
+    static constexpr std::size_t mark_bytes = 8;
+    static constexpr char mark[mark_bytes + 1] = "wgratch1"; ///< at both ends of a file
+    static constexpr std::size_t file_bytes = ratchet_record_bytes + 2 * mark_bytes;
+    static constexpr std::size_t most_path_bytes = 180; ///< the name of a file has 70
+
+    /// The file of a peer: its public key in hexadecimal digits.
+    error_text path_of(public_key const& peer, char const* ending) const noexcept {
+        char digits[2 * key_bytes + 1] = {};
+        for (std::size_t i = 0; i < key_bytes; ++i) {
+            digits[2 * i] = "0123456789abcdef"[peer[i] >> 4];
+            digits[2 * i + 1] = "0123456789abcdef"[peer[i] & 15];
+        }
+        error_text path;
+        path.set(directory_.view(), "/", digits, ending);
+        return path;
+    }
+
+    static bool read(error_text const& path, std::span<byte, ratchet_record_bytes> to) noexcept {
+        unique_fd const file(Calls::open(path.c_str(), O_RDONLY));
+        if (!file) return false;
+        secret<file_bytes + 1> content;
+        byte* const at = content.expose().data();
+        std::size_t size = 0;
+        for (ssize_t more = 1; more > 0 && size < content.expose().size(); size += static_cast<std::size_t>(more)) {
+            more = without_interruption([&] { return ::read(file.get(), at + size, content.expose().size() - size); });
+            if (more < 0) return false;
+        }
+        if (size != file_bytes || std::memcmp(at, mark, mark_bytes) != 0 ||
+            std::memcmp(at + file_bytes - mark_bytes, mark, mark_bytes) != 0)
+            return false;
+        std::memcpy(to.data(), at + mark_bytes, to.size());
+        return true;
+    }
+
+    /// Writes a file, and waits for the disk.
+    static bool write(error_text const& path, int flags, bytes_view content) noexcept {
+        unique_fd const file(Calls::open(path.c_str(), O_WRONLY | flags));
+        if (!file) return false;
+        while (!content.empty()) {
+            ssize_t const done =
+                without_interruption([&] { return Calls::write(file.get(), content.data(), content.size()); });
+            if (done <= 0) return false;
+            content = content.subspan(static_cast<std::size_t>(done));
+        }
+        return without_interruption([&] { return Calls::fsync(file.get()); }) == 0;
+    }
+
+    /// Overwrites a file with zeros, if it exists.
+    static void blank(error_text const& path) noexcept {
+        byte_array<file_bytes> const zeros{};
+        (void)write(path, 0, zeros);
+    }
+
+    error_text directory_{};
+};
+
+/// A directory with a file for each peer.
+using ratchet_files = basic_ratchet_files<>;
+static_assert(ratchet_storage<ratchet_files>);
+
+}}}} // namespace wg::WG_ABI::os::posix
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -52504,6 +52763,7 @@ using bsd::tun;
 using bsd::uapi_listener;
 using bsd::udp;
 using bsd::waiter;
+using posix::ratchet_files;
 using posix::stop_signals;
 using posix::threads;
 using posix::trace_file;
@@ -52539,83 +52799,6 @@ private:
     static constexpr duration first = milliseconds(250), longest = seconds(4);
     instant due_ = instant::never();
     duration pause_ = first;
-};
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
-// SPDX-License-Identifier: BSL-1.0
-// A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
-#ifndef WG_OS_ERROR_TEXT_HPP
-#define WG_OS_ERROR_TEXT_HPP
-
-
-#include <charconv>
-#include <concepts>
-#include <cstdint>
-#include <cstring>
-#include <string_view>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// A text of at most 255 bytes; a longer one is cut. Empty until something fails.
-class error_text {
-public:
-    /// The text, which ends with a zero.
-    char const* c_str() const noexcept { return text_; }
-    /// The text.
-    std::string_view view() const noexcept { return {text_, size_}; }
-    /// Whether there is no text.
-    bool empty() const noexcept { return size_ == 0; }
-
-    /// Replaces the text by the pieces, texts and numbers, one after the other. (printf would take a tenth of a small
-    /// daemon.)
-    template <class... Piece> void set(Piece const&... pieces) noexcept {
-        piece const all[] = {piece(pieces)...};
-        set_all(all, sizeof...(pieces));
-    }
-
-private:
-    static constexpr std::size_t most = 255;
-
-    /// A text or a number. One function puts all sentences together, so each call of `set` takes little code.
-    struct piece {
-        enum class kind : unsigned char { text, c_string, negative, number };
-        kind is;
-        char const* text = nullptr;
-        std::uint64_t number = 0; ///< a number's absolute value; a text's length
-
-        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
-        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
-        explicit piece(std::signed_integral auto n) noexcept
-            : is(n < 0 ? kind::negative : kind::number),
-              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
-        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
-    };
-
-    void set_all(piece const* pieces, std::size_t count) noexcept {
-        size_ = 0;
-        for (piece const* p = pieces; p != pieces + count; ++p) {
-            if (p->is == piece::kind::negative) append("-");
-            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
-            else if (p->is == piece::kind::c_string) append(p->text);
-            else append_number(p->number);
-        }
-        text_[size_] = '\0';
-    }
-
-    void append(std::string_view more) noexcept {
-        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
-        std::memcpy(text_ + size_, more.data(), size);
-        size_ += size;
-    }
-    void append_number(std::uint64_t number) noexcept {
-        char digits[24];
-        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
-    }
-
-    char text_[most + 1] = {};
-    std::size_t size_ = 0;
 };
 
 }}} // namespace wg::WG_ABI::os
@@ -58741,83 +58924,6 @@ static_assert(threads_with_cell<threads> && threads_with_thread<threads> && thre
 #define WG_OS_WINDOWS_PROCESS_PROGRAM_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
-#ifndef WG_OS_ERROR_TEXT_HPP
-#define WG_OS_ERROR_TEXT_HPP
-
-
-#include <charconv>
-#include <concepts>
-#include <cstdint>
-#include <cstring>
-#include <string_view>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// A text of at most 255 bytes; a longer one is cut. Empty until something fails.
-class error_text {
-public:
-    /// The text, which ends with a zero.
-    char const* c_str() const noexcept { return text_; }
-    /// The text.
-    std::string_view view() const noexcept { return {text_, size_}; }
-    /// Whether there is no text.
-    bool empty() const noexcept { return size_ == 0; }
-
-    /// Replaces the text by the pieces, texts and numbers, one after the other. (printf would take a tenth of a small
-    /// daemon.)
-    template <class... Piece> void set(Piece const&... pieces) noexcept {
-        piece const all[] = {piece(pieces)...};
-        set_all(all, sizeof...(pieces));
-    }
-
-private:
-    static constexpr std::size_t most = 255;
-
-    /// A text or a number. One function puts all sentences together, so each call of `set` takes little code.
-    struct piece {
-        enum class kind : unsigned char { text, c_string, negative, number };
-        kind is;
-        char const* text = nullptr;
-        std::uint64_t number = 0; ///< a number's absolute value; a text's length
-
-        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
-        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
-        explicit piece(std::signed_integral auto n) noexcept
-            : is(n < 0 ? kind::negative : kind::number),
-              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
-        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
-    };
-
-    void set_all(piece const* pieces, std::size_t count) noexcept {
-        size_ = 0;
-        for (piece const* p = pieces; p != pieces + count; ++p) {
-            if (p->is == piece::kind::negative) append("-");
-            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
-            else if (p->is == piece::kind::c_string) append(p->text);
-            else append_number(p->number);
-        }
-        text_[size_] = '\0';
-    }
-
-    void append(std::string_view more) noexcept {
-        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
-        std::memcpy(text_ + size_, more.data(), size);
-        size_ += size;
-    }
-    void append_number(std::uint64_t number) noexcept {
-        char digits[24];
-        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
-    }
-
-    char text_[most + 1] = {};
-    std::size_t size_ = 0;
-};
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
-// SPDX-License-Identifier: BSL-1.0
 // Errors of Windows as a status and as a text. Folder: os/windows. Any thread.
 #ifndef WG_OS_WINDOWS_ERROR_HPP
 #define WG_OS_WINDOWS_ERROR_HPP
@@ -59206,83 +59312,6 @@ using line_limit = basic_line_limit<threads::mutex>;
 #ifndef WG_OS_WINDOWS_PROCESS_NAME_LOCK_HPP
 #define WG_OS_WINDOWS_PROCESS_NAME_LOCK_HPP
 
-// SPDX-License-Identifier: BSL-1.0
-// A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
-#ifndef WG_OS_ERROR_TEXT_HPP
-#define WG_OS_ERROR_TEXT_HPP
-
-
-#include <charconv>
-#include <concepts>
-#include <cstdint>
-#include <cstring>
-#include <string_view>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// A text of at most 255 bytes; a longer one is cut. Empty until something fails.
-class error_text {
-public:
-    /// The text, which ends with a zero.
-    char const* c_str() const noexcept { return text_; }
-    /// The text.
-    std::string_view view() const noexcept { return {text_, size_}; }
-    /// Whether there is no text.
-    bool empty() const noexcept { return size_ == 0; }
-
-    /// Replaces the text by the pieces, texts and numbers, one after the other. (printf would take a tenth of a small
-    /// daemon.)
-    template <class... Piece> void set(Piece const&... pieces) noexcept {
-        piece const all[] = {piece(pieces)...};
-        set_all(all, sizeof...(pieces));
-    }
-
-private:
-    static constexpr std::size_t most = 255;
-
-    /// A text or a number. One function puts all sentences together, so each call of `set` takes little code.
-    struct piece {
-        enum class kind : unsigned char { text, c_string, negative, number };
-        kind is;
-        char const* text = nullptr;
-        std::uint64_t number = 0; ///< a number's absolute value; a text's length
-
-        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
-        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
-        explicit piece(std::signed_integral auto n) noexcept
-            : is(n < 0 ? kind::negative : kind::number),
-              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
-        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
-    };
-
-    void set_all(piece const* pieces, std::size_t count) noexcept {
-        size_ = 0;
-        for (piece const* p = pieces; p != pieces + count; ++p) {
-            if (p->is == piece::kind::negative) append("-");
-            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
-            else if (p->is == piece::kind::c_string) append(p->text);
-            else append_number(p->number);
-        }
-        text_[size_] = '\0';
-    }
-
-    void append(std::string_view more) noexcept {
-        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
-        std::memcpy(text_ + size_, more.data(), size);
-        size_ += size;
-    }
-    void append_number(std::uint64_t number) noexcept {
-        char digits[24];
-        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
-    }
-
-    char text_[most + 1] = {};
-    std::size_t size_ = 0;
-};
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
 // SPDX-License-Identifier: BSL-1.0
 // The names of adapters, as WireGuard for Windows allows them. Folder: os/windows. Pure; any thread.
 #ifndef WG_OS_WINDOWS_ADAPTER_NAME_HPP
@@ -60081,83 +60110,6 @@ using name_lock = basic_name_lock<>;
 #define WG_OS_WINDOWS_PROCESS_PROGRAM_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
-#ifndef WG_OS_ERROR_TEXT_HPP
-#define WG_OS_ERROR_TEXT_HPP
-
-
-#include <charconv>
-#include <concepts>
-#include <cstdint>
-#include <cstring>
-#include <string_view>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// A text of at most 255 bytes; a longer one is cut. Empty until something fails.
-class error_text {
-public:
-    /// The text, which ends with a zero.
-    char const* c_str() const noexcept { return text_; }
-    /// The text.
-    std::string_view view() const noexcept { return {text_, size_}; }
-    /// Whether there is no text.
-    bool empty() const noexcept { return size_ == 0; }
-
-    /// Replaces the text by the pieces, texts and numbers, one after the other. (printf would take a tenth of a small
-    /// daemon.)
-    template <class... Piece> void set(Piece const&... pieces) noexcept {
-        piece const all[] = {piece(pieces)...};
-        set_all(all, sizeof...(pieces));
-    }
-
-private:
-    static constexpr std::size_t most = 255;
-
-    /// A text or a number. One function puts all sentences together, so each call of `set` takes little code.
-    struct piece {
-        enum class kind : unsigned char { text, c_string, negative, number };
-        kind is;
-        char const* text = nullptr;
-        std::uint64_t number = 0; ///< a number's absolute value; a text's length
-
-        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
-        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
-        explicit piece(std::signed_integral auto n) noexcept
-            : is(n < 0 ? kind::negative : kind::number),
-              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
-        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
-    };
-
-    void set_all(piece const* pieces, std::size_t count) noexcept {
-        size_ = 0;
-        for (piece const* p = pieces; p != pieces + count; ++p) {
-            if (p->is == piece::kind::negative) append("-");
-            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
-            else if (p->is == piece::kind::c_string) append(p->text);
-            else append_number(p->number);
-        }
-        text_[size_] = '\0';
-    }
-
-    void append(std::string_view more) noexcept {
-        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
-        std::memcpy(text_ + size_, more.data(), size);
-        size_ += size;
-    }
-    void append_number(std::uint64_t number) noexcept {
-        char digits[24];
-        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
-    }
-
-    char text_[most + 1] = {};
-    std::size_t size_ = 0;
-};
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
-// SPDX-License-Identifier: BSL-1.0
 // Errors of Windows as a status and as a text. Folder: os/windows. Any thread.
 #ifndef WG_OS_WINDOWS_ERROR_HPP
 #define WG_OS_WINDOWS_ERROR_HPP
@@ -60805,83 +60757,6 @@ inline bool notify_supervisor(char const* /*state*/) noexcept { return true; }
 #ifndef WG_OS_WINDOWS_PROCESS_SERVICE_MANAGER_HPP
 #define WG_OS_WINDOWS_PROCESS_SERVICE_MANAGER_HPP
 
-// SPDX-License-Identifier: BSL-1.0
-// A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
-#ifndef WG_OS_ERROR_TEXT_HPP
-#define WG_OS_ERROR_TEXT_HPP
-
-
-#include <charconv>
-#include <concepts>
-#include <cstdint>
-#include <cstring>
-#include <string_view>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// A text of at most 255 bytes; a longer one is cut. Empty until something fails.
-class error_text {
-public:
-    /// The text, which ends with a zero.
-    char const* c_str() const noexcept { return text_; }
-    /// The text.
-    std::string_view view() const noexcept { return {text_, size_}; }
-    /// Whether there is no text.
-    bool empty() const noexcept { return size_ == 0; }
-
-    /// Replaces the text by the pieces, texts and numbers, one after the other. (printf would take a tenth of a small
-    /// daemon.)
-    template <class... Piece> void set(Piece const&... pieces) noexcept {
-        piece const all[] = {piece(pieces)...};
-        set_all(all, sizeof...(pieces));
-    }
-
-private:
-    static constexpr std::size_t most = 255;
-
-    /// A text or a number. One function puts all sentences together, so each call of `set` takes little code.
-    struct piece {
-        enum class kind : unsigned char { text, c_string, negative, number };
-        kind is;
-        char const* text = nullptr;
-        std::uint64_t number = 0; ///< a number's absolute value; a text's length
-
-        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
-        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
-        explicit piece(std::signed_integral auto n) noexcept
-            : is(n < 0 ? kind::negative : kind::number),
-              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
-        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
-    };
-
-    void set_all(piece const* pieces, std::size_t count) noexcept {
-        size_ = 0;
-        for (piece const* p = pieces; p != pieces + count; ++p) {
-            if (p->is == piece::kind::negative) append("-");
-            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
-            else if (p->is == piece::kind::c_string) append(p->text);
-            else append_number(p->number);
-        }
-        text_[size_] = '\0';
-    }
-
-    void append(std::string_view more) noexcept {
-        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
-        std::memcpy(text_ + size_, more.data(), size);
-        size_ += size;
-    }
-    void append_number(std::uint64_t number) noexcept {
-        char digits[24];
-        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
-    }
-
-    char text_[most + 1] = {};
-    std::size_t size_ = 0;
-};
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
 // SPDX-License-Identifier: BSL-1.0
 // The names of adapters, as WireGuard for Windows allows them. Folder: os/windows. Pure; any thread.
 #ifndef WG_OS_WINDOWS_ADAPTER_NAME_HPP
@@ -62418,83 +62293,6 @@ using stop_signals = basic_stop_signals<>;
 #ifndef WG_OS_WINDOWS_PROCESS_UAPI_LISTENER_HPP
 #define WG_OS_WINDOWS_PROCESS_UAPI_LISTENER_HPP
 
-// SPDX-License-Identifier: BSL-1.0
-// A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
-#ifndef WG_OS_ERROR_TEXT_HPP
-#define WG_OS_ERROR_TEXT_HPP
-
-
-#include <charconv>
-#include <concepts>
-#include <cstdint>
-#include <cstring>
-#include <string_view>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// A text of at most 255 bytes; a longer one is cut. Empty until something fails.
-class error_text {
-public:
-    /// The text, which ends with a zero.
-    char const* c_str() const noexcept { return text_; }
-    /// The text.
-    std::string_view view() const noexcept { return {text_, size_}; }
-    /// Whether there is no text.
-    bool empty() const noexcept { return size_ == 0; }
-
-    /// Replaces the text by the pieces, texts and numbers, one after the other. (printf would take a tenth of a small
-    /// daemon.)
-    template <class... Piece> void set(Piece const&... pieces) noexcept {
-        piece const all[] = {piece(pieces)...};
-        set_all(all, sizeof...(pieces));
-    }
-
-private:
-    static constexpr std::size_t most = 255;
-
-    /// A text or a number. One function puts all sentences together, so each call of `set` takes little code.
-    struct piece {
-        enum class kind : unsigned char { text, c_string, negative, number };
-        kind is;
-        char const* text = nullptr;
-        std::uint64_t number = 0; ///< a number's absolute value; a text's length
-
-        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
-        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
-        explicit piece(std::signed_integral auto n) noexcept
-            : is(n < 0 ? kind::negative : kind::number),
-              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
-        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
-    };
-
-    void set_all(piece const* pieces, std::size_t count) noexcept {
-        size_ = 0;
-        for (piece const* p = pieces; p != pieces + count; ++p) {
-            if (p->is == piece::kind::negative) append("-");
-            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
-            else if (p->is == piece::kind::c_string) append(p->text);
-            else append_number(p->number);
-        }
-        text_[size_] = '\0';
-    }
-
-    void append(std::string_view more) noexcept {
-        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
-        std::memcpy(text_ + size_, more.data(), size);
-        size_ += size;
-    }
-    void append_number(std::uint64_t number) noexcept {
-        char digits[24];
-        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
-    }
-
-    char text_[most + 1] = {};
-    std::size_t size_ = 0;
-};
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
 // SPDX-License-Identifier: BSL-1.0
 // One client of a configuration socket or pipe: the bytes that it sent, its session, and the reply that waits to be
 // sent. Folder: os. One thread at a time.
@@ -66650,83 +66448,6 @@ constexpr bool is_adapter_name(std::string_view name) noexcept {
 #define WG_OS_WINDOWS_TUN_WINTUN_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// A sentence that says what went wrong and how to mend it. Folder: os. One thread at a time.
-#ifndef WG_OS_ERROR_TEXT_HPP
-#define WG_OS_ERROR_TEXT_HPP
-
-
-#include <charconv>
-#include <concepts>
-#include <cstdint>
-#include <cstring>
-#include <string_view>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// A text of at most 255 bytes; a longer one is cut. Empty until something fails.
-class error_text {
-public:
-    /// The text, which ends with a zero.
-    char const* c_str() const noexcept { return text_; }
-    /// The text.
-    std::string_view view() const noexcept { return {text_, size_}; }
-    /// Whether there is no text.
-    bool empty() const noexcept { return size_ == 0; }
-
-    /// Replaces the text by the pieces, texts and numbers, one after the other. (printf would take a tenth of a small
-    /// daemon.)
-    template <class... Piece> void set(Piece const&... pieces) noexcept {
-        piece const all[] = {piece(pieces)...};
-        set_all(all, sizeof...(pieces));
-    }
-
-private:
-    static constexpr std::size_t most = 255;
-
-    /// A text or a number. One function puts all sentences together, so each call of `set` takes little code.
-    struct piece {
-        enum class kind : unsigned char { text, c_string, negative, number };
-        kind is;
-        char const* text = nullptr;
-        std::uint64_t number = 0; ///< a number's absolute value; a text's length
-
-        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
-        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
-        explicit piece(std::signed_integral auto n) noexcept
-            : is(n < 0 ? kind::negative : kind::number),
-              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
-        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
-    };
-
-    void set_all(piece const* pieces, std::size_t count) noexcept {
-        size_ = 0;
-        for (piece const* p = pieces; p != pieces + count; ++p) {
-            if (p->is == piece::kind::negative) append("-");
-            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
-            else if (p->is == piece::kind::c_string) append(p->text);
-            else append_number(p->number);
-        }
-        text_[size_] = '\0';
-    }
-
-    void append(std::string_view more) noexcept {
-        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
-        std::memcpy(text_ + size_, more.data(), size);
-        size_ += size;
-    }
-    void append_number(std::uint64_t number) noexcept {
-        char digits[24];
-        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
-    }
-
-    char text_[most + 1] = {};
-    std::size_t size_ = 0;
-};
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
-// SPDX-License-Identifier: BSL-1.0
 // Errors of Windows as a status and as a text. Folder: os/windows. Any thread.
 #ifndef WG_OS_WINDOWS_ERROR_HPP
 #define WG_OS_WINDOWS_ERROR_HPP
@@ -70061,6 +69782,7 @@ static_assert(waiter_with_busy_poll<waiter>);
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
+using ratchet_files = unsaved_ratchets;
 using windows::background;
 using windows::can_open;
 using windows::clock;
@@ -71201,10 +70923,9 @@ public:
 };
 
 /// @anchor ratchet_storage_promises
-/// Models `wg::ratchet_storage`. Keeps a record of `ratchet_record_bytes` for a peer over a restart. A record is a secret
-/// of the device. A record that was replaced or erased must not be readable afterwards, as far as the medium permits.
-/// `store` is called by the thread that calls `on_deadline`, outside the device's lock; the others are called by the thread
-/// that configures the device.
+/// Models `wg::ratchet_storage`. Keeps a secret record of `ratchet_record_bytes` for a peer over a restart. A record
+/// that was replaced or erased must not be readable afterwards, as far as the medium permits. `store` is called by
+/// the thread that calls `on_deadline`, outside the device's lock; the others by the thread that configures.
 class ratchet_storage {
 public:
     /// Reads the record of a peer into `to`. Returns: false if there is none.

@@ -83,6 +83,9 @@ BOOST_AUTO_TEST_CASE(each_option_is_read_from_the_command_line_and_from_the_envi
     agree({"--memory", "64"}, {{"WG_MEMORY_MIB", "64"}}, &options::memory_mib, 64u);
     agree({"--no-busy-poll"}, {{"WG_BUSY_POLL", "0"}}, &options::busy_poll, false);
     agree({"--no-congestion-drop"}, {{"WG_CONGESTION_DROP", "0"}}, &options::congestion_drop, false);
+    agree({"--ratchet", "daily"}, {{"WG_RATCHET", "daily"}}, &options::ratchet_s, 86400u);
+    agree({"--ratchet", "600"}, {{"WG_RATCHET", "600"}}, &options::ratchet_s, 600u);
+    agree({"--ratchet", "0"}, {{"WG_RATCHET", "0"}}, &options::ratchet_s, 0u);
     agree({"--foreground"}, {{"WG_PROCESS_FOREGROUND", "1"}}, &options::foreground, true);
     agree({"-f"}, {{"WG_PROCESS_FOREGROUND", "1"}}, &options::foreground, true);
     for (auto const& got : {read({"--offload-off", "gso,uso", "wg0"}), read({"wg0"}, {{"WG_OFFLOAD_OFF", "gso,uso"}})})

@@ -13,6 +13,7 @@
 #include "bare/host.hpp"
 #include "bare/ip_packet.hpp"
 #include "bare/neighbours.hpp"
+#include "unsaved_ratchets.hpp"
 
 #if defined(__linux__) && __STDC_HOSTED__
 
@@ -41,6 +42,7 @@
 #include "posix/process/limits.hpp"
 #include "posix/process/name_lock.hpp"
 #include "posix/process/program.hpp"
+#include "posix/process/ratchet_files.hpp"
 #include "posix/process/supervisor.hpp"
 #include "posix/trace_file.hpp"
 
@@ -49,6 +51,7 @@ namespace wg { inline namespace WG_ABI { namespace os {
 using posix::background;
 using posix::name_lock;
 using posix::trace_file;
+using posix::ratchet_files;
 
 }}} // namespace wg::WG_ABI::os
 
@@ -73,6 +76,7 @@ using darwin::uapi_listener;
 using darwin::udp;
 using darwin::waiter;
 using posix::background;
+using posix::ratchet_files;
 using posix::stop_signals;
 using posix::threads;
 using posix::trace_file;
@@ -106,6 +110,7 @@ using bsd::tun;
 using bsd::uapi_listener;
 using bsd::udp;
 using bsd::waiter;
+using posix::ratchet_files;
 using posix::stop_signals;
 using posix::threads;
 using posix::trace_file;
@@ -141,6 +146,7 @@ using posix::trace_file;
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
+using ratchet_files = unsaved_ratchets;
 using windows::background;
 using windows::can_open;
 using windows::clock;

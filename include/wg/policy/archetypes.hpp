@@ -405,10 +405,9 @@ public:
 };
 
 /// @anchor ratchet_storage_promises
-/// Models `wg::ratchet_storage`. Keeps a record of `ratchet_record_bytes` for a peer over a restart. A record is a secret
-/// of the device. A record that was replaced or erased must not be readable afterwards, as far as the medium permits.
-/// `store` is called by the thread that calls `on_deadline`, outside the device's lock; the others are called by the thread
-/// that configures the device.
+/// Models `wg::ratchet_storage`. Keeps a secret record of `ratchet_record_bytes` for a peer over a restart. A record
+/// that was replaced or erased must not be readable afterwards, as far as the medium permits. `store` is called by
+/// the thread that calls `on_deadline`, outside the device's lock; the others by the thread that configures.
 class ratchet_storage {
 public:
     /// Reads the record of a peer into `to`. Returns: false if there is none.

@@ -16,6 +16,7 @@
 #include "../posix/process/log.hpp"
 #include "../posix/process/name_lock.hpp"
 #include "../posix/process/program.hpp"
+#include "../posix/process/ratchet_files.hpp"
 #include "../posix/process/stop_signals.hpp"
 #include "../posix/process/supervisor.hpp"
 #include "../posix/process/uapi_listener.hpp"
