@@ -15890,7 +15890,7 @@ public:
         epoch_s_ = 0;
         newest_ = 0;
         attempt_ = 0;
-        confirmed_ = awaits_data_ = false;
+        confirmed_ = awaits_data_ = awaits_confirmation_ = false;
     }
 
     // --- as responder
@@ -15908,6 +15908,7 @@ public:
             if (attempt_ == 2) chosen_ = (std::max)(first, by_clock + 1);
         }
         attempt_ = static_cast<std::uint8_t>((attempt_ + 1) % 3);
+        awaits_confirmation_ = true;
         key_of(hash, chosen_, key);
     }
 
@@ -15916,6 +15917,9 @@ public:
     /// The first packet of the session came in for which `response_created` was called last. The other end uses no
     /// earlier epoch any more.
     template <hash_backend Hash> void confirm_as_responder(Hash const& hash) noexcept { confirm(hash, next_); }
+
+    /// Whether the last response has not been confirmed.
+    bool awaits_confirmation() const noexcept { return awaits_confirmation_; }
 
     // --- as initiator
 
@@ -16023,7 +16027,7 @@ private:
         keys_.advance(hash, epoch);
         newest_ = (std::max)(newest_, epoch);
         attempt_ = 0;
-        awaits_data_ = false;
+        awaits_data_ = awaits_confirmation_ = false;
         confirmed_ = true;
     }
 
@@ -16038,6 +16042,7 @@ private:
     std::uint8_t attempt_ = 0; ///< responses since the last confirmed session, modulo 3
     bool confirmed_ = false;
     bool awaits_data_ = false;
+    bool awaits_confirmation_ = false;
 };
 
 }} // namespace wg::WG_ABI
@@ -17988,6 +17993,14 @@ public:
         r.choose(state.with.hash, epoch_at(unix_seconds_of(to.greatest_timestamp), r.epoch_s()), today(state, r), room);
         return room;
     }
+    /// Whether this end must answer an initiation of `from` by one of its own: the peer does not know the date, and may
+    /// have no state either, so that it did not find the key of the last response.
+    static bool must_begin(state_type& state, peer_type& from) noexcept {
+        ratchet const& r = of(from);
+        return r.active() && r.awaits_confirmation() &&
+               epoch_at(unix_seconds_of(from.greatest_timestamp), r.epoch_s()) == no_epoch &&
+               today(state, r) != no_epoch;
+    }
     /// Looks for the preshared key of a response from `from`. `fits(secret<key_bytes> const&)`: whether a key opens it.
     template <class Fits> static bool find(state_type& state, peer_type& from, Fits&& fits) noexcept {
         ratchet& r = of(from);
@@ -18267,7 +18280,7 @@ private:
     struct pending_message : std::conditional_t<separate_exchanges, own_exchange, exchange_of_peer> {
         waiting_handshake const* in = nullptr;
         peer_type* from = nullptr; ///< set once the initiation or response is accepted
-        status why = status::ok;   ///< not ok: the message is refused, or, if `from` is set, there is no answer
+        status why = status::ok;   ///< not ok: the message is refused, or, if `from` is set, there is no response
     };
 
     /// Room for the preshared keys of a batch of responses, if they are not the configured ones.
@@ -18435,6 +18448,12 @@ private:
         from->greatest_timestamp = in.timestamp;
         set_after<initiation_interval>(from->may_be_initiated_at, now);
         to.from = from;
+        if constexpr (policies_with_ratchet<Policies>)
+            if (ratchets<Policies>::must_begin(state, *from)) {
+                if (passed(from->may_initiate_at, now)) state.want_initiation(*from);
+                else from->timers.handshake_initiated(from->may_initiate_at - rekey_timeout, 0); // as soon as it may be
+                return status::wrong_state;
+            }
         if constexpr (!separate_exchanges) state.peers.forget(from->exchange());
         noise.accept_initiation(to.exchange_with(*from), in);
         return status::ok;

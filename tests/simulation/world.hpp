@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 // Two or three hosts on virtual time. At first the network loses, repeats, reorders, delays, corrupts, reflects and
-// misdelivers datagrams, while users reconfigure the hosts. Then all faults stop, and traffic has to pass. The seed
-// determines everything.
+// misdelivers datagrams, while users reconfigure the hosts. Then all faults stop, and traffic has to pass. With half of
+// the seeds the preshared keys are replaced every few seconds; then clocks differ and jump as well, and hosts lose what
+// they have stored, or get it from a backup. The seed determines everything.
 #ifndef WG_TESTS_SIMULATION_WORLD_HPP
 #define WG_TESTS_SIMULATION_WORLD_HPP
 
@@ -15,6 +16,7 @@
 
 #include <cstdio>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <queue>
@@ -24,15 +26,38 @@ namespace simulation {
 
 using wg::instant, wg::duration, wg::milliseconds, wg::seconds;
 
-/// The clock of a host: the virtual time.
+/// The clock of a host: the virtual time, and a UNIX time at its beginning.
 struct virtual_clock {
     instant const* time = nullptr;
+    duration const* unix_time_at_zero = nullptr;
     instant now() noexcept { return *time; }
     void tai64n(std::span<byte, wg::timestamp_bytes> label) noexcept {
-        std::int64_t const now_ns = time->nanoseconds;
-        wg::store_be64(label.data(), 0x400000006553f10a + static_cast<std::uint64_t>(now_ns / 1'000'000'000));
-        wg::store_be32(&label[8], static_cast<std::uint32_t>(now_ns % 1'000'000'000));
+        std::int64_t const now_ns = time->nanoseconds + unix_time_at_zero->nanoseconds;
+        wg::store_tai64n(label, static_cast<std::uint64_t>(now_ns / 1'000'000'000),
+                         static_cast<std::uint32_t>(now_ns % 1'000'000'000));
     }
+};
+
+/// What a host has stored of its ratchets, and a copy that may come back later.
+struct ratchet_records {
+    using record = wg::byte_array<wg::ratchet_record_bytes>;
+    using book = std::map<wg::public_key, record>;
+    book now, backup;
+};
+/// Models `ratchet_storage`.
+struct records_of_host {
+    ratchet_records* all = nullptr;
+    bool load(wg::public_key const& peer, std::span<byte, wg::ratchet_record_bytes> to) noexcept {
+        auto const found = all->now.find(peer);
+        if (found == all->now.end()) return false;
+        wg::copy(to, bytes_view(found->second));
+        return true;
+    }
+    bool store(wg::public_key const& peer, std::span<byte const, wg::ratchet_record_bytes> from) noexcept {
+        wg::copy(all->now[peer], bytes_view(from));
+        return true;
+    }
+    void erase(wg::public_key const& peer) noexcept { all->now.erase(peer); }
 };
 
 struct capacity : wg::host_capacity {
@@ -49,6 +74,7 @@ struct policies {
     using threads = wg::one_thread;
     using storage = wg::growing_storage<wg::heap_region, capacity>;
     using observer = wg::function_observer;
+    using ratchet_storage = records_of_host;
 };
 
 using device = wg::device<policies>;
@@ -63,7 +89,7 @@ struct faults {
 /// A host: a device, its keys and its outer address.
 struct host {
     host(unsigned number_, instant const& time, std::uint64_t seed, wg::function_observer watcher)
-        : number(number_), core(virtual_clock{&time}, seeded_random(seed), watcher) {
+        : number(number_), core(virtual_clock{&time, &wall}, seeded_random(seed), watcher, records_of_host{&records}) {
         seeded_random keys(~seed);
         keys.fill(private_key.expose());
         wg::bundled::dh{}.dh_public(public_key, private_key);
@@ -79,12 +105,17 @@ struct host {
         outer.port = static_cast<std::uint16_t>(10000 + n);
     }
 
+    static constexpr duration right_wall = seconds(1'800'000'000);
+
     void session_started(instant now) {
         if (sessions++ != 0) longest_session = std::max(longest_session, now - last_session);
         last_session = now;
     }
 
     unsigned number;
+    duration wall = right_wall; ///< the UNIX time at virtual time 0, by the clock of this host
+    ratchet_records records;
+    instant restarted_at{};
     device core;
     wg::secret<wg::key_bytes> private_key;
     wg::public_key public_key{};
@@ -105,12 +136,15 @@ public:
         bad_until_ = now_ + (is_long_ ? seconds(700) : milliseconds(dice_.between(5000, 40000)));
         end_ = bad_until_ + recovery + watched + seconds(1);
         choose_faults();
+        if (seed % 2 == 1) choose_ratchet();
         for (unsigned i = 0; i < count; ++i)
             hosts_.push_back(std::make_unique<host>(i, now_, dice_.next(), wg::function_observer{&watch, this}));
+        if (epoch_s_ != 0) choose_clocks();
         // Events belong to the host that is at work.
         for (auto& h : hosts_) configure_all(*h);
         for (auto& h : hosts_) begin_traffic(*h);
-        if (dice_.chance(0.5)) plan_changes();
+        bool const travel = dice_.chance(0.5) && plan_changes();
+        if (epoch_s_ != 0) plan_ratchet_faults(travel);
         at(bad_until_, [this] { stop_faults(); });
     }
 
@@ -176,6 +210,7 @@ private:
 
     static void watch(void* context, wg::event_id id, std::uint32_t, std::uint64_t value) noexcept {
         world& self = *static_cast<world*>(context);
+        if (id == wg::event_id::ratchet_advanced) self.check_epoch(value);
         if (id == wg::event_id::session_started) self.hosts_[self.at_work_]->session_started(self.now_);
         self.note(self.verbose_ && id == wg::event_id::dropped ? name_of(static_cast<wg::status>(value)) : describe(id),
                   self.at_work_, static_cast<std::uint64_t>(id) << 32 | value);
@@ -193,6 +228,7 @@ private:
         to.push_back(wg::change::peer(peer.public_key));
         to.push_back(wg::change::endpoint(peer.outer));
         to.push_back(wg::change::preshared_key(preshared_key_));
+        to.push_back(wg::change::ratchet(epoch_s_));
         for (wg::family const kind : {wg::family::v4, wg::family::v6}) {
             wg::ip_address const address = inner_address(kind, peer.number);
             to.push_back(wg::change::allowed_ip(wg::ip_prefix::of(address, address.bits())));
@@ -232,7 +268,8 @@ private:
 
     /// A host that moves while the other end loses its session detects that only after 15 s (whitepaper 6.5), and the
     /// other end cannot reach it. So in one simulation either a host moves, or hosts lose sessions.
-    void plan_changes() {
+    /// Returns: whether a host may move.
+    bool plan_changes() {
         bool const travel = dice_.chance(0.3);
         for (std::uint64_t n = 1 + dice_.below(5); n > 0; --n) {
             instant const when =
@@ -247,6 +284,7 @@ private:
                 change_preshared_key();
             });
         }
+        return travel;
     }
 
     void re_add_peer() {
@@ -312,6 +350,78 @@ private:
                 configure(h, changes);
             });
         }
+    }
+
+    // --- ratchets
+
+    void choose_ratchet() {
+        epoch_s_ = static_cast<std::uint32_t>(dice_.between(10, 25));
+        dice_.fill(preshared_key_);
+    }
+
+    /// The clocks of hosts differ by less than an epoch. Sometimes the last host does not know the date.
+    void choose_clocks() {
+        for (auto& h : hosts_) h->wall = right_clock(*h);
+        if (dice_.chance(0.1)) undated_ = hosts_.back().get();
+        if (undated_ != nullptr) undated_->wall = {};
+    }
+    duration right_clock(host const& h) {
+        if (&h == undated_) return {};
+        return host::right_wall + milliseconds(dice_.between(0, std::int64_t{epoch_s_} * 1000 - 1));
+    }
+
+    void plan_ratchet_faults(bool travel) {
+        std::int64_t const until_ms = (bad_until_ - now_).nanoseconds / 1'000'000 - 3000;
+        for (std::uint64_t n = dice_.below(6); n > 0; --n) {
+            std::uint64_t const what = dice_.below(5);
+            at(now_ + milliseconds(dice_.between(0, until_ms)), [this, what, travel] {
+                if (what == 0 || travel) return jump();
+                restart(what);
+            });
+        }
+    }
+
+    /// The clock of a host shows a wrong time for up to three seconds. Only the first host may show a later one, and
+    /// only if all hosts know the date. Otherwise two hosts could go there together, and a state that is lost then
+    /// could not be made up for.
+    void jump() {
+        host& h = random_host();
+        std::int64_t const epochs = dice_.between(-50, h.number == 0 && undated_ == nullptr ? 50 : -1);
+        note("clock jumps", h.number, static_cast<std::uint64_t>(epochs));
+        if (&h != undated_) h.wall = h.wall + seconds(epochs * epoch_s_);
+        at(now_ + milliseconds(dice_.between(1, 2999)), [this, &h] {
+            note("clock is right", h.number, 0);
+            h.wall = right_clock(h);
+        });
+    }
+
+    /// A host forgets its sessions with a peer, which takes longer than a datagram is under way. It then finds what it
+    /// has stored: as it was last (1, 2), nothing (3), or from a backup (4). With 2 the configured key was removed from
+    /// the configuration, if what is stored follows it.
+    void restart(std::uint64_t how) {
+        host& h = random_host();
+        host const& peer = another_host(h);
+        auto& records = h.records;
+        if (how == 3) records.now.clear();
+        if (how == 4) std::swap(records.now, records.backup);
+        else records.backup = records.now;
+        note("restarts", h.number, how);
+        h.restarted_at = now_;
+        std::vector<wg::change> changes;
+        changes.push_back(wg::change::peer(peer.public_key));
+        changes.push_back(wg::change::remove_peer());
+        add_peer(changes, peer);
+        auto const stored = records.now.find(peer.public_key);
+        if (how == 2 && stored != records.now.end() &&
+            wg::ratchet().load(wg::bundled::hash{}, stored->second, preshared_key_, epoch_s_))
+            std::erase_if(changes, [](wg::change const& c) { return c.what() == wg::change::kind::preshared_key; });
+        configure(h, changes);
+    }
+
+    /// No pair goes further than one epoch beyond the clock of a host that is early by a bit less than an epoch.
+    void check_epoch(std::uint64_t epoch) {
+        std::int64_t const now_s = (now_ + host::right_wall).nanoseconds / 1'000'000'000;
+        if (epoch > static_cast<std::uint64_t>(now_s / epoch_s_ + 3) && epoch > 100) fail("an epoch of the future");
     }
 
     void set_keepalive() {
@@ -419,7 +529,8 @@ private:
         std::vector<byte> data(datagram.begin(), datagram.end());
         bool const corrupt = dice_.chance(faults_.corruption);
         if (corrupt) damage(data);
-        at(now_ + delay(), [this, data = std::move(data), from, to] {
+        at(now_ + delay(), [this, data = std::move(data), from, to, sent = now_, sender = owner_of(from)] {
+            if (hosts_[sender]->restarted_at > sent) return;
             for (auto& h : hosts_)
                 if (h->outer == to) return receive(*h, data, from);
         });
@@ -485,6 +596,8 @@ private:
     instant now_{}, bad_until_{}, end_{};
     faults faults_;
     byte preshared_key_[wg::key_bytes] = {};
+    std::uint32_t epoch_s_ = 0; ///< 0: no ratchet
+    host* undated_ = nullptr;   ///< does not know the date
     std::vector<std::unique_ptr<host>> hosts_;
     std::priority_queue<event> events_;
     std::uint64_t order_ = 0;

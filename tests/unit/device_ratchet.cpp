@@ -328,6 +328,38 @@ BOOST_AUTO_TEST_CASE(a_peer_with_one_key_at_a_time_has_sessions) {
     }
 }
 
+BOOST_AUTO_TEST_CASE(the_second_initiation_of_a_peer_without_a_date_is_answered_by_an_initiation) {
+    for (wg::duration const later : {seconds(6), wg::milliseconds(4800)}) { // the server may begin after 5 s
+        growing dated, undated;
+        undated.w.wall_offset = {};
+        auto &board = undated.a, &server = dated.b;
+        server.where = undated.b.where;
+        BOOST_TEST_REQUIRE(server.configure(change::peer(board.public_key), change::endpoint(board.where),
+                                            change::preshared_key(configured()), change::ratchet(day_s),
+                                            change::allowed_ip(prefix_v4(1))) == status::ok);
+        BOOST_TEST_REQUIRE(board.configure(change::peer(server.public_key), change::endpoint(server.where),
+                                           change::preshared_key(configured()), change::ratchet(day_s),
+                                           change::allowed_ip(prefix_v4(2))) == status::ok);
+        (void)board.send(ipv4(board, server, 100));
+        (void)server.receive(board.take_datagram());
+        BOOST_TEST(server.take_datagram().type() == message_type::response); // with a key that the board cannot find
+        undated.w.now = undated.w.now + seconds(6);
+        dated.w.now = dated.w.now + later;
+        board.tick();
+        (void)server.receive(board.take_datagram());
+        if (later < seconds(5)) {
+            BOOST_TEST(server.outbox.empty());
+            dated.w.now = dated.w.now + seconds(1);
+            server.tick();
+        }
+        wire const answer = server.take_datagram();
+        BOOST_TEST(answer.type() == message_type::initiation);
+        (void)board.receive(answer);
+        (void)server.receive(board.take_datagram());
+        BOOST_TEST(server.count(event_id::session_started) == 1u);
+    }
+}
+
 BOOST_AUTO_TEST_CASE(forged_responses_change_nothing) {
     growing p;
     p.talk();

@@ -200,7 +200,7 @@ private:
     struct pending_message : std::conditional_t<separate_exchanges, own_exchange, exchange_of_peer> {
         waiting_handshake const* in = nullptr;
         peer_type* from = nullptr; ///< set once the initiation or response is accepted
-        status why = status::ok;   ///< not ok: the message is refused, or, if `from` is set, there is no answer
+        status why = status::ok;   ///< not ok: the message is refused, or, if `from` is set, there is no response
     };
 
     /// Room for the preshared keys of a batch of responses, if they are not the configured ones.
@@ -368,6 +368,12 @@ private:
         from->greatest_timestamp = in.timestamp;
         set_after<initiation_interval>(from->may_be_initiated_at, now);
         to.from = from;
+        if constexpr (policies_with_ratchet<Policies>)
+            if (ratchets<Policies>::must_begin(state, *from)) {
+                if (passed(from->may_initiate_at, now)) state.want_initiation(*from);
+                else from->timers.handshake_initiated(from->may_initiate_at - rekey_timeout, 0); // as soon as it may be
+                return status::wrong_state;
+            }
         if constexpr (!separate_exchanges) state.peers.forget(from->exchange());
         noise.accept_initiation(to.exchange_with(*from), in);
         return status::ok;

@@ -27,6 +27,14 @@ public:
         r.choose(state.with.hash, epoch_at(unix_seconds_of(to.greatest_timestamp), r.epoch_s()), today(state, r), room);
         return room;
     }
+    /// Whether this end must answer an initiation of `from` by one of its own: the peer does not know the date, and may
+    /// have no state either, so that it did not find the key of the last response.
+    static bool must_begin(state_type& state, peer_type& from) noexcept {
+        ratchet const& r = of(from);
+        return r.active() && r.awaits_confirmation() &&
+               epoch_at(unix_seconds_of(from.greatest_timestamp), r.epoch_s()) == no_epoch &&
+               today(state, r) != no_epoch;
+    }
     /// Looks for the preshared key of a response from `from`. `fits(secret<key_bytes> const&)`: whether a key opens it.
     template <class Fits> static bool find(state_type& state, peer_type& from, Fits&& fits) noexcept {
         ratchet& r = of(from);

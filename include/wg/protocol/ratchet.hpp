@@ -158,7 +158,7 @@ public:
         epoch_s_ = 0;
         newest_ = 0;
         attempt_ = 0;
-        confirmed_ = awaits_data_ = false;
+        confirmed_ = awaits_data_ = awaits_confirmation_ = false;
     }
 
     // --- as responder
@@ -176,6 +176,7 @@ public:
             if (attempt_ == 2) chosen_ = (std::max)(first, by_clock + 1);
         }
         attempt_ = static_cast<std::uint8_t>((attempt_ + 1) % 3);
+        awaits_confirmation_ = true;
         key_of(hash, chosen_, key);
     }
 
@@ -184,6 +185,9 @@ public:
     /// The first packet of the session came in for which `response_created` was called last. The other end uses no
     /// earlier epoch any more.
     template <hash_backend Hash> void confirm_as_responder(Hash const& hash) noexcept { confirm(hash, next_); }
+
+    /// Whether the last response has not been confirmed.
+    bool awaits_confirmation() const noexcept { return awaits_confirmation_; }
 
     // --- as initiator
 
@@ -291,7 +295,7 @@ private:
         keys_.advance(hash, epoch);
         newest_ = (std::max)(newest_, epoch);
         attempt_ = 0;
-        awaits_data_ = false;
+        awaits_data_ = awaits_confirmation_ = false;
         confirmed_ = true;
     }
 
@@ -306,6 +310,7 @@ private:
     std::uint8_t attempt_ = 0; ///< responses since the last confirmed session, modulo 3
     bool confirmed_ = false;
     bool awaits_data_ = false;
+    bool awaits_confirmation_ = false;
 };
 
 }} // namespace wg::WG_ABI
