@@ -35533,8 +35533,8 @@ namespace wg { inline namespace WG_ABI { namespace os {
 
 using posix::background;
 using posix::name_lock;
-using posix::trace_file;
 using posix::ratchet_files;
+using posix::trace_file;
 
 }}} // namespace wg::WG_ABI::os
 
