@@ -26974,12 +26974,17 @@ inline bool forbid_core_dumps() noexcept {
     return ::setrlimit(RLIMIT_CORE, &none) == 0;
 }
 
-/// Limits the memory of this process: heap, buffers, stacks of threads (RLIMIT_DATA). Further allocations fail, which
-/// the whole library handles. Returns: false if the process had a lower limit.
-inline bool limit_memory(std::size_t bytes) noexcept {
+namespace posix {
+
+/// Limits the memory of this process by a limit of setrlimit(2): RLIMIT_DATA (heap, buffers, stacks of threads) where
+/// the kernel counts what mmap(2) provides, else RLIMIT_AS (all addresses, those of the program and its libraries too).
+/// Further allocations fail, which the whole library handles. Returns: false if the process had a lower limit.
+template <auto Limit> bool limit_memory_by(std::size_t bytes) noexcept {
     rlimit const most{converted<rlim_t>(bytes), converted<rlim_t>(bytes)};
-    return ::setrlimit(RLIMIT_DATA, &most) == 0;
+    return ::setrlimit(Limit, &most) == 0;
 }
+
+} // namespace posix
 
 /// The result of `make_descriptor_room`.
 struct descriptor_room {
@@ -27280,6 +27285,7 @@ inline bool open_pipe(unique_fd (&ends)[2]) noexcept {
 #include <atomic>
 #include <csignal>
 #include <poll.h>
+#include <sched.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
@@ -27399,11 +27405,35 @@ private:
         return written == static_cast<ssize_t>(size);
     }
 
+    /// Lets one thread at a time poll and write. The room that a thread has found could be taken by another one before
+    /// the write, which would then block. A thread writes for microseconds, so the others wait that long.
+    class turn {
+    public:
+        explicit turn(basic_log_writer& of) noexcept : of_(of), has_(of.kind_ != kind::polled) {
+            for (int tries = 0; !has_ && tries < most_tries; ++tries) {
+                has_ = !of_.writes_.exchange(true, std::memory_order_acquire);
+                if (!has_) (void)::sched_yield();
+            }
+        }
+        turn(turn const&) = delete;
+        turn& operator=(turn const&) = delete;
+        ~turn() {
+            if (has_ && of_.kind_ == kind::polled) of_.writes_.store(false, std::memory_order_release);
+        }
+        explicit operator bool() const noexcept { return has_; }
+
+    private:
+        static constexpr int most_tries = 1000; ///< a thread that was interrupted in its write costs others a line
+        basic_log_writer& of_;
+        bool has_;
+    };
+
     /// Writes, and keeps the signals of a failing write from the program. SIGPIPE (no reader) and SIGXFSZ (a file's
     /// size limit) would end it, SIGTTOU (a background job writes to its terminal) would stop it.
     ssize_t write_without_signals(char const* line, std::size_t size) noexcept {
+        turn const mine(*this);
         pollfd room{fd_, POLLOUT, 0};
-        if (kind_ == kind::polled && (::poll(&room, 1, 0) != 1 || (room.revents & POLLOUT) == 0)) return -1;
+        if (kind_ == kind::polled && (!mine || ::poll(&room, 1, 0) != 1 || (room.revents & POLLOUT) == 0)) return -1;
         sigset_t of_writes, before;
         sigemptyset(&of_writes);
         for (int const number : {SIGPIPE, SIGXFSZ, SIGTTOU}) sigaddset(&of_writes, number);
@@ -27446,6 +27476,7 @@ private:
     unique_fd own_{}; ///< a non-blocking description of the pipe or terminal
     unique_fd syslog_;
     std::atomic<std::uint32_t> lost_{0};
+    std::atomic<bool> writes_{false};   ///< a thread polls or writes, see `turn`
     std::atomic<bool> mid_line_{false}; ///< the last write took only a part of its line
 };
 
@@ -28204,6 +28235,7 @@ inline bool make_directories(std::string_view path) noexcept {
 #include <string_view>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
@@ -28291,6 +28323,7 @@ private:
     static constexpr std::uint64_t listener_number = 0, first_connection = 2;
     static_assert(Poller::removal_number == 1);
     static constexpr int most_reads = 16; ///< from one connection in one `serve`
+    static constexpr int most_tries = 10; ///< to connect to a socket that may have a full backlog
 
     struct connection {
         unique_fd fd{};
@@ -28336,9 +28369,17 @@ private:
             why.set(path_.sun_path, " is in the way and no socket: remove it");
             return status::address_in_use;
         }
-        unique_fd const client(open_socket(AF_UNIX, SOCK_STREAM));
-        if (!client) return failed("open a socket for", path_.sun_path, why);
-        if (::connect(client.get(), address(), sizeof path_) == 0 || errno == EAGAIN) { // EAGAIN: its backlog is full
+        bool listens = false;
+        // A process that listens makes room in its backlog soon.
+        for (int tries = Poller::full_backlog_refuses ? most_tries : 1; !listens && tries > 0; --tries) {
+            unique_fd const client(open_socket(AF_UNIX, SOCK_STREAM));
+            if (!client) return failed("open a socket for", path_.sun_path, why);
+            listens = ::connect(client.get(), address(), sizeof path_) == 0 || errno == EAGAIN;
+            if (listens || errno != ECONNREFUSED) break;
+            timespec const moment{0, tries > 1 ? 50'000'000 : 0};
+            (void)::nanosleep(&moment, nullptr);
+        }
+        if (listens) {
             why.set("unix socket in use: somebody listens on ", path_.sun_path);
             return status::address_in_use;
         }
@@ -28490,7 +28531,8 @@ namespace wg { inline namespace WG_ABI { namespace os {
 /// Waits for the events of a configuration socket: of its descriptors, and of its file.
 class linux_poller {
 public:
-    static constexpr std::uint64_t removal_number = 1; ///< the number of events of the file
+    static constexpr std::uint64_t removal_number = 1;  ///< the number of events of the file
+    static constexpr bool full_backlog_refuses = false; ///< connect(2) fails with EAGAIN then
 
     /// Watches nothing yet.
     linux_poller() noexcept : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {}
@@ -34367,12 +34409,17 @@ inline bool forbid_core_dumps() noexcept {
     return ::setrlimit(RLIMIT_CORE, &none) == 0;
 }
 
-/// Limits the memory of this process: heap, buffers, stacks of threads (RLIMIT_DATA). Further allocations fail, which
-/// the whole library handles. Returns: false if the process had a lower limit.
-inline bool limit_memory(std::size_t bytes) noexcept {
+namespace posix {
+
+/// Limits the memory of this process by a limit of setrlimit(2): RLIMIT_DATA (heap, buffers, stacks of threads) where
+/// the kernel counts what mmap(2) provides, else RLIMIT_AS (all addresses, those of the program and its libraries too).
+/// Further allocations fail, which the whole library handles. Returns: false if the process had a lower limit.
+template <auto Limit> bool limit_memory_by(std::size_t bytes) noexcept {
     rlimit const most{converted<rlim_t>(bytes), converted<rlim_t>(bytes)};
-    return ::setrlimit(RLIMIT_DATA, &most) == 0;
+    return ::setrlimit(Limit, &most) == 0;
 }
+
+} // namespace posix
 
 /// The result of `make_descriptor_room`.
 struct descriptor_room {
@@ -34763,7 +34810,9 @@ extern "C" char* if_indextoname(unsigned index, char* name) noexcept;
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// The properties of this system that the options and messages of a daemon depend on.
+namespace posix {
+
+/// The properties of a system that the options and messages of a daemon depend on; some systems differ in a few.
 struct system_traits {
     static constexpr bool has_descriptors = true;       ///< another program can hand over a device or a socket
     static constexpr bool starts_in_foreground = false; ///< a daemon stays in the foreground by default
@@ -34779,7 +34828,10 @@ struct system_traits {
     static constexpr char const* no_background = "cannot go to the background";
     /// The limit that keeps `limit_memory` from succeeding.
     static constexpr char const* memory_limit = "`ulimit -d`";
+    static constexpr bool limits_memory = true; ///< `limit_memory` has an effect
 };
+
+} // namespace posix
 
 /// Starts daemons as services of the system. This system has no such interface for programs.
 struct service_manager {
@@ -35535,6 +35587,9 @@ using posix::background;
 using posix::name_lock;
 using posix::ratchet_files;
 using posix::trace_file;
+using posix::system_traits;
+/// As `posix::limit_memory_by`. The kernel counts memory of mmap(2) too (Linux 4.7).
+inline bool limit_memory(std::size_t bytes) noexcept { return posix::limit_memory_by<RLIMIT_DATA>(bytes); }
 
 }}} // namespace wg::WG_ABI::os
 
@@ -35990,6 +36045,8 @@ namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
 template <class Calls, std::size_t MaxWatched = 32> class basic_poller {
 public:
     static constexpr std::uint64_t removal_number = 1; ///< the number of events of the file
+    /// connect(2) to a socket with a full backlog fails as if nobody listened.
+    static constexpr bool full_backlog_refuses = true;
 
     /// Watches nothing yet.
     basic_poller() noexcept {
@@ -36633,12 +36690,17 @@ inline bool forbid_core_dumps() noexcept {
     return ::setrlimit(RLIMIT_CORE, &none) == 0;
 }
 
-/// Limits the memory of this process: heap, buffers, stacks of threads (RLIMIT_DATA). Further allocations fail, which
-/// the whole library handles. Returns: false if the process had a lower limit.
-inline bool limit_memory(std::size_t bytes) noexcept {
+namespace posix {
+
+/// Limits the memory of this process by a limit of setrlimit(2): RLIMIT_DATA (heap, buffers, stacks of threads) where
+/// the kernel counts what mmap(2) provides, else RLIMIT_AS (all addresses, those of the program and its libraries too).
+/// Further allocations fail, which the whole library handles. Returns: false if the process had a lower limit.
+template <auto Limit> bool limit_memory_by(std::size_t bytes) noexcept {
     rlimit const most{converted<rlim_t>(bytes), converted<rlim_t>(bytes)};
-    return ::setrlimit(RLIMIT_DATA, &most) == 0;
+    return ::setrlimit(Limit, &most) == 0;
 }
+
+} // namespace posix
 
 /// The result of `make_descriptor_room`.
 struct descriptor_room {
@@ -36683,6 +36745,7 @@ inline descriptor_room make_descriptor_room(std::size_t wanted) noexcept {
 #include <atomic>
 #include <csignal>
 #include <poll.h>
+#include <sched.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
@@ -36802,11 +36865,35 @@ private:
         return written == static_cast<ssize_t>(size);
     }
 
+    /// Lets one thread at a time poll and write. The room that a thread has found could be taken by another one before
+    /// the write, which would then block. A thread writes for microseconds, so the others wait that long.
+    class turn {
+    public:
+        explicit turn(basic_log_writer& of) noexcept : of_(of), has_(of.kind_ != kind::polled) {
+            for (int tries = 0; !has_ && tries < most_tries; ++tries) {
+                has_ = !of_.writes_.exchange(true, std::memory_order_acquire);
+                if (!has_) (void)::sched_yield();
+            }
+        }
+        turn(turn const&) = delete;
+        turn& operator=(turn const&) = delete;
+        ~turn() {
+            if (has_ && of_.kind_ == kind::polled) of_.writes_.store(false, std::memory_order_release);
+        }
+        explicit operator bool() const noexcept { return has_; }
+
+    private:
+        static constexpr int most_tries = 1000; ///< a thread that was interrupted in its write costs others a line
+        basic_log_writer& of_;
+        bool has_;
+    };
+
     /// Writes, and keeps the signals of a failing write from the program. SIGPIPE (no reader) and SIGXFSZ (a file's
     /// size limit) would end it, SIGTTOU (a background job writes to its terminal) would stop it.
     ssize_t write_without_signals(char const* line, std::size_t size) noexcept {
+        turn const mine(*this);
         pollfd room{fd_, POLLOUT, 0};
-        if (kind_ == kind::polled && (::poll(&room, 1, 0) != 1 || (room.revents & POLLOUT) == 0)) return -1;
+        if (kind_ == kind::polled && (!mine || ::poll(&room, 1, 0) != 1 || (room.revents & POLLOUT) == 0)) return -1;
         sigset_t of_writes, before;
         sigemptyset(&of_writes);
         for (int const number : {SIGPIPE, SIGXFSZ, SIGTTOU}) sigaddset(&of_writes, number);
@@ -36849,6 +36936,7 @@ private:
     unique_fd own_{}; ///< a non-blocking description of the pipe or terminal
     unique_fd syslog_;
     std::atomic<std::uint32_t> lost_{0};
+    std::atomic<bool> writes_{false};   ///< a thread polls or writes, see `turn`
     std::atomic<bool> mid_line_{false}; ///< the last write took only a part of its line
 };
 
@@ -36950,7 +37038,9 @@ extern "C" char* if_indextoname(unsigned index, char* name) noexcept;
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// The properties of this system that the options and messages of a daemon depend on.
+namespace posix {
+
+/// The properties of a system that the options and messages of a daemon depend on; some systems differ in a few.
 struct system_traits {
     static constexpr bool has_descriptors = true;       ///< another program can hand over a device or a socket
     static constexpr bool starts_in_foreground = false; ///< a daemon stays in the foreground by default
@@ -36966,7 +37056,10 @@ struct system_traits {
     static constexpr char const* no_background = "cannot go to the background";
     /// The limit that keeps `limit_memory` from succeeding.
     static constexpr char const* memory_limit = "`ulimit -d`";
+    static constexpr bool limits_memory = true; ///< `limit_memory` has an effect
 };
+
+} // namespace posix
 
 /// Starts daemons as services of the system. This system has no such interface for programs.
 struct service_manager {
@@ -37390,6 +37483,7 @@ private:
 #include <string_view>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
@@ -37477,6 +37571,7 @@ private:
     static constexpr std::uint64_t listener_number = 0, first_connection = 2;
     static_assert(Poller::removal_number == 1);
     static constexpr int most_reads = 16; ///< from one connection in one `serve`
+    static constexpr int most_tries = 10; ///< to connect to a socket that may have a full backlog
 
     struct connection {
         unique_fd fd{};
@@ -37522,9 +37617,17 @@ private:
             why.set(path_.sun_path, " is in the way and no socket: remove it");
             return status::address_in_use;
         }
-        unique_fd const client(open_socket(AF_UNIX, SOCK_STREAM));
-        if (!client) return failed("open a socket for", path_.sun_path, why);
-        if (::connect(client.get(), address(), sizeof path_) == 0 || errno == EAGAIN) { // EAGAIN: its backlog is full
+        bool listens = false;
+        // A process that listens makes room in its backlog soon.
+        for (int tries = Poller::full_backlog_refuses ? most_tries : 1; !listens && tries > 0; --tries) {
+            unique_fd const client(open_socket(AF_UNIX, SOCK_STREAM));
+            if (!client) return failed("open a socket for", path_.sun_path, why);
+            listens = ::connect(client.get(), address(), sizeof path_) == 0 || errno == EAGAIN;
+            if (listens || errno != ECONNREFUSED) break;
+            timespec const moment{0, tries > 1 ? 50'000'000 : 0};
+            (void)::nanosleep(&moment, nullptr);
+        }
+        if (listens) {
             why.set("unix socket in use: somebody listens on ", path_.sun_path);
             return status::address_in_use;
         }
@@ -39105,6 +39208,8 @@ struct link_calls {
     static bool name(unsigned index, interface_name& out) noexcept {
         return ::if_indextoname(index, out.data()) != nullptr;
     }
+    /// Tells the driver which process reads the device now, after a fork(2). Nothing, where no driver asks.
+    static void note_owner(int /*fd*/) noexcept {}
     /// readv(2): the head and a packet
     static ssize_t read(int fd, iovec const* pieces, int count) noexcept { return ::readv(fd, pieces, count); }
     /// writev(2): the head and a packet
@@ -39325,7 +39430,10 @@ private:
 
         /// The queue, made anew in a child of fork(2).
         int pollable() noexcept {
-            if (queue.renewed() && !queue.change(event_kind::readable, source(), event_action::add_once)) return -1;
+            if (queue.renewed()) {
+                Calls::note_owner(opened.fd.get());
+                if (!queue.change(event_kind::readable, source(), event_action::add_once)) return -1;
+            }
             return queue.fd();
         }
         /// Claims the packets for one object: the queue reports the event once. Without a queue nothing is shared.
@@ -39656,6 +39764,13 @@ struct log_calls : posix::common_log_calls {
     static constexpr char const* syslog_path = "/var/run/syslog"; ///< syslog's datagram socket
 };
 
+/// The properties of macOS.
+struct system_traits : posix::system_traits {
+    static constexpr bool limits_memory = false; ///< the kernel enforces neither RLIMIT_DATA nor RLIMIT_AS
+};
+/// Not possible. Returns: false.
+inline bool limit_memory(std::size_t /*bytes*/) noexcept { return errno = ENOTSUP, false; }
+
 using clock = posix::basic_clock<clock_calls>; ///< the clock of macOS
 using snapshot_detector =
     basic_snapshot_detector<posix::suspend_clocks<CLOCK_MONOTONIC_RAW, CLOCK_UPTIME_RAW>>; ///< the detector of suspends
@@ -39878,6 +39993,7 @@ namespace wg { inline namespace WG_ABI { namespace os {
 
 using darwin::clock;
 using darwin::keep_memory_private;
+using darwin::limit_memory;
 using darwin::line_limit;
 using darwin::log_writer;
 using darwin::name_lock;
@@ -39885,6 +40001,7 @@ using darwin::network_monitor;
 using darwin::random;
 using darwin::secret_region;
 using darwin::snapshot_detector;
+using darwin::system_traits;
 using darwin::tun;
 using darwin::uapi_listener;
 using darwin::udp;
@@ -40358,6 +40475,8 @@ namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
 template <class Calls, std::size_t MaxWatched = 32> class basic_poller {
 public:
     static constexpr std::uint64_t removal_number = 1; ///< the number of events of the file
+    /// connect(2) to a socket with a full backlog fails as if nobody listened.
+    static constexpr bool full_backlog_refuses = true;
 
     /// Watches nothing yet.
     basic_poller() noexcept {
@@ -41001,12 +41120,17 @@ inline bool forbid_core_dumps() noexcept {
     return ::setrlimit(RLIMIT_CORE, &none) == 0;
 }
 
-/// Limits the memory of this process: heap, buffers, stacks of threads (RLIMIT_DATA). Further allocations fail, which
-/// the whole library handles. Returns: false if the process had a lower limit.
-inline bool limit_memory(std::size_t bytes) noexcept {
+namespace posix {
+
+/// Limits the memory of this process by a limit of setrlimit(2): RLIMIT_DATA (heap, buffers, stacks of threads) where
+/// the kernel counts what mmap(2) provides, else RLIMIT_AS (all addresses, those of the program and its libraries too).
+/// Further allocations fail, which the whole library handles. Returns: false if the process had a lower limit.
+template <auto Limit> bool limit_memory_by(std::size_t bytes) noexcept {
     rlimit const most{converted<rlim_t>(bytes), converted<rlim_t>(bytes)};
-    return ::setrlimit(RLIMIT_DATA, &most) == 0;
+    return ::setrlimit(Limit, &most) == 0;
 }
+
+} // namespace posix
 
 /// The result of `make_descriptor_room`.
 struct descriptor_room {
@@ -41051,6 +41175,7 @@ inline descriptor_room make_descriptor_room(std::size_t wanted) noexcept {
 #include <atomic>
 #include <csignal>
 #include <poll.h>
+#include <sched.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
@@ -41170,11 +41295,35 @@ private:
         return written == static_cast<ssize_t>(size);
     }
 
+    /// Lets one thread at a time poll and write. The room that a thread has found could be taken by another one before
+    /// the write, which would then block. A thread writes for microseconds, so the others wait that long.
+    class turn {
+    public:
+        explicit turn(basic_log_writer& of) noexcept : of_(of), has_(of.kind_ != kind::polled) {
+            for (int tries = 0; !has_ && tries < most_tries; ++tries) {
+                has_ = !of_.writes_.exchange(true, std::memory_order_acquire);
+                if (!has_) (void)::sched_yield();
+            }
+        }
+        turn(turn const&) = delete;
+        turn& operator=(turn const&) = delete;
+        ~turn() {
+            if (has_ && of_.kind_ == kind::polled) of_.writes_.store(false, std::memory_order_release);
+        }
+        explicit operator bool() const noexcept { return has_; }
+
+    private:
+        static constexpr int most_tries = 1000; ///< a thread that was interrupted in its write costs others a line
+        basic_log_writer& of_;
+        bool has_;
+    };
+
     /// Writes, and keeps the signals of a failing write from the program. SIGPIPE (no reader) and SIGXFSZ (a file's
     /// size limit) would end it, SIGTTOU (a background job writes to its terminal) would stop it.
     ssize_t write_without_signals(char const* line, std::size_t size) noexcept {
+        turn const mine(*this);
         pollfd room{fd_, POLLOUT, 0};
-        if (kind_ == kind::polled && (::poll(&room, 1, 0) != 1 || (room.revents & POLLOUT) == 0)) return -1;
+        if (kind_ == kind::polled && (!mine || ::poll(&room, 1, 0) != 1 || (room.revents & POLLOUT) == 0)) return -1;
         sigset_t of_writes, before;
         sigemptyset(&of_writes);
         for (int const number : {SIGPIPE, SIGXFSZ, SIGTTOU}) sigaddset(&of_writes, number);
@@ -41217,6 +41366,7 @@ private:
     unique_fd own_{}; ///< a non-blocking description of the pipe or terminal
     unique_fd syslog_;
     std::atomic<std::uint32_t> lost_{0};
+    std::atomic<bool> writes_{false};   ///< a thread polls or writes, see `turn`
     std::atomic<bool> mid_line_{false}; ///< the last write took only a part of its line
 };
 
@@ -41318,7 +41468,9 @@ extern "C" char* if_indextoname(unsigned index, char* name) noexcept;
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// The properties of this system that the options and messages of a daemon depend on.
+namespace posix {
+
+/// The properties of a system that the options and messages of a daemon depend on; some systems differ in a few.
 struct system_traits {
     static constexpr bool has_descriptors = true;       ///< another program can hand over a device or a socket
     static constexpr bool starts_in_foreground = false; ///< a daemon stays in the foreground by default
@@ -41334,7 +41486,10 @@ struct system_traits {
     static constexpr char const* no_background = "cannot go to the background";
     /// The limit that keeps `limit_memory` from succeeding.
     static constexpr char const* memory_limit = "`ulimit -d`";
+    static constexpr bool limits_memory = true; ///< `limit_memory` has an effect
 };
+
+} // namespace posix
 
 /// Starts daemons as services of the system. This system has no such interface for programs.
 struct service_manager {
@@ -41758,6 +41913,7 @@ private:
 #include <string_view>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
@@ -41845,6 +42001,7 @@ private:
     static constexpr std::uint64_t listener_number = 0, first_connection = 2;
     static_assert(Poller::removal_number == 1);
     static constexpr int most_reads = 16; ///< from one connection in one `serve`
+    static constexpr int most_tries = 10; ///< to connect to a socket that may have a full backlog
 
     struct connection {
         unique_fd fd{};
@@ -41890,9 +42047,17 @@ private:
             why.set(path_.sun_path, " is in the way and no socket: remove it");
             return status::address_in_use;
         }
-        unique_fd const client(open_socket(AF_UNIX, SOCK_STREAM));
-        if (!client) return failed("open a socket for", path_.sun_path, why);
-        if (::connect(client.get(), address(), sizeof path_) == 0 || errno == EAGAIN) { // EAGAIN: its backlog is full
+        bool listens = false;
+        // A process that listens makes room in its backlog soon.
+        for (int tries = Poller::full_backlog_refuses ? most_tries : 1; !listens && tries > 0; --tries) {
+            unique_fd const client(open_socket(AF_UNIX, SOCK_STREAM));
+            if (!client) return failed("open a socket for", path_.sun_path, why);
+            listens = ::connect(client.get(), address(), sizeof path_) == 0 || errno == EAGAIN;
+            if (listens || errno != ECONNREFUSED) break;
+            timespec const moment{0, tries > 1 ? 50'000'000 : 0};
+            (void)::nanosleep(&moment, nullptr);
+        }
+        if (listens) {
             why.set("unix socket in use: somebody listens on ", path_.sun_path);
             return status::address_in_use;
         }
@@ -43473,6 +43638,8 @@ struct link_calls {
     static bool name(unsigned index, interface_name& out) noexcept {
         return ::if_indextoname(index, out.data()) != nullptr;
     }
+    /// Tells the driver which process reads the device now, after a fork(2). Nothing, where no driver asks.
+    static void note_owner(int /*fd*/) noexcept {}
     /// readv(2): the head and a packet
     static ssize_t read(int fd, iovec const* pieces, int count) noexcept { return ::readv(fd, pieces, count); }
     /// writev(2): the head and a packet
@@ -43693,7 +43860,10 @@ private:
 
         /// The queue, made anew in a child of fork(2).
         int pollable() noexcept {
-            if (queue.renewed() && !queue.change(event_kind::readable, source(), event_action::add_once)) return -1;
+            if (queue.renewed()) {
+                Calls::note_owner(opened.fd.get());
+                if (!queue.change(event_kind::readable, source(), event_action::add_once)) return -1;
+            }
             return queue.fd();
         }
         /// Claims the packets for one object: the queue reports the event once. Without a queue nothing is shared.
@@ -44040,6 +44210,9 @@ struct tun_calls : common_tun_calls {
         request.flags = (request.flags & ~automatic_link_local) | no_duplicate_detection;
         return ::ioctl(socket.get(), _IOWR('i', 109, neighbour_request), &request) == 0 ? 0 : errno;
     }
+    /// The daemon opens the device before it forks. ifconfig(8) shows the process, and the driver ignores a close by
+    /// another one (TUNSIFPID).
+    static void note_owner(int fd) noexcept { (void)::ioctl(fd, TUNSIFPID, 0); }
     /// Gives the interface another name (SIOCSIFNAME).
     static int rename(posix::interface_name const& name, posix::interface_name wanted) noexcept {
         ifreq request{};
@@ -44110,6 +44283,13 @@ inline bool keep_memory_private() noexcept {
     int disable = PROC_TRACE_CTL_DISABLE;
     return ::procctl(P_PID, ::getpid(), PROC_TRACE_CTL, &disable) == 0 && no_core;
 }
+
+/// The properties of this system.
+struct system_traits : posix::system_traits {
+    static constexpr char const* memory_limit = "`ulimit -v`"; ///< the limit that keeps `limit_memory` from succeeding
+};
+/// As `posix::limit_memory_by`. The kernel counts memory of mmap(2), which malloc(3) takes, in this limit alone.
+inline bool limit_memory(std::size_t bytes) noexcept { return posix::limit_memory_by<RLIMIT_AS>(bytes); }
 
 using posix::background;
 using clock = posix::basic_clock<clock_calls>; ///< the clock
@@ -44593,6 +44773,8 @@ namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
 template <class Calls, std::size_t MaxWatched = 32> class basic_poller {
 public:
     static constexpr std::uint64_t removal_number = 1; ///< the number of events of the file
+    /// connect(2) to a socket with a full backlog fails as if nobody listened.
+    static constexpr bool full_backlog_refuses = true;
 
     /// Watches nothing yet.
     basic_poller() noexcept {
@@ -45236,12 +45418,17 @@ inline bool forbid_core_dumps() noexcept {
     return ::setrlimit(RLIMIT_CORE, &none) == 0;
 }
 
-/// Limits the memory of this process: heap, buffers, stacks of threads (RLIMIT_DATA). Further allocations fail, which
-/// the whole library handles. Returns: false if the process had a lower limit.
-inline bool limit_memory(std::size_t bytes) noexcept {
+namespace posix {
+
+/// Limits the memory of this process by a limit of setrlimit(2): RLIMIT_DATA (heap, buffers, stacks of threads) where
+/// the kernel counts what mmap(2) provides, else RLIMIT_AS (all addresses, those of the program and its libraries too).
+/// Further allocations fail, which the whole library handles. Returns: false if the process had a lower limit.
+template <auto Limit> bool limit_memory_by(std::size_t bytes) noexcept {
     rlimit const most{converted<rlim_t>(bytes), converted<rlim_t>(bytes)};
-    return ::setrlimit(RLIMIT_DATA, &most) == 0;
+    return ::setrlimit(Limit, &most) == 0;
 }
+
+} // namespace posix
 
 /// The result of `make_descriptor_room`.
 struct descriptor_room {
@@ -45286,6 +45473,7 @@ inline descriptor_room make_descriptor_room(std::size_t wanted) noexcept {
 #include <atomic>
 #include <csignal>
 #include <poll.h>
+#include <sched.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
@@ -45405,11 +45593,35 @@ private:
         return written == static_cast<ssize_t>(size);
     }
 
+    /// Lets one thread at a time poll and write. The room that a thread has found could be taken by another one before
+    /// the write, which would then block. A thread writes for microseconds, so the others wait that long.
+    class turn {
+    public:
+        explicit turn(basic_log_writer& of) noexcept : of_(of), has_(of.kind_ != kind::polled) {
+            for (int tries = 0; !has_ && tries < most_tries; ++tries) {
+                has_ = !of_.writes_.exchange(true, std::memory_order_acquire);
+                if (!has_) (void)::sched_yield();
+            }
+        }
+        turn(turn const&) = delete;
+        turn& operator=(turn const&) = delete;
+        ~turn() {
+            if (has_ && of_.kind_ == kind::polled) of_.writes_.store(false, std::memory_order_release);
+        }
+        explicit operator bool() const noexcept { return has_; }
+
+    private:
+        static constexpr int most_tries = 1000; ///< a thread that was interrupted in its write costs others a line
+        basic_log_writer& of_;
+        bool has_;
+    };
+
     /// Writes, and keeps the signals of a failing write from the program. SIGPIPE (no reader) and SIGXFSZ (a file's
     /// size limit) would end it, SIGTTOU (a background job writes to its terminal) would stop it.
     ssize_t write_without_signals(char const* line, std::size_t size) noexcept {
+        turn const mine(*this);
         pollfd room{fd_, POLLOUT, 0};
-        if (kind_ == kind::polled && (::poll(&room, 1, 0) != 1 || (room.revents & POLLOUT) == 0)) return -1;
+        if (kind_ == kind::polled && (!mine || ::poll(&room, 1, 0) != 1 || (room.revents & POLLOUT) == 0)) return -1;
         sigset_t of_writes, before;
         sigemptyset(&of_writes);
         for (int const number : {SIGPIPE, SIGXFSZ, SIGTTOU}) sigaddset(&of_writes, number);
@@ -45452,6 +45664,7 @@ private:
     unique_fd own_{}; ///< a non-blocking description of the pipe or terminal
     unique_fd syslog_;
     std::atomic<std::uint32_t> lost_{0};
+    std::atomic<bool> writes_{false};   ///< a thread polls or writes, see `turn`
     std::atomic<bool> mid_line_{false}; ///< the last write took only a part of its line
 };
 
@@ -45553,7 +45766,9 @@ extern "C" char* if_indextoname(unsigned index, char* name) noexcept;
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// The properties of this system that the options and messages of a daemon depend on.
+namespace posix {
+
+/// The properties of a system that the options and messages of a daemon depend on; some systems differ in a few.
 struct system_traits {
     static constexpr bool has_descriptors = true;       ///< another program can hand over a device or a socket
     static constexpr bool starts_in_foreground = false; ///< a daemon stays in the foreground by default
@@ -45569,7 +45784,10 @@ struct system_traits {
     static constexpr char const* no_background = "cannot go to the background";
     /// The limit that keeps `limit_memory` from succeeding.
     static constexpr char const* memory_limit = "`ulimit -d`";
+    static constexpr bool limits_memory = true; ///< `limit_memory` has an effect
 };
+
+} // namespace posix
 
 /// Starts daemons as services of the system. This system has no such interface for programs.
 struct service_manager {
@@ -45993,6 +46211,7 @@ private:
 #include <string_view>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
@@ -46080,6 +46299,7 @@ private:
     static constexpr std::uint64_t listener_number = 0, first_connection = 2;
     static_assert(Poller::removal_number == 1);
     static constexpr int most_reads = 16; ///< from one connection in one `serve`
+    static constexpr int most_tries = 10; ///< to connect to a socket that may have a full backlog
 
     struct connection {
         unique_fd fd{};
@@ -46125,9 +46345,17 @@ private:
             why.set(path_.sun_path, " is in the way and no socket: remove it");
             return status::address_in_use;
         }
-        unique_fd const client(open_socket(AF_UNIX, SOCK_STREAM));
-        if (!client) return failed("open a socket for", path_.sun_path, why);
-        if (::connect(client.get(), address(), sizeof path_) == 0 || errno == EAGAIN) { // EAGAIN: its backlog is full
+        bool listens = false;
+        // A process that listens makes room in its backlog soon.
+        for (int tries = Poller::full_backlog_refuses ? most_tries : 1; !listens && tries > 0; --tries) {
+            unique_fd const client(open_socket(AF_UNIX, SOCK_STREAM));
+            if (!client) return failed("open a socket for", path_.sun_path, why);
+            listens = ::connect(client.get(), address(), sizeof path_) == 0 || errno == EAGAIN;
+            if (listens || errno != ECONNREFUSED) break;
+            timespec const moment{0, tries > 1 ? 50'000'000 : 0};
+            (void)::nanosleep(&moment, nullptr);
+        }
+        if (listens) {
             why.set("unix socket in use: somebody listens on ", path_.sun_path);
             return status::address_in_use;
         }
@@ -47708,6 +47936,8 @@ struct link_calls {
     static bool name(unsigned index, interface_name& out) noexcept {
         return ::if_indextoname(index, out.data()) != nullptr;
     }
+    /// Tells the driver which process reads the device now, after a fork(2). Nothing, where no driver asks.
+    static void note_owner(int /*fd*/) noexcept {}
     /// readv(2): the head and a packet
     static ssize_t read(int fd, iovec const* pieces, int count) noexcept { return ::readv(fd, pieces, count); }
     /// writev(2): the head and a packet
@@ -47928,7 +48158,10 @@ private:
 
         /// The queue, made anew in a child of fork(2).
         int pollable() noexcept {
-            if (queue.renewed() && !queue.change(event_kind::readable, source(), event_action::add_once)) return -1;
+            if (queue.renewed()) {
+                Calls::note_owner(opened.fd.get());
+                if (!queue.change(event_kind::readable, source(), event_action::add_once)) return -1;
+            }
             return queue.fd();
         }
         /// Claims the packets for one object: the queue reports the event once. Without a queue nothing is shared.
@@ -48356,6 +48589,10 @@ private:
         return text != nullptr && std::string_view(text) == "1";
     }
 };
+
+using posix::system_traits;
+/// As `posix::limit_memory_by`. The kernel counts memory of mmap(2) too.
+inline bool limit_memory(std::size_t bytes) noexcept { return posix::limit_memory_by<RLIMIT_DATA>(bytes); }
 
 using clock = posix::basic_clock<clock_calls>; ///< the clock
 using snapshot_detector =
@@ -48838,6 +49075,8 @@ namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
 template <class Calls, std::size_t MaxWatched = 32> class basic_poller {
 public:
     static constexpr std::uint64_t removal_number = 1; ///< the number of events of the file
+    /// connect(2) to a socket with a full backlog fails as if nobody listened.
+    static constexpr bool full_backlog_refuses = true;
 
     /// Watches nothing yet.
     basic_poller() noexcept {
@@ -49481,12 +49720,17 @@ inline bool forbid_core_dumps() noexcept {
     return ::setrlimit(RLIMIT_CORE, &none) == 0;
 }
 
-/// Limits the memory of this process: heap, buffers, stacks of threads (RLIMIT_DATA). Further allocations fail, which
-/// the whole library handles. Returns: false if the process had a lower limit.
-inline bool limit_memory(std::size_t bytes) noexcept {
+namespace posix {
+
+/// Limits the memory of this process by a limit of setrlimit(2): RLIMIT_DATA (heap, buffers, stacks of threads) where
+/// the kernel counts what mmap(2) provides, else RLIMIT_AS (all addresses, those of the program and its libraries too).
+/// Further allocations fail, which the whole library handles. Returns: false if the process had a lower limit.
+template <auto Limit> bool limit_memory_by(std::size_t bytes) noexcept {
     rlimit const most{converted<rlim_t>(bytes), converted<rlim_t>(bytes)};
-    return ::setrlimit(RLIMIT_DATA, &most) == 0;
+    return ::setrlimit(Limit, &most) == 0;
 }
+
+} // namespace posix
 
 /// The result of `make_descriptor_room`.
 struct descriptor_room {
@@ -49531,6 +49775,7 @@ inline descriptor_room make_descriptor_room(std::size_t wanted) noexcept {
 #include <atomic>
 #include <csignal>
 #include <poll.h>
+#include <sched.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
@@ -49650,11 +49895,35 @@ private:
         return written == static_cast<ssize_t>(size);
     }
 
+    /// Lets one thread at a time poll and write. The room that a thread has found could be taken by another one before
+    /// the write, which would then block. A thread writes for microseconds, so the others wait that long.
+    class turn {
+    public:
+        explicit turn(basic_log_writer& of) noexcept : of_(of), has_(of.kind_ != kind::polled) {
+            for (int tries = 0; !has_ && tries < most_tries; ++tries) {
+                has_ = !of_.writes_.exchange(true, std::memory_order_acquire);
+                if (!has_) (void)::sched_yield();
+            }
+        }
+        turn(turn const&) = delete;
+        turn& operator=(turn const&) = delete;
+        ~turn() {
+            if (has_ && of_.kind_ == kind::polled) of_.writes_.store(false, std::memory_order_release);
+        }
+        explicit operator bool() const noexcept { return has_; }
+
+    private:
+        static constexpr int most_tries = 1000; ///< a thread that was interrupted in its write costs others a line
+        basic_log_writer& of_;
+        bool has_;
+    };
+
     /// Writes, and keeps the signals of a failing write from the program. SIGPIPE (no reader) and SIGXFSZ (a file's
     /// size limit) would end it, SIGTTOU (a background job writes to its terminal) would stop it.
     ssize_t write_without_signals(char const* line, std::size_t size) noexcept {
+        turn const mine(*this);
         pollfd room{fd_, POLLOUT, 0};
-        if (kind_ == kind::polled && (::poll(&room, 1, 0) != 1 || (room.revents & POLLOUT) == 0)) return -1;
+        if (kind_ == kind::polled && (!mine || ::poll(&room, 1, 0) != 1 || (room.revents & POLLOUT) == 0)) return -1;
         sigset_t of_writes, before;
         sigemptyset(&of_writes);
         for (int const number : {SIGPIPE, SIGXFSZ, SIGTTOU}) sigaddset(&of_writes, number);
@@ -49697,6 +49966,7 @@ private:
     unique_fd own_{}; ///< a non-blocking description of the pipe or terminal
     unique_fd syslog_;
     std::atomic<std::uint32_t> lost_{0};
+    std::atomic<bool> writes_{false};   ///< a thread polls or writes, see `turn`
     std::atomic<bool> mid_line_{false}; ///< the last write took only a part of its line
 };
 
@@ -49798,7 +50068,9 @@ extern "C" char* if_indextoname(unsigned index, char* name) noexcept;
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// The properties of this system that the options and messages of a daemon depend on.
+namespace posix {
+
+/// The properties of a system that the options and messages of a daemon depend on; some systems differ in a few.
 struct system_traits {
     static constexpr bool has_descriptors = true;       ///< another program can hand over a device or a socket
     static constexpr bool starts_in_foreground = false; ///< a daemon stays in the foreground by default
@@ -49814,7 +50086,10 @@ struct system_traits {
     static constexpr char const* no_background = "cannot go to the background";
     /// The limit that keeps `limit_memory` from succeeding.
     static constexpr char const* memory_limit = "`ulimit -d`";
+    static constexpr bool limits_memory = true; ///< `limit_memory` has an effect
 };
+
+} // namespace posix
 
 /// Starts daemons as services of the system. This system has no such interface for programs.
 struct service_manager {
@@ -50238,6 +50513,7 @@ private:
 #include <string_view>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
@@ -50325,6 +50601,7 @@ private:
     static constexpr std::uint64_t listener_number = 0, first_connection = 2;
     static_assert(Poller::removal_number == 1);
     static constexpr int most_reads = 16; ///< from one connection in one `serve`
+    static constexpr int most_tries = 10; ///< to connect to a socket that may have a full backlog
 
     struct connection {
         unique_fd fd{};
@@ -50370,9 +50647,17 @@ private:
             why.set(path_.sun_path, " is in the way and no socket: remove it");
             return status::address_in_use;
         }
-        unique_fd const client(open_socket(AF_UNIX, SOCK_STREAM));
-        if (!client) return failed("open a socket for", path_.sun_path, why);
-        if (::connect(client.get(), address(), sizeof path_) == 0 || errno == EAGAIN) { // EAGAIN: its backlog is full
+        bool listens = false;
+        // A process that listens makes room in its backlog soon.
+        for (int tries = Poller::full_backlog_refuses ? most_tries : 1; !listens && tries > 0; --tries) {
+            unique_fd const client(open_socket(AF_UNIX, SOCK_STREAM));
+            if (!client) return failed("open a socket for", path_.sun_path, why);
+            listens = ::connect(client.get(), address(), sizeof path_) == 0 || errno == EAGAIN;
+            if (listens || errno != ECONNREFUSED) break;
+            timespec const moment{0, tries > 1 ? 50'000'000 : 0};
+            (void)::nanosleep(&moment, nullptr);
+        }
+        if (listens) {
             why.set("unix socket in use: somebody listens on ", path_.sun_path);
             return status::address_in_use;
         }
@@ -51953,6 +52238,8 @@ struct link_calls {
     static bool name(unsigned index, interface_name& out) noexcept {
         return ::if_indextoname(index, out.data()) != nullptr;
     }
+    /// Tells the driver which process reads the device now, after a fork(2). Nothing, where no driver asks.
+    static void note_owner(int /*fd*/) noexcept {}
     /// readv(2): the head and a packet
     static ssize_t read(int fd, iovec const* pieces, int count) noexcept { return ::readv(fd, pieces, count); }
     /// writev(2): the head and a packet
@@ -52173,7 +52460,10 @@ private:
 
         /// The queue, made anew in a child of fork(2).
         int pollable() noexcept {
-            if (queue.renewed() && !queue.change(event_kind::readable, source(), event_action::add_once)) return -1;
+            if (queue.renewed()) {
+                Calls::note_owner(opened.fd.get());
+                if (!queue.change(event_kind::readable, source(), event_action::add_once)) return -1;
+            }
             return queue.fd();
         }
         /// Claims the packets for one object: the queue reports the event once. Without a queue nothing is shared.
@@ -52565,6 +52855,13 @@ struct log_calls : posix::common_log_calls {
 /// Keeps the kernel from writing core dumps. Returns: whether it succeeded.
 inline bool keep_memory_private() noexcept { return forbid_core_dumps(); }
 
+/// The properties of this system.
+struct system_traits : posix::system_traits {
+    static constexpr char const* memory_limit = "`ulimit -v`"; ///< the limit that keeps `limit_memory` from succeeding
+};
+/// As `posix::limit_memory_by`. The kernel counts memory of mmap(2), which malloc(3) takes, in this limit alone.
+inline bool limit_memory(std::size_t bytes) noexcept { return posix::limit_memory_by<RLIMIT_AS>(bytes); }
+
 using posix::background;
 using clock = posix::basic_clock<clock_calls>; ///< the clock
 using snapshot_detector = basic_snapshot_detector<
@@ -52771,6 +53068,7 @@ namespace wg { inline namespace WG_ABI { namespace os {
 using bsd::background;
 using bsd::clock;
 using bsd::keep_memory_private;
+using bsd::limit_memory;
 using bsd::line_limit;
 using bsd::log_writer;
 using bsd::name_lock;
@@ -52778,6 +53076,7 @@ using bsd::network_monitor;
 using bsd::random;
 using bsd::secret_region;
 using bsd::snapshot_detector;
+using bsd::system_traits;
 using bsd::tun;
 using bsd::uapi_listener;
 using bsd::udp;
@@ -59045,6 +59344,7 @@ struct system_traits {
         "only the service manager can start wgd with --no-foreground: leave it away, or use --service start";
     /// The limit that keeps `limit_memory` from succeeding.
     static constexpr char const* memory_limit = "the job object of the process";
+    static constexpr bool limits_memory = true; ///< `limit_memory` has an effect
 };
 
 inline constexpr int standard_output = 1; ///< for `print`
@@ -60701,6 +61001,7 @@ struct system_traits {
         "only the service manager can start wgd with --no-foreground: leave it away, or use --service start";
     /// The limit that keeps `limit_memory` from succeeding.
     static constexpr char const* memory_limit = "the job object of the process";
+    static constexpr bool limits_memory = true; ///< `limit_memory` has an effect
 };
 
 inline constexpr int standard_output = 1; ///< for `print`

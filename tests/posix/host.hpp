@@ -171,7 +171,9 @@ using log_writer = basic_log_writer<log_calls>;
 using posix::background;
 using posix::name_lock;
 using posix::stop_signals;
+using posix::system_traits;
 using posix::threads;
+inline bool limit_memory(std::size_t bytes) noexcept { return posix::limit_memory_by<RLIMIT_DATA>(bytes); }
 using line_limit = basic_line_limit<threads::mutex>;
 template <class Session, class Reply, std::size_t MaxConnections = 16>
 using uapi_listener = basic_uapi_listener<Session, Reply, MaxConnections, posix::basic_poller<queue_calls>>;

@@ -4,6 +4,7 @@
 
 #include <boost/test/unit_test.hpp>
 
+#include <atomic>
 #include <cstdlib>
 #include <string>
 #include <sys/resource.h>
@@ -317,6 +318,40 @@ BOOST_AUTO_TEST_CASE(lines_of_several_threads_are_whole_and_all_counted) {
     BOOST_TEST(count_of("prog: a line of ", all) + told_lost(all) + log.lost() == threads * lines);
     for (std::size_t at = 0; at < all.size(); at = all.find('\n', at) + 1)
         BOOST_REQUIRE_EQUAL(all.compare(at, 6, "prog: "), 0);
+}
+
+namespace {
+
+/// The log's calls on systems that cannot open a pipe again.
+struct polled_calls : wg::os::log_calls {
+    static int open_again(int) noexcept { return errno = ENOSYS, -1; }
+};
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(threads_that_find_room_for_one_line_do_not_block) {
+    int const code = exit_code_of([] {
+        for (int round = 0; round < 50; ++round) {
+            two_ends ends;
+            if (::fcntl(ends.to.get(), F_SETPIPE_SZ, 8192) != 8192) return 50;
+            std::string const half(4096, 'x');
+            if (::write(ends.to.get(), half.data(), half.size()) != 4096) return 51;
+            wg::os::basic_log_writer<polled_calls> log("prog", ends.to.get(), nowhere);
+            std::atomic<int> ready{0};
+            std::vector<std::thread> threads;
+            constexpr int count = 20; // together longer than the room
+            for (int i = 0; i < count; ++i)
+                threads.emplace_back([&] {
+                    for (++ready; ready < count;) {}
+                    log.info(std::string_view(half).substr(0, 240));
+                });
+            for (std::thread& t : threads) t.join();
+            std::size_t const written = count_of("prog: ", read_all(ends.from.get()));
+            if (written == 0 || written + log.lost() != count) return 52;
+        }
+        return 0;
+    });
+    BOOST_TEST(code == 0);
 }
 
 BOOST_AUTO_TEST_CASE(line_limit_passes_new_lines_and_stops_repetitions) {

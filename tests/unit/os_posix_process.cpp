@@ -11,10 +11,12 @@
 
 #include <boost/test/unit_test.hpp>
 
+#include <chrono>
 #include <cstdlib>
 #include <memory>
 #include <poll.h>
 #include <sys/wait.h>
+#include <thread>
 
 BOOST_AUTO_TEST_SUITE(os_posix_process)
 
@@ -336,6 +338,40 @@ BOOST_FIXTURE_TEST_CASE(fails_where_nothing_can_be_watched, fixture) {
     BOOST_TEST(!why.empty());
     l.reset();
     BOOST_TEST((client_of(where.socket()).get() == -1));
+}
+
+BOOST_FIXTURE_TEST_CASE(a_socket_whose_backlog_is_full_for_a_moment_is_not_replaced, fixture) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::string const path = where.socket();
+    std::copy(path.begin(), path.end(), address.sun_path);
+    unique_fd const other(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    BOOST_REQUIRE(::bind(other.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+    // Until it listens, it refuses connections, as the BSDs do while the backlog is full.
+    std::thread listens([&] {
+        std::this_thread::sleep_for(std::chrono::milliseconds(100));
+        (void)::listen(other.get(), 1);
+    });
+    BOOST_TEST((l->open("wg0", why, where.path.c_str()) == status::address_in_use));
+    listens.join();
+    BOOST_TEST(static_cast<bool>(client_of(path)));
+}
+
+BOOST_FIXTURE_TEST_CASE(the_socket_of_a_process_that_has_ended_is_replaced, fixture) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::string const path = where.socket();
+    std::copy(path.begin(), path.end(), address.sun_path);
+    {
+        unique_fd const other(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+        BOOST_REQUIRE(::bind(other.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+    }
+    open();
+    unique_fd const client = client_of(path);
+    BOOST_REQUIRE(static_cast<bool>(client));
+    send_text(client, "hello\n");
+    (void)serve();
+    BOOST_TEST(text_from(client) == "[hello]");
 }
 
 BOOST_FIXTURE_TEST_CASE(a_listener_that_was_opened_before_a_fork_serves_in_the_child, fixture) {

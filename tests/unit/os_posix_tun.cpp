@@ -37,6 +37,7 @@ struct tun_state {
     // /dev/tunN
     std::map<std::string, int> device_errors;
     int prepare_error = 0, rename_error = 0;
+    std::vector<int> owned; ///< descriptors of which the driver was told the process
 };
 tun_state host;
 
@@ -66,6 +67,7 @@ struct tun_calls_twin : calls {
             if (number == index) return out = posix::name_of(text), true;
         return false;
     }
+    static void note_owner(int fd) noexcept { host.owned.push_back(fd); }
     static ssize_t read(int fd, iovec const* pieces, int count) noexcept {
         if (host.read_error != 0) return errno = host.read_error, -1;
         return ::readv(fd, pieces, count);
@@ -340,9 +342,11 @@ BOOST_FIXTURE_TEST_CASE(a_child_of_a_fork_reads_by_a_queue_of_its_own, fixture) 
     auto tun = utun::open("utun", why);
     BOOST_REQUIRE(static_cast<bool>(tun));
     int const before = tun->fd();
+    BOOST_TEST((host.owned.size() == 1 && tun->fd() == before && host.owned.size() == 1));
     state.process = 2;
     ::close(before);
     BOOST_TEST(tun->fd() >= 0);
+    BOOST_TEST((host.owned.size() == 2 && host.owned[0] == host.owned[1])); // FreeBSD's driver asks for the process
     buffers b;
     to_tun(frame(2, "E1"));
     BOOST_TEST(*tun->read(b.packets) == 1u);

@@ -52,6 +52,9 @@ using posix::background;
 using posix::name_lock;
 using posix::ratchet_files;
 using posix::trace_file;
+using posix::system_traits;
+/// As `posix::limit_memory_by`. The kernel counts memory of mmap(2) too (Linux 4.7).
+inline bool limit_memory(std::size_t bytes) noexcept { return posix::limit_memory_by<RLIMIT_DATA>(bytes); }
 
 }}} // namespace wg::WG_ABI::os
 
@@ -64,6 +67,7 @@ namespace wg { inline namespace WG_ABI { namespace os {
 
 using darwin::clock;
 using darwin::keep_memory_private;
+using darwin::limit_memory;
 using darwin::line_limit;
 using darwin::log_writer;
 using darwin::name_lock;
@@ -71,6 +75,7 @@ using darwin::network_monitor;
 using darwin::random;
 using darwin::secret_region;
 using darwin::snapshot_detector;
+using darwin::system_traits;
 using darwin::tun;
 using darwin::uapi_listener;
 using darwin::udp;
@@ -99,6 +104,7 @@ namespace wg { inline namespace WG_ABI { namespace os {
 using bsd::background;
 using bsd::clock;
 using bsd::keep_memory_private;
+using bsd::limit_memory;
 using bsd::line_limit;
 using bsd::log_writer;
 using bsd::name_lock;
@@ -106,6 +112,7 @@ using bsd::network_monitor;
 using bsd::random;
 using bsd::secret_region;
 using bsd::snapshot_detector;
+using bsd::system_traits;
 using bsd::tun;
 using bsd::uapi_listener;
 using bsd::udp;

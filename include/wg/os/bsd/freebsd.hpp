@@ -54,6 +54,9 @@ struct tun_calls : common_tun_calls {
         request.flags = (request.flags & ~automatic_link_local) | no_duplicate_detection;
         return ::ioctl(socket.get(), _IOWR('i', 109, neighbour_request), &request) == 0 ? 0 : errno;
     }
+    /// The daemon opens the device before it forks. ifconfig(8) shows the process, and the driver ignores a close by
+    /// another one (TUNSIFPID).
+    static void note_owner(int fd) noexcept { (void)::ioctl(fd, TUNSIFPID, 0); }
     /// Gives the interface another name (SIOCSIFNAME).
     static int rename(posix::interface_name const& name, posix::interface_name wanted) noexcept {
         ifreq request{};
@@ -124,6 +127,13 @@ inline bool keep_memory_private() noexcept {
     int disable = PROC_TRACE_CTL_DISABLE;
     return ::procctl(P_PID, ::getpid(), PROC_TRACE_CTL, &disable) == 0 && no_core;
 }
+
+/// The properties of this system.
+struct system_traits : posix::system_traits {
+    static constexpr char const* memory_limit = "`ulimit -v`"; ///< the limit that keeps `limit_memory` from succeeding
+};
+/// As `posix::limit_memory_by`. The kernel counts memory of mmap(2), which malloc(3) takes, in this limit alone.
+inline bool limit_memory(std::size_t bytes) noexcept { return posix::limit_memory_by<RLIMIT_AS>(bytes); }
 
 using posix::background;
 using clock = posix::basic_clock<clock_calls>; ///< the clock

@@ -65,6 +65,13 @@ struct log_calls : posix::common_log_calls {
 /// Keeps the kernel from writing core dumps. Returns: whether it succeeded.
 inline bool keep_memory_private() noexcept { return forbid_core_dumps(); }
 
+/// The properties of this system.
+struct system_traits : posix::system_traits {
+    static constexpr char const* memory_limit = "`ulimit -v`"; ///< the limit that keeps `limit_memory` from succeeding
+};
+/// As `posix::limit_memory_by`. The kernel counts memory of mmap(2), which malloc(3) takes, in this limit alone.
+inline bool limit_memory(std::size_t bytes) noexcept { return posix::limit_memory_by<RLIMIT_AS>(bytes); }
+
 using posix::background;
 using clock = posix::basic_clock<clock_calls>; ///< the clock
 using snapshot_detector = basic_snapshot_detector<

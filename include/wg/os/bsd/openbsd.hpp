@@ -102,6 +102,10 @@ private:
     }
 };
 
+using posix::system_traits;
+/// As `posix::limit_memory_by`. The kernel counts memory of mmap(2) too.
+inline bool limit_memory(std::size_t bytes) noexcept { return posix::limit_memory_by<RLIMIT_DATA>(bytes); }
+
 using clock = posix::basic_clock<clock_calls>; ///< the clock
 using snapshot_detector =
     basic_snapshot_detector<posix::suspend_clocks<CLOCK_BOOTTIME, CLOCK_UPTIME>>; ///< the detector of suspends

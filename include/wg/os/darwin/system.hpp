@@ -221,6 +221,13 @@ struct log_calls : posix::common_log_calls {
     static constexpr char const* syslog_path = "/var/run/syslog"; ///< syslog's datagram socket
 };
 
+/// The properties of macOS.
+struct system_traits : posix::system_traits {
+    static constexpr bool limits_memory = false; ///< the kernel enforces neither RLIMIT_DATA nor RLIMIT_AS
+};
+/// Not possible. Returns: false.
+inline bool limit_memory(std::size_t /*bytes*/) noexcept { return errno = ENOTSUP, false; }
+
 using clock = posix::basic_clock<clock_calls>; ///< the clock of macOS
 using snapshot_detector =
     basic_snapshot_detector<posix::suspend_clocks<CLOCK_MONOTONIC_RAW, CLOCK_UPTIME_RAW>>; ///< the detector of suspends

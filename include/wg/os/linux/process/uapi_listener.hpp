@@ -15,7 +15,8 @@ namespace wg { inline namespace WG_ABI { namespace os {
 /// Waits for the events of a configuration socket: of its descriptors, and of its file.
 class linux_poller {
 public:
-    static constexpr std::uint64_t removal_number = 1; ///< the number of events of the file
+    static constexpr std::uint64_t removal_number = 1;  ///< the number of events of the file
+    static constexpr bool full_backlog_refuses = false; ///< connect(2) fails with EAGAIN then
 
     /// Watches nothing yet.
     linux_poller() noexcept : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {}

@@ -16,6 +16,8 @@ namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
 template <class Calls, std::size_t MaxWatched = 32> class basic_poller {
 public:
     static constexpr std::uint64_t removal_number = 1; ///< the number of events of the file
+    /// connect(2) to a socket with a full backlog fails as if nobody listened.
+    static constexpr bool full_backlog_refuses = true;
 
     /// Watches nothing yet.
     basic_poller() noexcept {

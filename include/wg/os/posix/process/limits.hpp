@@ -18,12 +18,17 @@ inline bool forbid_core_dumps() noexcept {
     return ::setrlimit(RLIMIT_CORE, &none) == 0;
 }
 
-/// Limits the memory of this process: heap, buffers, stacks of threads (RLIMIT_DATA). Further allocations fail, which
-/// the whole library handles. Returns: false if the process had a lower limit.
-inline bool limit_memory(std::size_t bytes) noexcept {
+namespace posix {
+
+/// Limits the memory of this process by a limit of setrlimit(2): RLIMIT_DATA (heap, buffers, stacks of threads) where
+/// the kernel counts what mmap(2) provides, else RLIMIT_AS (all addresses, those of the program and its libraries too).
+/// Further allocations fail, which the whole library handles. Returns: false if the process had a lower limit.
+template <auto Limit> bool limit_memory_by(std::size_t bytes) noexcept {
     rlimit const most{converted<rlim_t>(bytes), converted<rlim_t>(bytes)};
-    return ::setrlimit(RLIMIT_DATA, &most) == 0;
+    return ::setrlimit(Limit, &most) == 0;
 }
+
+} // namespace posix
 
 /// The result of `make_descriptor_room`.
 struct descriptor_room {

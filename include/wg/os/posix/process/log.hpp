@@ -11,6 +11,7 @@
 #include <atomic>
 #include <csignal>
 #include <poll.h>
+#include <sched.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
@@ -130,11 +131,35 @@ private:
         return written == static_cast<ssize_t>(size);
     }
 
+    /// Lets one thread at a time poll and write. The room that a thread has found could be taken by another one before
+    /// the write, which would then block. A thread writes for microseconds, so the others wait that long.
+    class turn {
+    public:
+        explicit turn(basic_log_writer& of) noexcept : of_(of), has_(of.kind_ != kind::polled) {
+            for (int tries = 0; !has_ && tries < most_tries; ++tries) {
+                has_ = !of_.writes_.exchange(true, std::memory_order_acquire);
+                if (!has_) (void)::sched_yield();
+            }
+        }
+        turn(turn const&) = delete;
+        turn& operator=(turn const&) = delete;
+        ~turn() {
+            if (has_ && of_.kind_ == kind::polled) of_.writes_.store(false, std::memory_order_release);
+        }
+        explicit operator bool() const noexcept { return has_; }
+
+    private:
+        static constexpr int most_tries = 1000; ///< a thread that was interrupted in its write costs others a line
+        basic_log_writer& of_;
+        bool has_;
+    };
+
     /// Writes, and keeps the signals of a failing write from the program. SIGPIPE (no reader) and SIGXFSZ (a file's
     /// size limit) would end it, SIGTTOU (a background job writes to its terminal) would stop it.
     ssize_t write_without_signals(char const* line, std::size_t size) noexcept {
+        turn const mine(*this);
         pollfd room{fd_, POLLOUT, 0};
-        if (kind_ == kind::polled && (::poll(&room, 1, 0) != 1 || (room.revents & POLLOUT) == 0)) return -1;
+        if (kind_ == kind::polled && (!mine || ::poll(&room, 1, 0) != 1 || (room.revents & POLLOUT) == 0)) return -1;
         sigset_t of_writes, before;
         sigemptyset(&of_writes);
         for (int const number : {SIGPIPE, SIGXFSZ, SIGTTOU}) sigaddset(&of_writes, number);
@@ -177,6 +202,7 @@ private:
     unique_fd own_{}; ///< a non-blocking description of the pipe or terminal
     unique_fd syslog_;
     std::atomic<std::uint32_t> lost_{0};
+    std::atomic<bool> writes_{false};   ///< a thread polls or writes, see `turn`
     std::atomic<bool> mid_line_{false}; ///< the last write took only a part of its line
 };
 

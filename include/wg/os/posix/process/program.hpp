@@ -12,7 +12,9 @@
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// The properties of this system that the options and messages of a daemon depend on.
+namespace posix {
+
+/// The properties of a system that the options and messages of a daemon depend on; some systems differ in a few.
 struct system_traits {
     static constexpr bool has_descriptors = true;       ///< another program can hand over a device or a socket
     static constexpr bool starts_in_foreground = false; ///< a daemon stays in the foreground by default
@@ -28,7 +30,10 @@ struct system_traits {
     static constexpr char const* no_background = "cannot go to the background";
     /// The limit that keeps `limit_memory` from succeeding.
     static constexpr char const* memory_limit = "`ulimit -d`";
+    static constexpr bool limits_memory = true; ///< `limit_memory` has an effect
 };
+
+} // namespace posix
 
 /// Starts daemons as services of the system. This system has no such interface for programs.
 struct service_manager {

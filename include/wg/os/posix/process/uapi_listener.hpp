@@ -13,6 +13,7 @@
 #include <string_view>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
@@ -100,6 +101,7 @@ private:
     static constexpr std::uint64_t listener_number = 0, first_connection = 2;
     static_assert(Poller::removal_number == 1);
     static constexpr int most_reads = 16; ///< from one connection in one `serve`
+    static constexpr int most_tries = 10; ///< to connect to a socket that may have a full backlog
 
     struct connection {
         unique_fd fd{};
@@ -145,9 +147,17 @@ private:
             why.set(path_.sun_path, " is in the way and no socket: remove it");
             return status::address_in_use;
         }
-        unique_fd const client(open_socket(AF_UNIX, SOCK_STREAM));
-        if (!client) return failed("open a socket for", path_.sun_path, why);
-        if (::connect(client.get(), address(), sizeof path_) == 0 || errno == EAGAIN) { // EAGAIN: its backlog is full
+        bool listens = false;
+        // A process that listens makes room in its backlog soon.
+        for (int tries = Poller::full_backlog_refuses ? most_tries : 1; !listens && tries > 0; --tries) {
+            unique_fd const client(open_socket(AF_UNIX, SOCK_STREAM));
+            if (!client) return failed("open a socket for", path_.sun_path, why);
+            listens = ::connect(client.get(), address(), sizeof path_) == 0 || errno == EAGAIN;
+            if (listens || errno != ECONNREFUSED) break;
+            timespec const moment{0, tries > 1 ? 50'000'000 : 0};
+            (void)::nanosleep(&moment, nullptr);
+        }
+        if (listens) {
             why.set("unix socket in use: somebody listens on ", path_.sun_path);
             return status::address_in_use;
         }

@@ -52,6 +52,8 @@ struct link_calls {
     static bool name(unsigned index, interface_name& out) noexcept {
         return ::if_indextoname(index, out.data()) != nullptr;
     }
+    /// Tells the driver which process reads the device now, after a fork(2). Nothing, where no driver asks.
+    static void note_owner(int /*fd*/) noexcept {}
     /// readv(2): the head and a packet
     static ssize_t read(int fd, iovec const* pieces, int count) noexcept { return ::readv(fd, pieces, count); }
     /// writev(2): the head and a packet

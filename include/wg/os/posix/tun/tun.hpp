@@ -207,7 +207,10 @@ private:
 
         /// The queue, made anew in a child of fork(2).
         int pollable() noexcept {
-            if (queue.renewed() && !queue.change(event_kind::readable, source(), event_action::add_once)) return -1;
+            if (queue.renewed()) {
+                Calls::note_owner(opened.fd.get());
+                if (!queue.change(event_kind::readable, source(), event_action::add_once)) return -1;
+            }
             return queue.fd();
         }
         /// Claims the packets for one object: the queue reports the event once. Without a queue nothing is shared.

@@ -28,6 +28,7 @@ struct system_traits {
         "only the service manager can start wgd with --no-foreground: leave it away, or use --service start";
     /// The limit that keeps `limit_memory` from succeeding.
     static constexpr char const* memory_limit = "the job object of the process";
+    static constexpr bool limits_memory = true; ///< `limit_memory` has an effect
 };
 
 inline constexpr int standard_output = 1; ///< for `print`
