@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
 """handshakes suite: sessions begin, roam, are renewed and end; keys that do not agree; keepalives."""
+import os
 import signal
 import socket
 import subprocess
 import time
 
 from checks import Failure, check, equal, stays, wait_until
+from hosts import process_state
 from known_failures import known_failures
 from runner import main, test
 from wg_tools import Key, Tunnel, pass_initiation_interval, psk
@@ -28,6 +30,24 @@ def endpoint_roams_by_port_and_from_ipv4_to_ipv6(lab):
     t.b.wg('set wg0 listen-port 9998')
     t.b.ping('10.9.0.1')
     equal(t.a.show('wg0').peer.endpoint, '[2001:db8::2]:9998', "b's endpoint over IPv6")
+
+
+@test
+def a_daemon_that_was_stopped_for_seconds_keeps_its_sessions(lab):
+    """A debugger or a busy host stops a process, and not the clocks, so this is no suspend."""
+    t = Tunnel(lab)
+    t.a.ping('10.9.0.2')
+    began = [host.show('wg0').peer.latest_handshake for host in (t.a, t.b)]
+    check(all(began), f'no handshake: {began}')
+    for daemon in t.da, t.db:
+        os.kill(daemon.pid, signal.SIGSTOP)
+        wait_until(lambda: process_state(daemon.pid) == 'T', what='the daemon has stopped')
+    time.sleep(3)  # a suspend of a second would be noticed
+    for daemon in t.da, t.db:
+        os.kill(daemon.pid, signal.SIGCONT)
+    t.a.ping('10.9.0.2', count=3)
+    t.b.ping('10.9.0.1', count=3)
+    equal([host.show('wg0').peer.latest_handshake for host in (t.a, t.b)], began, 'the time of the last handshake')
 
 
 @test

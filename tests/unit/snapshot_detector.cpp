@@ -1,20 +1,24 @@
 // SPDX-License-Identifier: BSL-1.0
 // Suspends by two clocks, and the page of the hypervisor.
 #include "wg/os/linux/snapshot_detector.hpp"
+#include "wg/os/windows/snapshot_detector.hpp"
 
 #include <boost/test/unit_test.hpp>
 
 #include <array>
+#include <atomic>
 #include <cstdio>
 #include <string>
+#include <thread>
+#include <vector>
 
 BOOST_AUTO_TEST_SUITE(snapshot_detector)
 
 namespace {
 
 struct fake_clocks {
-    static inline std::int64_t total = 0, awake = 0;
-    static inline std::int64_t delay = 0; ///< between two readings: the thread was interrupted
+    static inline std::atomic<std::int64_t> total = 0, awake = 0; // several threads read the clocks
+    static inline std::int64_t delay = 0;                         ///< between two readings: the thread was interrupted
 
     static std::int64_t total_ns() noexcept { return total += delay; }
     static std::int64_t awake_ns() noexcept { return awake += delay; }
@@ -98,6 +102,78 @@ BOOST_AUTO_TEST_CASE(a_process_that_was_restored_on_another_host_is_counted) {
     fake_clocks::set(300'000, 300'000); // this host was suspended less
     c.look(at(600'000));
     BOOST_TEST(c.count() == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(a_time_before_the_last_look_counts_nothing_and_hides_nothing) {
+    fake_clocks::set(100'000, 100'000);
+    counter c;
+    c.look(at(100'000));
+    for (std::int64_t const ms : {99'999, 99'000, 50'000, 1, 0}) { // another thread has read the time before us
+        c.look(at(ms));
+        BOOST_TEST(c.count() == 0u);
+    }
+    c.look(at(100'000));
+    fake_clocks::set(105'000, 101'000); // four seconds of suspend
+    c.look(at(99'500));
+    BOOST_TEST(c.count() == 1u);
+    c.look(at(105'000));
+    c.look(at(99'500));
+    BOOST_TEST(c.count() == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(threads_that_notice_a_suspend_together_count_it_once) {
+    for (int round = 0; round < 50; ++round) {
+        fake_clocks::set(1'000, 1'000);
+        counter c;
+        c.look(at(1'000));
+        fake_clocks::set(9'000, 2'000);
+        std::atomic<int> ready{0};
+        std::vector<std::thread> threads;
+        for (int i = 0; i < 4; ++i)
+            threads.emplace_back([&] {
+                for (++ready; ready < 4;) std::this_thread::yield();
+                c.look(at(9'000));
+            });
+        for (std::thread& t : threads) t.join();
+        BOOST_TEST(c.count() == 1u);
+    }
+}
+
+namespace {
+
+struct windows_time {
+    static inline std::uint64_t ticks_ms = 0, unbiased = 0;
+    static std::uint64_t tick_count_ms() noexcept { return ticks_ms; }
+    static std::uint64_t unbiased_time() noexcept { return unbiased; }
+};
+using windows_clocks = wg::os::windows::basic_suspend_clocks<windows_time>;
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(the_clocks_of_windows_show_sleep_in_nanoseconds) {
+    windows_time::ticks_ms = 5'000;
+    windows_time::unbiased = 30'000'000; // three seconds in units of 100 ns
+    BOOST_TEST(windows_clocks::total_ns() == 5'000'000'000);
+    BOOST_TEST(windows_clocks::awake_ns() == 3'000'000'000);
+    wg::os::suspend_counter<windows_clocks> c;
+    windows_time::ticks_ms += 60'016; // a step of the tick count later than the other clock
+    windows_time::unbiased += 600'000'000;
+    c.look(at(65'000));
+    BOOST_TEST(c.count() == 0u);
+    windows_time::ticks_ms += 3'600'000; // an hour, ten seconds of it awake
+    windows_time::unbiased += 100'000'000;
+    c.look(at(3'665'000));
+    BOOST_TEST(c.count() == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(without_a_clock_that_stops_no_sleep_of_windows_is_seen) {
+    windows_time::ticks_ms = 5'000;
+    windows_time::unbiased = 0;
+    BOOST_TEST(windows_clocks::awake_ns() == windows_clocks::total_ns());
+    wg::os::suspend_counter<windows_clocks> c;
+    windows_time::ticks_ms += 3'600'000;
+    c.look(at(3'605'000));
+    BOOST_TEST(c.count() == 0u);
 }
 
 BOOST_AUTO_TEST_CASE(a_change_of_the_hypervisors_page_is_another_generation) {

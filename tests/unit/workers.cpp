@@ -8,6 +8,7 @@
 #include "wg/os/linux/threads.hpp"
 
 #include <mutex>
+#include <set>
 
 BOOST_AUTO_TEST_SUITE(workers)
 
@@ -138,8 +139,8 @@ struct policies : parallel_policies {
     using waiter = no_waiter;
 };
 
-struct node {
-    node(unsigned number_, std::atomic<std::int64_t> const& time)
+template <class Policies> struct basic_node {
+    basic_node(unsigned number_, std::atomic<std::int64_t> const& time)
         : number(number_), core(shared_clock{&time}, own_random{noise(number_)}) {
         wg::copy(private_key.expose(), noise(100 + number).take(32));
         wg::bundled::dh{}.dh_public(public_key, private_key);
@@ -151,13 +152,30 @@ struct node {
     host above;
     wire_end below;
     shared_tun tun{&above};
-    shared_socket socket{&below};
-    wg::device<policies> core;
-    wg::engine<policies> engine{core, tun, socket};
+    typename Policies::udp_socket socket{&below};
+    wg::device<Policies> core;
+    wg::engine<Policies> engine{core, tun, socket};
     wg::secret<wg::key_bytes> private_key;
     wg::public_key public_key{};
     wg::endpoint where{wg::ip_address::v4(192, 0, 2, 1), 51820, 0};
 };
+using node = basic_node<policies>;
+
+/// Delivers what `from` has sent to `to`. Called while no thread works.
+template <class From, class To> void carry(From& from, To& to) {
+    for (buffer& sent : from.below.departed) to.below.arrived.push_back(std::move(sent));
+    from.below.departed.clear();
+}
+
+/// `one` and `other` know each other, and the first one has `flows` to send.
+template <class One, class Other> void meets(One& one, Other& other, std::size_t flows) {
+    BOOST_TEST_REQUIRE(one.engine.configure({change::peer(other.public_key), change::endpoint(other.where),
+                                             change::allowed_ip(wg::ip_prefix::of(inner_v4(other.number), 32)),
+                                             change::allowed_ip(wg::ip_prefix::of(inner_v6(other.number), 128))}) ==
+                       status::ok);
+    one.below.from = other.where;
+    for (std::size_t i = 0; i < flows; ++i) one.above.flows.push_back({inner_v4(one.number), inner_v4(other.number)});
+}
 
 struct tunnel {
     static constexpr std::size_t flows = 4;
@@ -165,22 +183,8 @@ struct tunnel {
     node a{1, time}, b{2, time};
 
     tunnel() {
-        for (auto const& [one, other] : {std::pair{&a, &b}, std::pair{&b, &a}}) {
-            BOOST_TEST_REQUIRE(
-                one->engine.configure({change::peer(other->public_key), change::endpoint(other->where),
-                                       change::allowed_ip(wg::ip_prefix::of(inner_v4(other->number), 32)),
-                                       change::allowed_ip(wg::ip_prefix::of(inner_v6(other->number), 128))}) ==
-                status::ok);
-            one->below.from = other->where;
-            for (std::size_t i = 0; i < flows; ++i)
-                one->above.flows.push_back({inner_v4(one->number), inner_v4(other->number)});
-        }
-    }
-
-    /// Delivers what `from` has sent to `to`. Called while no thread works.
-    static void carry(node& from, node& to) {
-        for (buffer& sent : from.below.departed) to.below.arrived.push_back(std::move(sent));
-        from.below.departed.clear();
+        meets(a, b, flows);
+        meets(b, a, flows);
     }
 
     /// Establishes a session, without workers.
@@ -283,6 +287,97 @@ BOOST_FIXTURE_TEST_CASE(stop_while_the_interface_changes, tunnel) {
     }
     while (a.engine.run_once({true, true, 0}) == status::ok && a.engine.busy()) {}
     BOOST_TEST(workers.size() == 3u);
+}
+
+namespace {
+
+/// The hypervisor's number, which changes while threads work.
+struct shared_generation {
+    static inline std::atomic<std::uint64_t> number{1};
+    void look(wg::instant) noexcept {}
+    std::uint64_t generation() const noexcept { return number.load(); }
+};
+
+/// Notes which messages left in one call.
+struct noting_socket : shared_socket {
+    static inline std::vector<std::size_t> calls; ///< messages of each call; guarded by the mutex of `of`
+    std::size_t send(std::span<wg::datagram> datagrams) noexcept {
+        std::lock_guard const lock(of->mutex);
+        calls.push_back(datagrams.size());
+        for (wg::datagram const& d : datagrams) of->departed.emplace_back(d.view().begin(), d.view().end());
+        return datagrams.size();
+    }
+    bool share(noting_socket const& other) noexcept { return shared_socket::share(other); }
+};
+
+struct restored_policies : policies {
+    using udp_socket = noting_socket;
+    using snapshot_detector = shared_generation;
+};
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(send_nothing_of_old_sessions_after_a_restore) {
+    std::atomic<std::int64_t> time{1'000'000'000'000};
+    basic_node<restored_policies> a(1, time);
+    node b(2, time);
+    meets(a, b, 4);
+    meets(b, a, 0);
+    wg::workers<restored_policies> workers(a.engine, a.tun, a.socket, 3);
+    std::set<std::uint32_t> ended; // receiver indices of sessions from before a restore
+    std::size_t late_calls = 0, data_messages = 0;
+    for (int round = 0; round < 20; ++round) {
+        time += 1'000'000'000; // a peer answers one initiation in 20 ms
+        std::size_t before = 0, calls_before = 0;
+        {
+            wg::workers<restored_policies>::pause const alone(workers);
+            noting_socket::calls.clear();
+            for (flow& f : a.above.flows) f.wanted += 100'000; // more than is sent
+        }
+        bool restored = false;
+        for (int step = 0; step < 40; ++step) {
+            workers.help();
+            BOOST_TEST_REQUIRE(a.engine.run_once({true, true, 0}) == status::ok);
+            if (step % 4 == 0) { // the initiation, the response, and then data
+                wg::workers<restored_policies>::pause const alone(workers);
+                if (!restored) carry(a, b);
+                while (!b.below.arrived.empty()) BOOST_TEST_REQUIRE(b.engine.run_once({false, true, 0}) == status::ok);
+                if (!restored) noting_socket::calls.clear();
+                carry(b, a);
+            }
+            if (step == 20 + round % 8) {
+                std::lock_guard const lock(a.below.mutex); // no message leaves in this moment
+                ++shared_generation::number;
+                before = a.below.departed.size();
+                calls_before = noting_socket::calls.size();
+                restored = true;
+            }
+        }
+        wg::workers<restored_policies>::pause const alone(workers);
+        // Messages before the restore name the sessions that have ended with it.
+        std::size_t at = 0;
+        for (std::size_t call = 0; call < noting_socket::calls.size(); ++call) {
+            bool late = false;
+            for (std::size_t end = at + noting_socket::calls[call]; at < end; ++at) {
+                buffer const& message = a.below.departed[at];
+                if (message[0] != 4) continue; // no data
+                std::uint32_t const index = wg::load_le32(&message[4]);
+                if (at < before) ended.insert(index);
+                ++data_messages;
+                late = late || (at >= before && ended.count(index) != 0);
+            }
+            late_calls += late && call >= calls_before;
+            // A thread may stand between its last look and its call: one call for each thread.
+            BOOST_TEST((!late || call < calls_before + 4));
+        }
+        carry(a, b);
+        while (!b.below.arrived.empty()) BOOST_TEST_REQUIRE(b.engine.run_once({false, true, 0}) == status::ok);
+        carry(b, a);
+    }
+    BOOST_TEST(late_calls <= 20u * 4u);
+    BOOST_TEST(data_messages > 1000u);
+    BOOST_TEST(ended.size() > 5u);
+    BOOST_TEST(b.core.counter(status::decryption_failed) == 0u);
 }
 
 namespace {
