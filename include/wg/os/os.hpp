@@ -51,8 +51,8 @@ namespace wg { inline namespace WG_ABI { namespace os {
 using posix::background;
 using posix::name_lock;
 using posix::ratchet_files;
-using posix::trace_file;
 using posix::system_traits;
+using posix::trace_file;
 /// As `posix::limit_memory_by`. The kernel counts memory of mmap(2) too (Linux 4.7).
 inline bool limit_memory(std::size_t bytes) noexcept { return posix::limit_memory_by<RLIMIT_DATA>(bytes); }
 
