@@ -220,7 +220,7 @@ public:
     }
 
 private:
-    enum class place : std::uint8_t { nowhere, interface, peer, elsewhere };
+    enum class place : std::uint8_t { nowhere, in_interface, in_peer, elsewhere };
 
     bool read_line(std::string_view line) noexcept {
         std::string_view const code = trimmed(line.substr(0, line.find('#')));
@@ -237,8 +237,8 @@ private:
             raw = value;
         }
         switch (place_) {
-        case place::interface: return interface_line(key, value, raw);
-        case place::peer: return peer_line(key, value, raw);
+        case place::in_interface: return interface_line(key, value, raw);
+        case place::in_peer: return peer_line(key, value, raw);
         default: return other_line(key, value, raw);
         }
     }
@@ -249,11 +249,11 @@ private:
         section_ = trimmed(code.substr(1, code.size() - 2));
         place_ = place::elsewhere;
         if (same_word(section_, "Interface")) {
-            place_ = place::interface;
+            place_ = place::in_interface;
             return true;
         }
         if (same_word(section_, "Peer")) {
-            place_ = place::peer;
+            place_ = place::in_peer;
             to_.peers.emplace_back();
             to_.peers.back().line = line_;
             has_key_ = false;
@@ -477,7 +477,7 @@ private:
 
     /// At the end of a [Peer] section.
     bool check_peer() noexcept {
-        if (place_ != place::peer || has_key_) return true;
+        if (place_ != place::in_peer || has_key_) return true;
         line_ = to_.peers.back().line;
         return fail({"this [Peer] has no PublicKey; add the public key of the peer, which `wg pubkey` prints there"});
     }
