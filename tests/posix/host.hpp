@@ -24,6 +24,7 @@
 #include "wg/os/posix/process/log.hpp"
 #include "wg/os/posix/process/name_lock.hpp"
 #include "wg/os/posix/process/program.hpp"
+#include "wg/os/posix/process/ratchet_files.hpp"
 #include "wg/os/posix/process/stop_signals.hpp"
 #include "wg/os/posix/process/supervisor.hpp"
 #include "wg/os/posix/process/uapi_listener.hpp"
@@ -170,6 +171,7 @@ using waiter = posix::basic_waiter<waiter_calls>;
 using log_writer = basic_log_writer<log_calls>;
 using posix::background;
 using posix::name_lock;
+using posix::ratchet_files;
 using posix::stop_signals;
 using posix::system_traits;
 using posix::threads;
