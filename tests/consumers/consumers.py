@@ -6,6 +6,7 @@ complete.
 vcpkg and Conan are not needed: their recipes run with stand-ins for the few functions that they call.
 """
 import fnmatch
+import json
 import os
 import pathlib
 import re
@@ -43,6 +44,15 @@ def run_without_kernels(program, where):
            "references of the object to the library's kernels")
 
 
+def collects_early(build):
+    """Checks that g++ got the options that save memory for the program which uses the kernels, and only for that."""
+    if "Free Software Foundation" not in command(os.environ.get("CXX", "g++"), "--version"):
+        return
+    units = json.loads((build / "compile_commands.json").read_text())
+    found = {pathlib.Path(unit["file"]).name: unit["command"].count("--param=ggc-min-") for unit in units}
+    expect((found["kernels_consumer.cpp"], found["consumer.cpp"]), (2, 0), "options of g++'s collector")
+
+
 def version():
     return re.search(r"^  version: '([0-9.]+)'", (ROOT / "meson.build").read_text(), re.MULTILINE)[1]
 
@@ -78,10 +88,12 @@ def meson_subproject():
         command("ninja", "-C", project / "build")
         run(project / "build" / "consumer")
         run_without_kernels(project / "build" / "kernels_consumer", project / "build")
+        collects_early(project / "build")
 
 
 def cmake(source, build, *arguments):
-    command("cmake", "-G", "Ninja", "-S", source, "-B", build, *arguments)  # make may not be installed
+    command("cmake", "-G", "Ninja", "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON", "-S", source, "-B", build,
+            *arguments)  # make may not be installed
     command("cmake", "--build", build)
 
 
@@ -91,6 +103,7 @@ def cmake_subdirectory():
         cmake(HERE / "cmake_subdirectory", build, f"-DWG_SOURCE={ROOT}")
         run(build / "consumer")
         run_without_kernels(build / "kernels_consumer", build)
+        collects_early(build)
         command("cmake", "--install", build, "--prefix", build / "prefix")
         expect([p.name for p in (build / "prefix").rglob("*") if p.is_file()], ["consumer"], "installed files")
 
@@ -105,6 +118,7 @@ def cmake_package():
         cmake(HERE / "cmake_package", there / "consumer", f"-DCMAKE_PREFIX_PATH={there / 'prefix'}")
         run(there / "consumer" / "consumer")
         run_without_kernels(there / "consumer" / "kernels_consumer", there / "consumer")
+        collects_early(there / "consumer")
         (there / "prefix").rename(there / "moved")
         pkg_config_program(there, there / "moved")
 
