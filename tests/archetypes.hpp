@@ -905,7 +905,7 @@ static_assert(!wg::tun_device_with_has_more_for_others<tun> && !wg::tun_device_w
 static_assert(!wg::tun_device_with_longest_cut<tun>);
 static_assert(!wg::udp_socket_with_set_fwmark<udp> && !wg::udp_socket_with_share<udp>);
 static_assert(!wg::udp_socket_with_handshakes<udp> && !wg::udp_socket_with_separate_handshakes<udp>);
-static_assert(!wg::udp_socket_with_handshakes_ready<udp>);
+static_assert(!wg::udp_socket_with_handshakes_ready<udp> && !wg::udp_socket_with_room<udp>);
 static_assert(!wg::waiter_with_busy_poll<waiter> && !wg::observer_with_key<observer>);
 static_assert(!wg::observer_with_packets<observer> && !wg::observer_with_secrets<observer>);
 static_assert(!wg::threads_with_cell<threads> && !wg::threads_with_thread<threads>);
@@ -985,6 +985,10 @@ struct wrong_handshakes_ready : documented::udp_socket {
     bool handshakes_ready();
 };
 static_assert(wg::udp_socket<wrong_handshakes_ready> && !wg::udp_socket_with_handshakes_ready<wrong_handshakes_ready>);
+struct wrong_send_headroom : documented::udp_socket {
+    static std::size_t send_headroom() noexcept;
+};
+static_assert(wg::udp_socket<wrong_send_headroom> && !wg::udp_socket_with_room<wrong_send_headroom>);
 struct wrong_keep_out_of : documented::udp_socket {
     bool keep_out_of(documented::tun_device const&) noexcept;
 };

@@ -14,7 +14,7 @@ from cases import Failed, ROOT, Skipped, command, numbered, run_cases
 
 NEEDS_MACROS = re.compile(r"^#(ifdef|define) WG_", re.M)  # a module has none
 HEADER = re.compile(r"^#include <wg/wg\.hpp>\n", re.M)
-STANDARD = "#include <cstddef>\n#include <cstdint>\n#include <span>\n#include <utility>\n"
+STANDARD = "#include <algorithm>\n#include <cstddef>\n#include <cstdint>\n#include <span>\n#include <utility>\n"
 
 
 def examples():

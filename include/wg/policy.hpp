@@ -256,6 +256,13 @@ concept udp_socket_with_handshakes_ready = udp_socket_with_handshakes<Socket> &&
     { socket.handshakes_ready() } noexcept -> std::same_as<bool>;
 };
 
+/// A udp_socket with the optional constants `send_headroom` and `send_tailroom`.
+template <class Socket>
+concept udp_socket_with_room = udp_socket<Socket> && requires {
+    { Socket::send_headroom } -> std::convertible_to<std::size_t>;
+    { Socket::send_tailroom } -> std::convertible_to<std::size_t>;
+};
+
 // --- waiter
 
 /// What a waiter found.

@@ -119,6 +119,7 @@ using wg::udp_socket_with_handshakes;
 using wg::udp_socket_with_separate_handshakes;
 using wg::udp_socket_with_tunnel;
 using wg::udp_socket_with_handshakes_ready;
+using wg::udp_socket_with_room;
 using wg::waiter;
 using wg::waiter_with_busy_poll;
 using wg::snapshot_detector;
@@ -208,6 +209,12 @@ using wg::loopback::network;
 using wg::loopback::udp;
 using wg::loopback::waiter;
 } // namespace loopback
+
+namespace nested {
+using wg::nested::port;
+using wg::nested::tun;
+using wg::nested::udp;
+} // namespace nested
 
 namespace text {
 using wg::text::hex_key_chars;

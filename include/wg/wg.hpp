@@ -40,6 +40,7 @@
 #include "default_policies.hpp"
 #include "device/device.hpp"
 #include "engine/engine.hpp"
+#include "engine/nested.hpp"
 #include "engine/workers.hpp"
 #include "fwd.hpp"
 #ifdef WG_WITH_LWIP

@@ -352,6 +352,7 @@ private:
             if (j.next != disposition::send) continue;
             datagram& d = sent_[count++];
             static_cast<packet&>(d) = j.data;
+            add_send_room<socket_type>(d);
             d.where = j.where;
             d.tos = j.tos;
             d.why = status::ok;

@@ -11,6 +11,25 @@
 
 namespace wg { inline namespace WG_ABI {
 
+/// The room that a socket needs around each datagram that it sends: none, unless it says so.
+template <class Socket> struct send_room {
+    static constexpr std::size_t before = 0; ///< bytes before the datagram
+    static constexpr std::size_t after = 0;  ///< bytes after it
+};
+template <udp_socket_with_room Socket> struct send_room<Socket> {
+    static constexpr std::size_t before = Socket::send_headroom;
+    static constexpr std::size_t after = Socket::send_tailroom;
+};
+/// Adds that room to a packet in which it was left out.
+template <class Socket> constexpr void add_send_room(packet& p) noexcept {
+    using room = send_room<Socket>;
+    if constexpr (room::before + room::after != 0) {
+        p.buffer -= room::before;
+        p.offset += static_cast<std::uint32_t>(room::before);
+        p.capacity += static_cast<std::uint32_t>(room::before + room::after);
+    }
+}
+
 /// Buffers for one batch of packets from the TUN device and one batch of datagrams from the socket. The memory comes
 /// from the device's storage: inside this object where the storage names the greatest MTU, else from the heap.
 template <engine_policies Policies> class lane_buffers {
@@ -51,13 +70,12 @@ public:
     /// An empty window for reading packet `number` of the batch from the TUN device. The window leaves the headroom
     /// that a message header and the TUN device need, and the tailroom that the tag needs.
     packet read_window(std::size_t number) noexcept {
-        return packet(outbound_.view().subspan(number * stride_, stride_ - tag_bytes), front);
+        return packet(message_bytes(number).first(stride_ - room_bytes - tag_bytes), front);
     }
 
-    /// The whole outbound buffer `number` of the batch, for a message that the device writes.
-    packet message_window(std::size_t number) noexcept {
-        return packet(outbound_.view().subspan(number * stride_, stride_), 0);
-    }
+    /// The whole outbound buffer `number` of the batch, without the socket's room, for a message that the device
+    /// writes.
+    packet message_window(std::size_t number) noexcept { return packet(message_bytes(number), 0); }
 
     /// Empty windows for receiving `count` datagrams, `receive_batch` at most.
     std::span<datagram> data_windows(std::size_t count) noexcept {
@@ -73,6 +91,8 @@ public:
 
 private:
     static constexpr std::size_t front = packet_headroom_bytes + tun_type::headroom;
+    using room = send_room<socket_type>;
+    static constexpr std::size_t room_bytes = room::before + room::after;
     /// The longest handshake message has 148 bytes. The kernel cuts longer datagrams, and the device then counts them
     /// as malformed.
     static constexpr std::size_t handshake_stride = 256;
@@ -82,7 +102,7 @@ private:
     /// a byte more. So full messages are adjacent in memory, and a socket that joins them passes one piece to the
     /// kernel.
     static constexpr std::size_t stride_for(std::size_t mtu_bytes) noexcept {
-        return (std::max<std::size_t>)(front + mtu_bytes + tag_bytes, initiation_layout::size);
+        return room_bytes + (std::max<std::size_t>)(front + mtu_bytes + tag_bytes, initiation_layout::size);
     }
     /// An MTU that is not known does not bound padding, so the buffer holds the padding as well.
     static constexpr std::size_t padded(std::size_t mtu_bytes) noexcept {
@@ -92,6 +112,10 @@ private:
     static constexpr std::size_t max_outbound_bytes = grows ? 0 : batch * stride_for(padded(storage::max_mtu_bytes));
     static constexpr std::size_t max_inbound_bytes = grows ? 0 : receive_batch * receive_stride;
     static constexpr std::size_t max_handshake_bytes = grows ? 0 : receive_batch * handshake_stride;
+
+    bytes message_bytes(std::size_t number) noexcept {
+        return outbound_.view().subspan(number * stride_ + room::before, stride_ - room_bytes);
+    }
 
     std::span<datagram> windows(bytes from, std::size_t stride, std::size_t count) noexcept {
         for (std::size_t i = 0; i < count; ++i)

@@ -188,7 +188,8 @@ public:
     /// Closes what is open. Does nothing if nothing is open.
     void close() noexcept;
 
-    /// Receives datagrams into the windows from the front: each at `packet::offset`, within `packet::capacity`; sets
+    /// Receives datagrams into the windows from the front: each at `packet::offset`, within `packet::capacity`, or in
+    /// memory of the socket, with `packet::buffer` changed, that is valid until the next call of the engine; sets
     /// `packet::length`, `datagram::where`, `datagram::tos`, and `datagram::segment_bytes` if the host joined several
     /// datagrams. Never blocks. Returns: the number of datagrams; 0: there are none.
     result<std::size_t> receive(std::span<datagram> datagrams) noexcept;
@@ -230,6 +231,11 @@ public:
     /// Optional, with `receive_handshakes` (`wg::udp_socket_with_handshakes_ready`). Returns: false, if
     /// `receive_handshakes` would find nothing. Without this member: true.
     bool handshakes_ready() noexcept;
+
+    /// Optional (`wg::udp_socket_with_room`), both or none. Bytes that `send` may overwrite before and after the window
+    /// of a datagram. The packets of an engine have this room; `packet::headroom` and `packet::tailroom` count it.
+    static constexpr std::size_t send_headroom = 0;
+    static constexpr std::size_t send_tailroom = 0; ///< see `send_headroom`
 };
 
 /// @anchor waiter_promises

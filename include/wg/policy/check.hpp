@@ -36,6 +36,8 @@ WG_NAMES_MEMBER(note_authentic)
 WG_NAMES_MEMBER(separate_handshakes)
 WG_NAMES_MEMBER(handshakes_ready)
 WG_NAMES_MEMBER(keep_out_of)
+WG_NAMES_MEMBER(send_headroom)
+WG_NAMES_MEMBER(send_tailroom)
 WG_NAMES_MEMBER(give_way)
 WG_NAMES_MEMBER(packet)
 WG_NAMES_MEMBER(handshake)
@@ -128,6 +130,9 @@ public:
     static_assert(!policy_detail::names_handshakes_ready<Socket> || is_refused ||
                       udp_socket_with_handshakes_ready<Socket>,
                   "udp_socket: not `bool handshakes_ready() noexcept`, with `receive_handshakes`");
+    static_assert((!policy_detail::names_send_headroom<Socket> && !policy_detail::names_send_tailroom<Socket>) ||
+                      udp_socket_with_room<Socket>,
+                  "udp_socket: not both of `static constexpr std::size_t send_headroom` and `send_tailroom`");
 };
 
 /// Checks the optional form of `wait` of a waiter.
