@@ -23,7 +23,6 @@ struct set_clock {
     using rep = duration::rep;
     using period = duration::period;
     using time_point = std::chrono::time_point<set_clock>;
-    static constexpr bool is_steady = true;
     static inline rep time = 1000;
     static time_point now() noexcept { return time_point(duration(time)); }
 };

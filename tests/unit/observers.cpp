@@ -135,7 +135,7 @@ BOOST_AUTO_TEST_CASE(begins_a_capture_with_two_interfaces) {
     BOOST_TEST_REQUIRE(all.size() == 5u);
     BOOST_TEST(all[0].type == 0x0a0d0d0au);
     BOOST_TEST(wg::load_le32(&all[0].body[0]) == 0x1a2b3c4du);
-    for (std::size_t i : {1, 2}) {
+    for (std::size_t i = 1; i <= 2; ++i) {
         BOOST_TEST(all[i].type == 1u);
         BOOST_TEST(wg::load_le16(&all[i].body[0]) == 101);
         BOOST_TEST(all[i].option(8, 2) == (i == 1 ? "inner" : "outer"));
