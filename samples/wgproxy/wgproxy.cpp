@@ -6,6 +6,7 @@
 #include "tunnel_network.hpp"
 
 #include <csignal>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 
 namespace {
@@ -17,6 +18,14 @@ void print(std::string const& line) { std::fprintf(stderr, "wgproxy: %s\n", line
 int failed(std::string const& why) {
     print(why);
     return 2;
+}
+
+/// Each connection takes a descriptor, and the usual limit of a user is 1024 of more that are allowed.
+void raise_descriptor_limit() {
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 /// Ends the relay on SIGINT and SIGTERM.
@@ -69,6 +78,7 @@ int serve(command_line const& asked, settings const& with) {
 
 int main(int count, char** arguments) {
     std::signal(SIGPIPE, SIG_IGN);
+    raise_descriptor_limit();
     command_line asked;
     settings with;
     std::string why;
