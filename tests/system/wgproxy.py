@@ -186,21 +186,24 @@ def take(s, size):
 
 def exchange(s, size=1 << 20):
     """Sends `size` bytes to an echo server and reads them back; then each end finishes."""
-    data = random.randbytes(size)
+    block, blocks = random.randbytes(1 << 20), size >> 20
 
     def send():
         with contextlib.suppress(OSError):
-            s.sendall(data)
+            for _ in range(blocks):
+                s.sendall(block)
             s.shutdown(socket.SHUT_WR)
     sender = threading.Thread(target=send, daemon=True)
     sender.start()
-    digest, total = hashlib.sha256(), 0
+    digest, wanted, total = hashlib.sha256(), hashlib.sha256(), 0
     while part := s.recv(1 << 18):
         digest.update(part)
         total += len(part)
     sender.join(20)
+    for _ in range(blocks):
+        wanted.update(block)
     equal(total, size, 'bytes that came back')
-    equal(digest.hexdigest(), hashlib.sha256(data).hexdigest(), 'digest')
+    equal(digest.hexdigest(), wanted.hexdigest(), 'digest')
 
 
 SOCKS = '[Socks5]\nBindAddress = 127.0.0.1:1080\n'
@@ -350,15 +353,26 @@ def standard_input_and_output(lab):
 
 
 @test
+def netcat_by_socks_and_http(lab):
+    need('nc')
+    p = Proxy(lab, SOCKS + HTTP)
+    for version, port in ('5', 1080), ('connect', 3128):
+        command = ['nc', '-N', '-X', version, '-x', f'127.0.0.1:{port}', 'db.office.internal', '7']
+        got = p.a.run(command, input='hello\n')
+        equal(got, 'hello\n', 'answer')
+
+
+@test
 def stdio_carries_ssh(lab):
     need('ssh', 'ssh-keygen')
-    if not os.path.exists('/usr/sbin/sshd'):
+    sshd = os.environ.get('SSHD', '/usr/sbin/sshd')
+    if not os.path.exists(sshd):
         skip('sshd is not installed')
     p = Proxy(lab, start=False)
     for name in 'host', 'user':
         subprocess.run(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', f'{TMP}/{name}'], check=True)
     os.makedirs('/run/sshd', exist_ok=True)
-    p.b.popen(['/usr/sbin/sshd', '-D', '-e', '-f', '/dev/null', '-o', 'ListenAddress=10.9.0.2:2222', '-o',
+    p.b.popen([sshd, '-D', '-e', '-f', '/dev/null', '-o', 'ListenAddress=10.9.0.2:2222', '-o',
                f'HostKey={TMP}/host', '-o', f'AuthorizedKeysFile={TMP}/user.pub', '-o', 'StrictModes=no', '-o',
                'PermitRootLogin=yes', '-o', 'UsePAM=no', '-o', f'PidFile={TMP}/sshd.pid'], stderr=subprocess.DEVNULL)
     with contextlib.suppress(OSError):
