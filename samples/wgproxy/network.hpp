@@ -106,6 +106,8 @@ public:
     virtual std::unique_ptr<datagrams> open(place const& at, task_id task, std::string& why) noexcept = 0;
     /// Finds the address of a host for datagrams. While it is `pending`, the task is woken and asks again.
     virtual found_address resolve(std::string const& host, task_id task) noexcept = 0;
+    /// What a user should look at if nothing answers; empty: nothing in particular.
+    virtual std::string_view hint() noexcept { return {}; }
 };
 
 } // namespace wgproxy

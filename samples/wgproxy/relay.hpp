@@ -206,7 +206,10 @@ private:
 
     /// Tells the client, in the words of its protocol, why there is no connection.
     void answer(connection_state why, std::string_view text, instant now) noexcept {
-        shared_.log(service_.section + ": " + target_ + ": " + std::string(text));
+        std::string line = service_.section + ": " + target_ + ": " + std::string(text);
+        std::string_view const hint = network_.hint();
+        if (why == connection_state::timed_out && !hint.empty()) line += "; " + std::string(hint);
+        shared_.log(line);
         server_.reset();
         if (service_.what == kind::socks) {
             using socks::reply;

@@ -193,6 +193,12 @@ public:
         return {};
     }
 
+    std::string_view hint() noexcept override {
+        for (wg::tunnel_peer const& peer : tunnel_.peers())
+            if (peer.last_handshake_s != 0) return {};
+        return "no peer has answered yet: look at its Endpoint, at the keys of both ends, and at firewalls";
+    }
+
 private:
     static constexpr std::size_t most_threads = 128, most_names = 1024;
     static constexpr wg::duration dial_limit = wg::seconds(29);

@@ -51,6 +51,32 @@ private:
     wg::os::unique_fd fd_{};
 };
 
+/// Writes a line when the first handshake with a peer is complete.
+class peer_watch final : public task {
+public:
+    peer_watch(relay& shared, wg::tunnel const& of) noexcept : shared_(shared), tunnel_(of) {}
+
+    bool step(wg::instant now) noexcept override {
+        next_ = now + wg::seconds(1);
+        auto const peers = tunnel_.peers();
+        for (wg::tunnel_peer const& peer : peers) {
+            bool const known = std::find(connected_.begin(), connected_.end(), peer.key) != connected_.end();
+            if (peer.last_handshake_s == 0 || known) continue;
+            connected_.push_back(peer.key);
+            shared_.log("connected to peer " + std::string(wg::text::print_base64_key(peer.key).view().substr(0, 8)) +
+                        "... at " + std::string(wg::text::print(peer.endpoint).view()));
+        }
+        return connected_.size() < peers.size();
+    }
+    wg::instant deadline() const noexcept override { return next_; }
+
+private:
+    relay& shared_;
+    wg::tunnel const& tunnel_;
+    std::vector<wg::public_key> connected_{};
+    wg::instant next_{};
+};
+
 int serve(command_line const& asked, settings const& with) {
     loop events;
     if (!events.good()) return failed(std::string("cannot wait for events: ") + std::strerror(errno));
@@ -71,6 +97,7 @@ int serve(command_line const& asked, settings const& with) {
     for (std::string const& note : with.notes) shared.log(note);
     for (service const& s : with.services)
         if (!shared.add(s, why)) return failed(why);
+    shared.start(shared.new_id(), std::make_unique<peer_watch>(shared, tunnel));
     return shared.run();
 }
 

@@ -110,7 +110,7 @@ def dns(query):
 class Proxy:
     """wgproxy on a, connected to the daemon on b. `services` are sections of its configuration."""
 
-    def __init__(self, lab, services='', arguments=(), start=True, keepalive=False):
+    def __init__(self, lab, services='', arguments=(), start=True, keepalive=False, program=None):
         need('setpriv')
         if not os.path.exists(WGPROXY):
             skip(f'{WGPROXY} was not built; it needs lwIP')
@@ -118,7 +118,7 @@ class Proxy:
         lab.link(self.a, self.b, '192.0.2.1/24', '192.0.2.2/24', 'veth')
         self.a.run('mount -t tmpfs none /dev/net')
         self.key_a, self.key_b = Key(), Key()
-        self.daemon = self.b.daemon('wg0')
+        self.daemon = self.b.daemon('wg0', program=program)
         self.configure_b()
         self.servers = Servers(self.b)
         self.servers.tcp(echo, 7)
@@ -220,6 +220,8 @@ def needs_no_privileges(lab):
     check(p.a.try_run('ls /dev/net/tun').returncode != 0, 'there is no TUN device')
     equal(p.curl('-x', 'socks5://127.0.0.1:1080', 'http://10.9.0.2/bytes/5000000', '-o', '/dev/null', '-w',
                  '%{size_download}'), '5000000', 'bytes')
+    line = f'connected to peer {p.key_b.public[:8]}... at 192.0.2.2:10002'
+    wait_until(lambda: line in p.lines(), 5, 'a line for the peer')
     p.process.send_signal(signal.SIGTERM)
     equal(p.process.wait(5), 0, 'exit status after SIGTERM')
 
@@ -350,6 +352,41 @@ def standard_input_and_output(lab):
     got = p.a.try_run(p.command('stdio', '10.9.0.2:8'))
     equal(got.returncode, 1, 'exit status of a refused connection')
     check('stdio: 10.9.0.2:8: the connection was refused' in got.output, got.output)
+
+
+@test
+def works_with_wireguard_go(lab):
+    need('wireguard-go')
+    p = Proxy(lab, SOCKS, program='wireguard-go')
+    exchange_by_socks(p)
+    p.curl('-x', 'socks5h://127.0.0.1:1080', 'http://db/')
+
+
+@test
+def a_slow_client_takes_little_memory(lab):
+    p = Proxy(lab, SOCKS)
+    exchange_by_socks(p)
+    before, size = p.rss_kib(), 40_000_000
+    slow = [p.connect(1080) for _ in range(5)]
+    for s in slow:
+        s.sendall(b'\5\1\0\5\1\0\1\x0a\x09\0\2\0\x50GET /bytes/%d HTTP/1.1\r\n\r\n' % size)
+    time.sleep(3)
+    growth = (p.rss_kib() - before) / len(slow)
+    lab.say(f'{growth:.0f} KiB for each slow client')
+    check(growth < 6000, f'{growth:.0f} KiB for each client that does not read')
+    total = 0
+    while data := slow[0].recv(1 << 18):
+        total += len(data)
+    check(total > size, f'{total} bytes arrived')
+
+
+@test
+def says_that_no_peer_answers(lab):
+    p = Proxy(lab, start=False)
+    p.b.wg(f'set wg0 peer {p.key_a.public} remove')
+    got = p.a.try_run(p.command('stdio', '10.9.0.2:7'), timeout=50)
+    equal(got.returncode, 1, 'exit status')
+    check('10.9.0.2:7: no answer in time; no peer has answered yet: look at its Endpoint' in got.output, got.output)
 
 
 @test
