@@ -640,6 +640,13 @@ private:
     instant ask_again_{}, next_{};
 };
 
+/// Whether only this host can connect there.
+inline bool is_private(place const& at) noexcept {
+    if (!at.path.empty() || at.host == "localhost" || at.host == "::1") return true;
+    auto const address = wg::text::parse_address(at.host);
+    return address && address->kind == wg::family::v4 && address->octets[0] == 127;
+}
+
 inline bool relay::add(service const& s, std::string& why) noexcept {
     task_id const id = new_id();
     bool const from_tunnel = s.what == kind::tcp_server || s.what == kind::udp_server;
@@ -663,6 +670,9 @@ inline bool relay::add(service const& s, std::string& why) noexcept {
         start(id, std::make_unique<acceptor>(*this, id, std::move(port), s, back));
     }
     log(s.section + ": listening at " + s.listen.text() + (from_tunnel ? " in the tunnel" : ""));
+    bool const proxy = s.what == kind::socks || s.what == kind::http;
+    if (proxy && s.user.empty() && !is_private(s.listen))
+        log(s.section + ": other hosts may use it; add Username and Password, or bind it to 127.0.0.1");
     return true;
 }
 

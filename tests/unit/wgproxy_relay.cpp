@@ -409,6 +409,19 @@ BOOST_AUTO_TEST_CASE(unix_sockets_replace_those_that_a_crash_left_and_nothing_el
     ::rmdir(folder);
 }
 
+BOOST_AUTO_TEST_CASE(warns_of_a_proxy_that_other_hosts_may_use) {
+    for (auto const& [host, user, warns] :
+         {std::tuple{"127.0.0.1", "", false}, {"", "", true}, {"0.0.0.0", "a", false}}) {
+        running_relay r;
+        service& s = r.add(kind::socks, free_port());
+        s.listen.host = host;
+        s.user = user;
+        s.password = wgproxy::secret_text(user);
+        r.start();
+        BOOST_TEST((r.log_now().find("other hosts may use it") != std::string::npos) == warns, r.log_now());
+    }
+}
+
 BOOST_AUTO_TEST_CASE(clients_wait_while_there_are_too_many) {
     server const target(echo);
     running_relay r;
