@@ -450,7 +450,7 @@ def a_thousand_idle_connections_take_little_memory(lab):
         check(got[12:] == b'hello', f'got {got!r}: {p.lines()}')
     each = (p.rss_kib() - before) / count
     lab.say(f'{each:.1f} KiB for each connection')
-    check(each < 16, f'{each:.1f} KiB for each idle connection')
+    check(each < 6, f'{each:.1f} KiB for each idle connection')
     for s in sockets:
         s.close()
     exchange_by_socks(p)
