@@ -71661,6 +71661,8 @@ struct policies {
 // SPDX-License-Identifier: BSL-1.0
 // ML-KEM-768 (FIPS 203) as a template over a kernel, and its portable kernel. Folder: backends/bundled; any thread.
 //
+// The functions leave secrets on the stack, and the three public ones of `ml_kem` wipe all of it at their end.
+//
 // No branch and no index depends on a secret. The seed of the matrix is part of the public key, so the time of the
 // rejection sampling may depend on it.
 #ifndef WG_BACKENDS_BUNDLED_ML_KEM_ALGORITHM_HPP
@@ -71746,6 +71748,9 @@ inline constexpr std::int16_t montgomery_square = constant_modulo_q(std::int64_t
 /// R^2 / 128: the last factor of the inverse transform. 3303 is 1 / 128.
 inline constexpr std::int16_t inverse_scale = constant_modulo_q(montgomery_square * std::int64_t{3303});
 static_assert(3303 * 128 % q == 1);
+/// Each factor times 1 / q modulo R.
+inline constexpr std::int16_t montgomery_square_quotient = static_cast<std::int16_t>(montgomery_square * q_inverse),
+                              inverse_scale_quotient = static_cast<std::int16_t>(inverse_scale * q_inverse);
 
 /// A sum of products in 32 bits, which is reduced once.
 struct wide_polynomial {
@@ -71812,6 +71817,14 @@ struct ring {
         for (std::size_t i = 0; i < degree; ++i)
             p.c[i] = centered(static_cast<std::int16_t>(montgomery_product(p.c[i], montgomery_square) + other.c[i]));
     }
+    /// a += b, in [-q / 2, q / 2].
+    static void add(polynomial& a, polynomial const& b) noexcept {
+        for (std::size_t i = 0; i < degree; ++i) a.c[i] = centered(static_cast<std::int16_t>(a.c[i] + b.c[i]));
+    }
+    /// a = b - a, in [-q / 2, q / 2].
+    static void subtract_from(polynomial& a, polynomial const& b) noexcept {
+        for (std::size_t i = 0; i < degree; ++i) a.c[i] = centered(static_cast<std::int16_t>(b.c[i] - a.c[i]));
+    }
 };
 static_assert(3 * 2 * std::int64_t{q} * q < q * std::int64_t{32768}, "three products fit montgomery_reduce");
 
@@ -71827,11 +71840,22 @@ inline constexpr std::size_t message_bytes = 32;  ///< of a polynomial with 1 bi
 /// The bytes of a polynomial with `Bits` bits for each coefficient.
 template <unsigned Bits> inline constexpr std::size_t coded_bytes = degree * Bits / 8;
 
+/// The constants of `compress`. Of all offsets with which every result is exact, the middle.
+template <unsigned Bits> struct compression;
+template <> struct compression<1> {
+    static constexpr std::uint32_t factor = 645084, offset = 536870912, shift = 30;
+};
+template <> struct compression<4> {
+    static constexpr std::uint32_t factor = 645084, offset = 67108864, shift = 27;
+};
+template <> struct compression<10> {
+    static constexpr std::uint32_t factor = 645084, offset = 1048082, shift = 21;
+};
+
 /// Compress (FIPS 203, equation 4.7): round(x * 2^Bits / q) modulo 2^Bits, for x in [0, q).
 template <unsigned Bits> [[gnu::always_inline]] constexpr std::uint32_t compress(std::uint32_t x) noexcept {
-    constexpr std::uint64_t reciprocal = ((std::uint64_t{1} << 35) + q - 1) / q;
-    std::uint64_t const quotient = ((x << Bits) + q / 2) * reciprocal >> 35;
-    return static_cast<std::uint32_t>(quotient) & ((1u << Bits) - 1);
+    using c = compression<Bits>;
+    return (x * c::factor + c::offset) >> c::shift & ((1u << Bits) - 1);
 }
 /// Decompress (FIPS 203, equation 4.8): round(x * q / 2^Bits).
 template <unsigned Bits> [[gnu::always_inline]] constexpr std::int16_t decompress(std::uint32_t x) noexcept {
@@ -71886,11 +71910,26 @@ struct coding {
             held >>= Bits, bits -= Bits;
         }
     }
+    /// Adds (q + 1) / 2 where the bit of the message is 1; the result is in [-q / 2, q / 2].
+    static void add_message(polynomial& p, byte const* message) noexcept {
+        for (std::size_t i = 0; i < degree; ++i) {
+            std::int32_t const bit = message[i / 8] >> (i % 8) & 1;
+            p.c[i] = centered(static_cast<std::int16_t>(p.c[i] + (-bit & (q + 1) / 2)));
+        }
+    }
 };
 
 }}}} // namespace wg::WG_ABI::bundled::ml_kem_detail
 
 #endif
+// SPDX-License-Identifier: BSL-1.0
+// Runs several Keccak sponges at once, in the lanes of vectors, for ML-KEM. Folder: backends/bundled; any thread.
+//
+// The messages and outputs differ in length: an element of the matrix takes three permutations, a hash of a public key
+// takes nine. So a lane that has finished takes the next sponge while the other lanes go on.
+#ifndef WG_BACKENDS_BUNDLED_ML_KEM_LANES_HPP
+#define WG_BACKENDS_BUNDLED_ML_KEM_LANES_HPP
+
 // SPDX-License-Identifier: BSL-1.0
 // Pseudorandom polynomials of ML-KEM (FIPS 203, section 4.2.2), in portable code. Folder: backends/bundled; pure.
 #ifndef WG_BACKENDS_BUNDLED_ML_KEM_SAMPLING_HPP
@@ -71899,7 +71938,7 @@ struct coding {
 // SPDX-License-Identifier: BSL-1.0
 // Keccak-f[1600], and SHA-3 and SHAKE on it (FIPS 202), for ML-KEM. Folder: backends/bundled; any thread.
 //
-// The functions wipe nothing: their callers own the memory that they work on, and call `wipe_stack` at the end.
+// `keccak_hash` wipes its sponge. What the permutation spills stays on the stack: callers end with `wipe_stack`.
 #ifndef WG_BACKENDS_BUNDLED_KECCAK_HPP
 #define WG_BACKENDS_BUNDLED_KECCAK_HPP
 
@@ -71990,16 +72029,16 @@ WG_KECCAK_TARGET [[gnu::always_inline]] static inline void round(word (&to)[25],
     choose_row(to + 20, moved<2, 62>(a, d), moved<8, 55>(a, d), moved<14, 39>(a, d), moved<15, 41>(a, d),
                moved<21, 2>(a, d));
 }
-/// All 24 rounds.
-WG_KECCAK_TARGET [[gnu::noinline]] static inline void permute(word* state) noexcept {
+/// All 24 rounds. `state`: 25 words of any alignment.
+WG_KECCAK_TARGET [[gnu::noinline]] static inline void permute(std::uint64_t* state) noexcept {
     word a[25], b[25];
-    std::memcpy(a, state, sizeof a);
+    __builtin_memcpy(a, state, sizeof a);
 #pragma GCC unroll 1
     for (std::size_t i = 0; i < keccak_detail::rounds; i += 2) {
         round(b, a, keccak_detail::constants[i]);
         round(a, b, keccak_detail::constants[i + 1]);
     }
-    std::memcpy(state, a, sizeof a);
+    __builtin_memcpy(state, a, sizeof a);
 }
 #undef WG_KECCAK_TARGET
 };
@@ -72109,7 +72148,7 @@ template <class Permutation = keccak_baseline>
 
 namespace wg { inline namespace WG_ABI { namespace bundled { namespace ml_kem_detail {
 
-inline constexpr std::size_t seed_bytes = 32;
+inline constexpr std::size_t seed_bytes = 32, hash_bytes = 32;
 inline constexpr std::size_t noise_bytes = 128; ///< random bytes of a polynomial with eta = 2
 
 /// Takes coefficients from `size` random bytes, a multiple of 3, by rejection. `count` coefficients are there already.
@@ -72157,8 +72196,131 @@ template <class Permutation>
     byte random[noise_bytes];
     keccak_hash<Permutation>(shake256, random, {seed, seed_bytes}, last);
     take_noise(p, random);
-    wipe(random, sizeof random);
 }
+
+}}}} // namespace wg::WG_ABI::bundled::ml_kem_detail
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace bundled { namespace ml_kem_detail {
+
+/// A hash of a message in two parts, each a multiple of 8 bytes. The result has 32 bytes.
+struct hash_job {
+    keccak_function function;
+    bytes_view first, second;
+    byte* out;
+};
+
+/// A polynomial that is made of a seed and the bytes that follow the seed.
+struct sample_job {
+    byte const* seed; ///< `seed_bytes` bytes
+    byte suffix[2];   ///< noise has one byte, an element of the matrix two
+    bool is_noise;    ///< or an element of the matrix
+    polynomial* result;
+};
+
+/// Runs jobs in the lanes of `Kernel::lanes_permutation`. `Kernel` also has `take_uniform` and `take_noise`.
+template <class Kernel> class keccak_lanes {
+    using permutation = typename Kernel::lanes_permutation;
+    static constexpr std::size_t lanes = permutation::lanes;
+    static constexpr std::size_t block_words = shake128.rate_bytes / 8;
+
+public:
+    /// The memory of all lanes, which the caller of `run` wipes as a part of its stack.
+    static constexpr std::size_t size_bytes =
+        lanes * (8 * keccak_detail::words + 2 * (degree + 32) + 64) + shake128.rate_bytes + 128;
+
+    /// Runs all jobs. The hashes come first, because they take longest.
+    [[gnu::noinline]] static void run(std::span<hash_job const> hashes, std::span<sample_job const> samples) noexcept {
+        static_assert(sizeof(keccak_lanes) <= size_bytes);
+        keccak_lanes all;
+        std::size_t const count = hashes.size() + samples.size();
+        std::size_t next = 0, finished = 0;
+        while (finished < count) {
+            for (std::size_t lane = 0; lane < lanes; ++lane) {
+                task& now = all.tasks_[lane];
+                if (now.busy || next == count) continue;
+                now = {.busy = true};
+                if (next < hashes.size()) now.hash = &hashes[next];
+                else now.sample = &samples[next - hashes.size()];
+                ++next;
+                all.start(lane);
+            }
+            permutation::permute(&all.state_[0][0]);
+            for (std::size_t lane = 0; lane < lanes; ++lane)
+                if (all.tasks_[lane].busy && all.advance(lane)) all.tasks_[lane].busy = false, ++finished;
+        }
+    }
+
+private:
+    struct task {
+        bool busy = false;
+        hash_job const* hash = nullptr;
+        sample_job const* sample = nullptr;
+        std::size_t done = 0; ///< words of the message, or coefficients
+        bool padded = false;
+    };
+
+    /// Clears the lane and takes the first block of its message.
+    void start(std::size_t lane) noexcept {
+        for (auto& word : state_) word[lane] = 0;
+        task& now = tasks_[lane];
+        if (now.hash != nullptr) return absorb(lane);
+        sample_job const& job = *now.sample;
+        for (std::size_t i = 0; i < seed_bytes / 8; ++i) state_[i][lane] = load_le64(job.seed + 8 * i);
+        std::uint64_t const domain = shake256.domain;
+        std::uint64_t& last = state_[seed_bytes / 8][lane];
+        if (job.is_noise) last = job.suffix[0] | domain << 8;
+        else last = job.suffix[0] | std::uint64_t{job.suffix[1]} << 8 | domain << 16;
+        std::size_t const rate = job.is_noise ? shake256.rate_bytes : shake128.rate_bytes;
+        state_[rate / 8 - 1][lane] |= std::uint64_t{1} << 63;
+    }
+
+    /// Takes the next block of a hash's message.
+    void absorb(std::size_t lane) noexcept {
+        task& now = tasks_[lane];
+        hash_job const& job = *now.hash;
+        std::size_t const rate = job.function.rate_bytes / 8, first = job.first.size() / 8,
+                          size = first + job.second.size() / 8;
+        for (std::size_t i = 0; i < rate; ++i, ++now.done) {
+            if (now.done == size) {
+                state_[i][lane] ^= job.function.domain;
+                state_[rate - 1][lane] ^= std::uint64_t{1} << 63;
+                now.padded = true;
+                return;
+            }
+            byte const* const at =
+                now.done < first ? job.first.data() + 8 * now.done : job.second.data() + 8 * (now.done - first);
+            state_[i][lane] ^= load_le64(at);
+        }
+    }
+
+    /// Takes the output of a permutation, or gives it the next input. Returns: whether the job is finished.
+    bool advance(std::size_t lane) noexcept {
+        task& now = tasks_[lane];
+        if (now.hash != nullptr) {
+            if (!now.padded) return absorb(lane), false;
+            for (std::size_t i = 0; i < 4; ++i) store_le64(now.hash->out + 8 * i, state_[i][lane]);
+            return true;
+        }
+        if (now.sample->is_noise) {
+            std::uint64_t random[noise_bytes / 8];
+            for (std::size_t i = 0; i < std::size(random); ++i) random[i] = state_[i][lane];
+            Kernel::take_noise(*now.sample->result, random);
+            return true;
+        }
+        for (std::size_t i = 0; i < block_words; ++i) store_le64(block_ + 8 * i, state_[i][lane]);
+        now.done = Kernel::take_uniform(taken_[lane], now.done, block_);
+        if (now.done < degree) return false;
+        std::memcpy(now.sample->result->c, taken_[lane], sizeof now.sample->result->c);
+        return true;
+    }
+
+    alignas(64) std::uint64_t state_[keccak_detail::words][lanes];
+    byte block_[shake128.rate_bytes + 32];   ///< a kernel may read beyond the block
+    std::int16_t taken_[lanes][degree + 32]; ///< a kernel may write beyond the last coefficient
+    task tasks_[lanes];
+};
 
 }}}} // namespace wg::WG_ABI::bundled::ml_kem_detail
 
@@ -72171,7 +72333,6 @@ namespace wg { inline namespace WG_ABI { namespace bundled { namespace ml_kem_de
 inline constexpr std::size_t rank = 3;                            ///< k: polynomials of a vector
 inline constexpr std::size_t vector_bytes = rank * encoded_bytes; ///< of an encoded vector
 inline constexpr std::size_t public_bytes = vector_bytes + seed_bytes;
-inline constexpr std::size_t hash_bytes = 32;
 /// The secret vector, the public key, its hash, and the seed of implicit rejection.
 inline constexpr std::size_t private_bytes = vector_bytes + public_bytes + hash_bytes + seed_bytes;
 inline constexpr unsigned vector_bits = 10, value_bits = 4; ///< d_u and d_v: bits of a compressed coefficient
@@ -72180,7 +72341,11 @@ inline constexpr std::size_t sealed_bytes = sealed_vector_bytes + coded_bytes<va
 
 /// The portable kernel. It makes the elements of the matrix one at a time, which saves memory.
 struct portable_kernel {
-    using permutation = keccak_baseline;
+    using permutation = keccak_baseline;      ///< for a message of one block
+    using long_permutation = keccak_baseline; ///< for a longer one
+
+    /// Stack below the functions of `ml_kem`: frames of hashes and of the permutation.
+    static constexpr std::size_t stack_bytes = spill_bytes + 1024;
 
     /// The polynomials of an operation.
     struct work {
@@ -72192,11 +72357,20 @@ struct portable_kernel {
         bool transposed;
     };
 
-    /// Makes `count` polynomials of noise from `secret_seed`. Stores the seed of the matrix for `multiply_row`.
-    static void expand(work& w, byte const* seed, bool transposed, byte const* secret_seed,
-                       std::size_t count) noexcept {
+    /// Begins an operation with the matrix for `seed`, and computes hashes.
+    static void expand(work& w, byte const* seed, bool transposed, std::span<hash_job const> hashes) noexcept {
         w.seed = seed, w.transposed = transposed;
+        for (hash_job const& job : hashes)
+            keccak_hash<permutation>(job.function, {job.out, hash_bytes}, job.first, job.second);
+    }
+    /// Makes `count` polynomials of noise for `secret_seed`.
+    static void make_noise(work& w, byte const* secret_seed, std::size_t count) noexcept {
         for (std::size_t i = 0; i < count; ++i) sample_noise<permutation>(w.noise[i], secret_seed, i);
+    }
+    /// Both.
+    static void expand_with_noise(work& w, byte const* seed, byte const* secret_seed, std::size_t count) noexcept {
+        expand(w, seed, false, {});
+        make_noise(w, secret_seed, count);
     }
     static void transform(polynomial& p) noexcept { ring::transform(p); }
     static void inverse_transform(polynomial& p) noexcept { ring::inverse_transform(p); }
@@ -72221,6 +72395,10 @@ struct portable_kernel {
         ring::reduce(w.result, w.sum);
     }
     static void scale_and_add(polynomial& p, polynomial const& other) noexcept { ring::scale_and_add(p, other); }
+    static void add(polynomial& a, polynomial const& b) noexcept { ring::add(a, b); }
+    static void subtract_from(polynomial& a, polynomial const& b) noexcept { ring::subtract_from(a, b); }
+    static void add_message(polynomial& p, byte const* message) noexcept { coding::add_message(p, message); }
+    static bool is_reduced(byte const* from) noexcept { return coding::is_reduced(from); }
     static void encode(byte* to, polynomial const& p) noexcept { coding::encode(to, p); }
     template <unsigned Bits> static void compress_to(byte* to, polynomial const& p) noexcept {
         coding::compress_to<Bits>(to, p);
@@ -72231,11 +72409,6 @@ struct portable_kernel {
     /// Clears the registers that only this kernel uses.
     static void wipe_registers() noexcept {}
 };
-
-/// a += b, reduced to [-q / 2, q / 2].
-inline void add(polynomial& a, polynomial const& b) noexcept {
-    for (std::size_t i = 0; i < degree; ++i) a.c[i] = centered(static_cast<std::int16_t>(a.c[i] + b.c[i]));
-}
 
 /// The three algorithms. Sizes of the memory behind the pointers: `public_bytes`, `private_bytes`, `sealed_bytes`, and
 /// 32 bytes for seeds, messages and shared secrets.
@@ -72252,7 +72425,7 @@ public:
     /// Returns: false if the key does not pass the modulus check of section 7.2; nothing is written then.
     static bool encapsulate(byte* sealed, byte* shared, byte const* public_key, byte const* message) noexcept {
         for (std::size_t i = 0; i < rank; ++i)
-            if (!coding::is_reduced(public_key + i * encoded_bytes)) return false;
+            if (!Kernel::is_reduced(public_key + i * encoded_bytes)) return false;
         encapsulate_secret(sealed, shared, public_key, message);
         finish();
         return true;
@@ -72268,9 +72441,10 @@ public:
 private:
     using kernel_work = typename Kernel::work;
 
+    /// Wipes the stack of an operation: its objects, and what the compiler has spilled.
     static void finish() noexcept {
         Kernel::wipe_registers();
-        wipe_stack<spill_bytes + 512>(); // the frames of the permutation, too
+        wipe_stack<sizeof(kernel_work) + sealed_bytes + Kernel::stack_bytes>();
     }
 
     [[gnu::noinline]] static void generate_key(byte* public_key, byte* private_key, byte const* seed) noexcept {
@@ -72281,8 +72455,7 @@ private:
         byte_array<seed_bytes> rho;
         copy(rho, bytes_view(seeds).first(seed_bytes));
         rho = WG_DECLASSIFY(rho);
-        Kernel::expand(w, rho.data(), false, seeds + seed_bytes, 2 * rank);
-        wipe(seeds, sizeof seeds);
+        Kernel::expand_with_noise(w, rho.data(), seeds + seed_bytes, 2 * rank);
         for (std::size_t i = 0; i < 2 * rank; ++i) Kernel::transform(w.noise[i]);
         Kernel::prepare(w);
         for (std::size_t i = 0; i < rank; ++i) {
@@ -72291,32 +72464,28 @@ private:
             Kernel::scale_and_add(w.result, w.noise[rank + i]);
             Kernel::encode(public_key + i * encoded_bytes, w.result);
         }
-        wipe(static_cast<void*>(&w), sizeof w);
         std::copy_n(rho.data(), seed_bytes, public_key + vector_bytes);
         byte* to = std::copy_n(public_key, public_bytes, private_key + vector_bytes);
-        keccak_hash<permutation>(sha3_256, {to, hash_bytes}, {public_key, public_bytes});
+        keccak_hash<typename Kernel::long_permutation>(sha3_256, {to, hash_bytes}, {public_key, public_bytes});
         std::copy_n(seed + seed_bytes, seed_bytes, to + hash_bytes);
     }
 
-    /// K-PKE.Encrypt (algorithm 14). `coins`: 32 bytes.
+    /// K-PKE.Encrypt (algorithm 14), after `expand`. `coins`: 32 bytes.
     [[gnu::noinline]] static void encrypt(kernel_work& w, byte* sealed, byte const* public_key, byte const* message,
                                           byte const* coins) noexcept {
-        Kernel::expand(w, public_key + vector_bytes, true, coins, 2 * rank + 1);
+        Kernel::make_noise(w, coins, 2 * rank + 1);
         for (std::size_t i = 0; i < rank; ++i) Kernel::transform(w.noise[i]);
         Kernel::prepare(w);
         for (std::size_t i = 0; i < rank; ++i) {
             Kernel::multiply_row(w, i);
             Kernel::inverse_transform(w.result);
-            add(w.result, w.noise[rank + i]);
+            Kernel::add(w.result, w.noise[rank + i]);
             Kernel::template compress_to<vector_bits>(sealed + i * coded_bytes<vector_bits>, w.result);
         }
         Kernel::multiply_encoded(w, public_key);
         Kernel::inverse_transform(w.result);
-        add(w.result, w.noise[2 * rank]);
-        for (std::size_t i = 0; i < degree; ++i) { // 1 becomes (q + 1) / 2
-            std::int32_t const bit = message[i / 8] >> (i % 8) & 1;
-            w.result.c[i] = centered(static_cast<std::int16_t>(w.result.c[i] + (-bit & (q + 1) / 2)));
-        }
+        Kernel::add(w.result, w.noise[2 * rank]);
+        Kernel::add_message(w.result, message);
         Kernel::template compress_to<value_bits>(sealed + sealed_vector_bytes, w.result);
     }
 
@@ -72331,8 +72500,7 @@ private:
         Kernel::multiply_encoded(w, private_key);
         Kernel::inverse_transform(w.result);
         Kernel::template decompress_from<value_bits>(w.noise[0], sealed + sealed_vector_bytes);
-        for (std::size_t i = 0; i < degree; ++i)
-            w.result.c[i] = centered(static_cast<std::int16_t>(w.noise[0].c[i] - w.result.c[i]));
+        Kernel::subtract_from(w.result, w.noise[0]);
         Kernel::template compress_to<1>(message, w.result);
     }
 
@@ -72341,12 +72509,11 @@ private:
         kernel_work w;
         byte both[2 * seed_bytes]; // the message and the hash of the key, then the shared secret and the coins
         std::copy_n(message, message_bytes, both);
-        keccak_hash<permutation>(sha3_256, {both + message_bytes, hash_bytes}, {public_key, public_bytes});
+        hash_job const hash[1] = {{sha3_256, {public_key, public_bytes}, {}, both + message_bytes}};
+        Kernel::expand(w, public_key + vector_bytes, true, hash);
         keccak_hash<permutation>(sha3_512, both, both);
         std::copy_n(both, seed_bytes, shared);
         encrypt(w, sealed, public_key, message, both + seed_bytes);
-        wipe(both, sizeof both);
-        wipe(static_cast<void*>(&w), sizeof w);
     }
 
     [[gnu::noinline]] static bool decapsulate_secret(byte* shared, byte const* private_key,
@@ -72354,31 +72521,1138 @@ private:
         byte const* const public_key = private_key + vector_bytes;
         byte const* const hash = public_key + public_bytes;
         byte const* const rejection_seed = hash + hash_bytes;
-        byte both[2 * seed_bytes], other[hash_bytes], again[sealed_bytes];
-        keccak_hash<permutation>(sha3_256, other, {public_key, public_bytes});
-        if (!equal_in_constant_time(other, {hash, hash_bytes})) return false;
         kernel_work w;
-        byte message[message_bytes];
-        decrypt(w, message, private_key, sealed);
-        keccak_hash<permutation>(sha3_512, both, message, {hash, hash_bytes});
-        keccak_hash<permutation>(shake256, other, {rejection_seed, seed_bytes}, {sealed, sealed_bytes});
-        encrypt(w, again, public_key, message, both + seed_bytes);
-        // Whether the ciphertexts are equal stays secret: an attacker could find the key by asking.
-        std::uint32_t difference = 0;
-        for (std::size_t i = 0; i < sealed_bytes; ++i) difference |= static_cast<std::uint32_t>(again[i] ^ sealed[i]);
-        std::uint32_t const rejected = mask_of((0 - difference) >> 31);
-        for (std::size_t i = 0; i < key_bytes; ++i)
-            shared[i] = static_cast<byte>(both[i] ^ ((both[i] ^ other[i]) & rejected));
-        wipe(both, sizeof both);
-        wipe(other, sizeof other);
-        wipe(again, sizeof again);
-        wipe(message, sizeof message);
-        wipe(static_cast<void*>(&w), sizeof w);
-        return true;
+        byte message[message_bytes], both[2 * seed_bytes], other[hash_bytes], again[sealed_bytes];
+        hash_job const hashes[2] = {
+            {sha3_256, {public_key, public_bytes}, {}, both},
+            {shake256, {rejection_seed, seed_bytes}, {sealed, sealed_bytes}, other},
+        };
+        Kernel::expand(w, public_key + vector_bytes, true, hashes);
+        bool const intact = equal_in_constant_time(bytes_view(both).first(hash_bytes), {hash, hash_bytes});
+        if (intact) {
+            decrypt(w, message, private_key, sealed);
+            keccak_hash<permutation>(sha3_512, both, message, {hash, hash_bytes});
+            encrypt(w, again, public_key, message, both + seed_bytes);
+            // Whether the ciphertexts are equal stays secret: an attacker could find the key by asking.
+            std::uint64_t difference = 0;
+            for (std::size_t i = 0; i < sealed_bytes; i += 8)
+                difference |= load_le64(again + i) ^ load_le64(sealed + i);
+            std::uint32_t const any = static_cast<std::uint32_t>(difference | difference >> 32);
+            std::uint32_t const rejected = mask_of((any | (0 - any)) >> 31);
+            for (std::size_t i = 0; i < key_bytes; ++i)
+                shared[i] = static_cast<byte>(both[i] ^ ((both[i] ^ other[i]) & rejected));
+        }
+        return intact;
     }
 };
 
 }}}} // namespace wg::WG_ABI::bundled::ml_kem_detail
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The vector kernels of ML-KEM: one class for each instruction set. Folder: backends/bundled; any thread.
+//
+// Keccak takes most of the time. Four sponges run at once: with AVX-512 in vectors of 256 bits, because these run on
+// three units of the processor, and vectors of 512 bits on two.
+#ifndef WG_BACKENDS_BUNDLED_ML_KEM_KERNELS_HPP
+#define WG_BACKENDS_BUNDLED_ML_KEM_KERNELS_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The constants of the vector kernels of ML-KEM. Folder: backends/bundled; pure.
+#ifndef WG_BACKENDS_BUNDLED_ML_KEM_TABLES_HPP
+#define WG_BACKENDS_BUNDLED_ML_KEM_TABLES_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace bundled { namespace ml_kem_detail {
+
+/// Factors of Montgomery products, one for each coefficient, beside each factor times 1 / q modulo R.
+struct factor_table {
+    alignas(64) std::int16_t factor[degree];
+    alignas(64) std::int16_t quotient[degree];
+
+    constexpr void set(std::size_t i, std::int32_t value) noexcept {
+        factor[i] = constant_modulo_q(value);
+        quotient[i] = static_cast<std::int16_t>(factor[i] * q_inverse);
+    }
+};
+
+inline constexpr std::int16_t one = constant_modulo_q(65536); ///< R: the product with it only reduces
+inline constexpr std::int16_t one_quotient = static_cast<std::int16_t>(one * q_inverse);
+
+/// zetas[i] / q modulo R.
+inline constexpr std::array<std::int16_t, 128> zeta_quotients = [] {
+    std::array<std::int16_t, 128> table{};
+    for (std::size_t i = 0; i < 128; ++i) table[i] = static_cast<std::int16_t>(zetas[i] * q_inverse);
+    return table;
+}();
+
+/// The layer of the transform for coefficients `Distance` apart: zeta for the first one of each pair, -zeta for the
+/// other one.
+template <std::size_t Distance>
+inline constexpr factor_table forward_table = [] {
+    factor_table table{};
+    for (std::size_t i = 0; i < degree; ++i) {
+        std::int32_t const zeta = zetas[128 / Distance + i / (2 * Distance)];
+        table.set(i, i % (2 * Distance) < Distance ? zeta : -zeta);
+    }
+    return table;
+}();
+/// The layer of the inverse transform: R for the first coefficient of each pair, and the negative of the factor of
+/// `ring::inverse_transform` for the other one, because the kernels subtract the other way.
+template <std::size_t Distance>
+inline constexpr factor_table inverse_table = [] {
+    factor_table table{};
+    for (std::size_t i = 0; i < degree; ++i)
+        table.set(i, i % (2 * Distance) < Distance ? one : -zetas[256 / Distance - 1 - i / (2 * Distance)]);
+    return table;
+}();
+/// The products of transforms: R for coefficient 2i, the root of the pair for coefficient 2i + 1.
+inline constexpr factor_table root_table = [] {
+    factor_table table{};
+    for (std::size_t i = 0; i < degree; ++i)
+        table.set(i, i % 2 == 0 ? one : i % 4 == 1 ? zetas[64 + i / 4] : -zetas[64 + i / 4]);
+    return table;
+}();
+
+/// For a mask of eight words: the bytes of the words whose bits are set, in order, then bytes of other words.
+inline constexpr std::array<std::uint64_t, 256> chosen_words = [] {
+    std::array<std::uint64_t, 256> table{};
+    for (std::size_t mask = 0; mask < 256; ++mask) {
+        unsigned place = 0;
+        for (std::uint64_t word = 0; word < 8; ++word)
+            if (mask >> word & 1) table[mask] |= 2 * word << (8 * place++); // the number of the word's first byte
+    }
+    return table;
+}();
+
+}}}} // namespace wg::WG_ABI::bundled::ml_kem_detail
+
+#endif
+
+#ifdef WG_HAS_X86_KERNELS
+
+namespace wg { inline namespace WG_ABI { namespace bundled { namespace ml_kem_detail {
+
+/// Keccak-f[1600] of one state with BMI, which has and-not and a rotation into another register.
+struct keccak_bmi2 {
+    using word = std::uint64_t;
+#define WG_KECCAK_TARGET [[WG_TARGET_AVX2]]
+    template <int Bits> WG_KECCAK_TARGET [[gnu::always_inline]] static inline word rotate(word x) noexcept {
+        return x << Bits | x >> (64 - Bits);
+    }
+    WG_KECCAK_TARGET [[gnu::always_inline]] static inline word xor_three(word a, word b, word c) noexcept {
+        return a ^ b ^ c;
+    }
+    WG_KECCAK_TARGET [[gnu::always_inline]] static inline word choose(word a, word b, word c) noexcept {
+        return a ^ (~b & c);
+    }
+    WG_KECCAK_TARGET [[gnu::always_inline]] static inline word same(std::uint64_t x) noexcept { return x; }
+// SPDX-License-Identifier: BSL-1.0
+// The rounds of Keccak-f[1600] (FIPS 202, section 3.3) on one state, or on several states in the lanes of vectors.
+// keccak.hpp and ml_kem_kernels.hpp include this text once for each instruction set, inside a class.
+// Folder: backends/bundled; pure.
+//
+// The including class defines `word`, a lane of the state; `rotate<Bits>(word)`; `xor_three(a, b, c)`;
+// `choose(a, b, c)`, which is a ^ (~b & c); and `same(std::uint64_t)`, which sets all elements of a word. The macro
+// WG_KECCAK_TARGET is the attribute of every function.
+
+/// Theta's word for column `X` of the state: the parity of the column before it and of the rotated column after it.
+template <int X> WG_KECCAK_TARGET [[gnu::always_inline]] static inline word mix(word const (&parity)[5]) noexcept {
+    return parity[(X + 4) % 5] ^ rotate<1>(parity[(X + 1) % 5]);
+}
+/// The parity of column `X`.
+template <int X> WG_KECCAK_TARGET [[gnu::always_inline]] static inline word parity_of(word const (&a)[25]) noexcept {
+    return xor_three(xor_three(a[X], a[X + 5], a[X + 10]), a[X + 15], a[X + 20]);
+}
+/// Rho and pi for word `From`, after theta.
+template <int From, int Bits>
+WG_KECCAK_TARGET [[gnu::always_inline]] static inline word moved(word const (&a)[25], word const (&d)[5]) noexcept {
+    if constexpr (Bits == 0) return a[From] ^ d[From % 5];
+    else return rotate<Bits>(a[From] ^ d[From % 5]);
+}
+/// Chi for the row at `to`.
+WG_KECCAK_TARGET [[gnu::always_inline]] static inline void
+choose_row(word* to, word const& b0, word const& b1, word const& b2, word const& b3, word const& b4) noexcept {
+    to[0] = choose(b0, b1, b2);
+    to[1] = choose(b1, b2, b3);
+    to[2] = choose(b2, b3, b4);
+    to[3] = choose(b3, b4, b0);
+    to[4] = choose(b4, b0, b1);
+}
+/// One round, from `a` to `to`.
+WG_KECCAK_TARGET [[gnu::always_inline]] static inline void round(word (&to)[25], word const (&a)[25],
+                                                                 std::uint64_t constant) noexcept {
+    word const parity[5] = {parity_of<0>(a), parity_of<1>(a), parity_of<2>(a), parity_of<3>(a), parity_of<4>(a)};
+    word const d[5] = {mix<0>(parity), mix<1>(parity), mix<2>(parity), mix<3>(parity), mix<4>(parity)};
+    choose_row(to, moved<0, 0>(a, d), moved<6, 44>(a, d), moved<12, 43>(a, d), moved<18, 21>(a, d),
+               moved<24, 14>(a, d));
+    to[0] ^= same(constant);
+    choose_row(to + 5, moved<3, 28>(a, d), moved<9, 20>(a, d), moved<10, 3>(a, d), moved<16, 45>(a, d),
+               moved<22, 61>(a, d));
+    choose_row(to + 10, moved<1, 1>(a, d), moved<7, 6>(a, d), moved<13, 25>(a, d), moved<19, 8>(a, d),
+               moved<20, 18>(a, d));
+    choose_row(to + 15, moved<4, 27>(a, d), moved<5, 36>(a, d), moved<11, 10>(a, d), moved<17, 15>(a, d),
+               moved<23, 56>(a, d));
+    choose_row(to + 20, moved<2, 62>(a, d), moved<8, 55>(a, d), moved<14, 39>(a, d), moved<15, 41>(a, d),
+               moved<21, 2>(a, d));
+}
+/// All 24 rounds. `state`: 25 words of any alignment.
+WG_KECCAK_TARGET [[gnu::noinline]] static inline void permute(std::uint64_t* state) noexcept {
+    word a[25], b[25];
+    __builtin_memcpy(a, state, sizeof a);
+#pragma GCC unroll 1
+    for (std::size_t i = 0; i < keccak_detail::rounds; i += 2) {
+        round(b, a, keccak_detail::constants[i]);
+        round(a, b, keccak_detail::constants[i + 1]);
+    }
+    __builtin_memcpy(state, a, sizeof a);
+}
+#undef WG_KECCAK_TARGET
+};
+
+/// Keccak-f[1600] of four states: word i of state j is number 4 * i + j.
+struct keccak_four_avx2 {
+    static constexpr std::size_t lanes = 4;
+    using word = std::uint64_t __attribute__((vector_size(32)));
+#define WG_KECCAK_TARGET [[WG_TARGET_AVX2]]
+    template <int Bits> WG_KECCAK_TARGET [[gnu::always_inline]] static inline word rotate(word const& x) noexcept {
+        if constexpr (Bits == 8 || Bits == 56) {
+            constexpr char n = 8 - Bits / 8;
+            __m128i const order =
+                _mm_setr_epi8(n % 8, (n + 1) % 8, (n + 2) % 8, (n + 3) % 8, (n + 4) % 8, (n + 5) % 8, (n + 6) % 8,
+                              (n + 7) % 8, 8 + n % 8, 8 + (n + 1) % 8, 8 + (n + 2) % 8, 8 + (n + 3) % 8,
+                              8 + (n + 4) % 8, 8 + (n + 5) % 8, 8 + (n + 6) % 8, 8 + (n + 7) % 8);
+            return word(_mm256_shuffle_epi8(__m256i(x), _mm256_broadcastsi128_si256(order)));
+        }
+        return x << Bits | x >> (64 - Bits);
+    }
+    WG_KECCAK_TARGET [[gnu::always_inline]] static inline word xor_three(word const& a, word const& b,
+                                                                         word const& c) noexcept {
+        return a ^ b ^ c;
+    }
+    WG_KECCAK_TARGET [[gnu::always_inline]] static inline word choose(word const& a, word const& b,
+                                                                      word const& c) noexcept {
+        return a ^ word(_mm256_andnot_si256(__m256i(b), __m256i(c)));
+    }
+    WG_KECCAK_TARGET [[gnu::always_inline]] static inline word same(std::uint64_t x) noexcept { return word{} + x; }
+// SPDX-License-Identifier: BSL-1.0
+// The rounds of Keccak-f[1600] (FIPS 202, section 3.3) on one state, or on several states in the lanes of vectors.
+// keccak.hpp and ml_kem_kernels.hpp include this text once for each instruction set, inside a class.
+// Folder: backends/bundled; pure.
+//
+// The including class defines `word`, a lane of the state; `rotate<Bits>(word)`; `xor_three(a, b, c)`;
+// `choose(a, b, c)`, which is a ^ (~b & c); and `same(std::uint64_t)`, which sets all elements of a word. The macro
+// WG_KECCAK_TARGET is the attribute of every function.
+
+/// Theta's word for column `X` of the state: the parity of the column before it and of the rotated column after it.
+template <int X> WG_KECCAK_TARGET [[gnu::always_inline]] static inline word mix(word const (&parity)[5]) noexcept {
+    return parity[(X + 4) % 5] ^ rotate<1>(parity[(X + 1) % 5]);
+}
+/// The parity of column `X`.
+template <int X> WG_KECCAK_TARGET [[gnu::always_inline]] static inline word parity_of(word const (&a)[25]) noexcept {
+    return xor_three(xor_three(a[X], a[X + 5], a[X + 10]), a[X + 15], a[X + 20]);
+}
+/// Rho and pi for word `From`, after theta.
+template <int From, int Bits>
+WG_KECCAK_TARGET [[gnu::always_inline]] static inline word moved(word const (&a)[25], word const (&d)[5]) noexcept {
+    if constexpr (Bits == 0) return a[From] ^ d[From % 5];
+    else return rotate<Bits>(a[From] ^ d[From % 5]);
+}
+/// Chi for the row at `to`.
+WG_KECCAK_TARGET [[gnu::always_inline]] static inline void
+choose_row(word* to, word const& b0, word const& b1, word const& b2, word const& b3, word const& b4) noexcept {
+    to[0] = choose(b0, b1, b2);
+    to[1] = choose(b1, b2, b3);
+    to[2] = choose(b2, b3, b4);
+    to[3] = choose(b3, b4, b0);
+    to[4] = choose(b4, b0, b1);
+}
+/// One round, from `a` to `to`.
+WG_KECCAK_TARGET [[gnu::always_inline]] static inline void round(word (&to)[25], word const (&a)[25],
+                                                                 std::uint64_t constant) noexcept {
+    word const parity[5] = {parity_of<0>(a), parity_of<1>(a), parity_of<2>(a), parity_of<3>(a), parity_of<4>(a)};
+    word const d[5] = {mix<0>(parity), mix<1>(parity), mix<2>(parity), mix<3>(parity), mix<4>(parity)};
+    choose_row(to, moved<0, 0>(a, d), moved<6, 44>(a, d), moved<12, 43>(a, d), moved<18, 21>(a, d),
+               moved<24, 14>(a, d));
+    to[0] ^= same(constant);
+    choose_row(to + 5, moved<3, 28>(a, d), moved<9, 20>(a, d), moved<10, 3>(a, d), moved<16, 45>(a, d),
+               moved<22, 61>(a, d));
+    choose_row(to + 10, moved<1, 1>(a, d), moved<7, 6>(a, d), moved<13, 25>(a, d), moved<19, 8>(a, d),
+               moved<20, 18>(a, d));
+    choose_row(to + 15, moved<4, 27>(a, d), moved<5, 36>(a, d), moved<11, 10>(a, d), moved<17, 15>(a, d),
+               moved<23, 56>(a, d));
+    choose_row(to + 20, moved<2, 62>(a, d), moved<8, 55>(a, d), moved<14, 39>(a, d), moved<15, 41>(a, d),
+               moved<21, 2>(a, d));
+}
+/// All 24 rounds. `state`: 25 words of any alignment.
+WG_KECCAK_TARGET [[gnu::noinline]] static inline void permute(std::uint64_t* state) noexcept {
+    word a[25], b[25];
+    __builtin_memcpy(a, state, sizeof a);
+#pragma GCC unroll 1
+    for (std::size_t i = 0; i < keccak_detail::rounds; i += 2) {
+        round(b, a, keccak_detail::constants[i]);
+        round(a, b, keccak_detail::constants[i + 1]);
+    }
+    __builtin_memcpy(state, a, sizeof a);
+}
+#undef WG_KECCAK_TARGET
+};
+
+/// The same with AVX-512, which has rotations and any function of three operands.
+struct keccak_four_avx512 {
+    static constexpr std::size_t lanes = 4;
+    using word = std::uint64_t __attribute__((vector_size(32)));
+#define WG_KECCAK_TARGET [[WG_TARGET_AVX512]]
+    template <int Bits> WG_KECCAK_TARGET [[gnu::always_inline]] static inline word rotate(word const& x) noexcept {
+        return word(_mm256_rol_epi64(__m256i(x), Bits));
+    }
+    WG_KECCAK_TARGET [[gnu::always_inline]] static inline word xor_three(word const& a, word const& b,
+                                                                         word const& c) noexcept {
+        return word(_mm256_ternarylogic_epi64(__m256i(a), __m256i(b), __m256i(c), 0x96));
+    }
+    WG_KECCAK_TARGET [[gnu::always_inline]] static inline word choose(word const& a, word const& b,
+                                                                      word const& c) noexcept {
+        return word(_mm256_ternarylogic_epi64(__m256i(a), __m256i(b), __m256i(c), 0xd2));
+    }
+    WG_KECCAK_TARGET [[gnu::always_inline]] static inline word same(std::uint64_t x) noexcept { return word{} + x; }
+// SPDX-License-Identifier: BSL-1.0
+// The rounds of Keccak-f[1600] (FIPS 202, section 3.3) on one state, or on several states in the lanes of vectors.
+// keccak.hpp and ml_kem_kernels.hpp include this text once for each instruction set, inside a class.
+// Folder: backends/bundled; pure.
+//
+// The including class defines `word`, a lane of the state; `rotate<Bits>(word)`; `xor_three(a, b, c)`;
+// `choose(a, b, c)`, which is a ^ (~b & c); and `same(std::uint64_t)`, which sets all elements of a word. The macro
+// WG_KECCAK_TARGET is the attribute of every function.
+
+/// Theta's word for column `X` of the state: the parity of the column before it and of the rotated column after it.
+template <int X> WG_KECCAK_TARGET [[gnu::always_inline]] static inline word mix(word const (&parity)[5]) noexcept {
+    return parity[(X + 4) % 5] ^ rotate<1>(parity[(X + 1) % 5]);
+}
+/// The parity of column `X`.
+template <int X> WG_KECCAK_TARGET [[gnu::always_inline]] static inline word parity_of(word const (&a)[25]) noexcept {
+    return xor_three(xor_three(a[X], a[X + 5], a[X + 10]), a[X + 15], a[X + 20]);
+}
+/// Rho and pi for word `From`, after theta.
+template <int From, int Bits>
+WG_KECCAK_TARGET [[gnu::always_inline]] static inline word moved(word const (&a)[25], word const (&d)[5]) noexcept {
+    if constexpr (Bits == 0) return a[From] ^ d[From % 5];
+    else return rotate<Bits>(a[From] ^ d[From % 5]);
+}
+/// Chi for the row at `to`.
+WG_KECCAK_TARGET [[gnu::always_inline]] static inline void
+choose_row(word* to, word const& b0, word const& b1, word const& b2, word const& b3, word const& b4) noexcept {
+    to[0] = choose(b0, b1, b2);
+    to[1] = choose(b1, b2, b3);
+    to[2] = choose(b2, b3, b4);
+    to[3] = choose(b3, b4, b0);
+    to[4] = choose(b4, b0, b1);
+}
+/// One round, from `a` to `to`.
+WG_KECCAK_TARGET [[gnu::always_inline]] static inline void round(word (&to)[25], word const (&a)[25],
+                                                                 std::uint64_t constant) noexcept {
+    word const parity[5] = {parity_of<0>(a), parity_of<1>(a), parity_of<2>(a), parity_of<3>(a), parity_of<4>(a)};
+    word const d[5] = {mix<0>(parity), mix<1>(parity), mix<2>(parity), mix<3>(parity), mix<4>(parity)};
+    choose_row(to, moved<0, 0>(a, d), moved<6, 44>(a, d), moved<12, 43>(a, d), moved<18, 21>(a, d),
+               moved<24, 14>(a, d));
+    to[0] ^= same(constant);
+    choose_row(to + 5, moved<3, 28>(a, d), moved<9, 20>(a, d), moved<10, 3>(a, d), moved<16, 45>(a, d),
+               moved<22, 61>(a, d));
+    choose_row(to + 10, moved<1, 1>(a, d), moved<7, 6>(a, d), moved<13, 25>(a, d), moved<19, 8>(a, d),
+               moved<20, 18>(a, d));
+    choose_row(to + 15, moved<4, 27>(a, d), moved<5, 36>(a, d), moved<11, 10>(a, d), moved<17, 15>(a, d),
+               moved<23, 56>(a, d));
+    choose_row(to + 20, moved<2, 62>(a, d), moved<8, 55>(a, d), moved<14, 39>(a, d), moved<15, 41>(a, d),
+               moved<21, 2>(a, d));
+}
+/// All 24 rounds. `state`: 25 words of any alignment.
+WG_KECCAK_TARGET [[gnu::noinline]] static inline void permute(std::uint64_t* state) noexcept {
+    word a[25], b[25];
+    __builtin_memcpy(a, state, sizeof a);
+#pragma GCC unroll 1
+    for (std::size_t i = 0; i < keccak_detail::rounds; i += 2) {
+        round(b, a, keccak_detail::constants[i]);
+        round(a, b, keccak_detail::constants[i + 1]);
+    }
+    __builtin_memcpy(state, a, sizeof a);
+}
+#undef WG_KECCAK_TARGET
+};
+
+/// Vectors of sixteen 16-bit numbers, with AVX2.
+struct arithmetic_avx2 {
+#define WG_KEM_TARGET [[gnu::noinline, WG_TARGET_AVX2]]
+#define WG_KEM_INLINE [[gnu::always_inline, WG_TARGET_AVX2]] inline
+    static constexpr std::size_t lanes = 16;
+    using words = std::int16_t __attribute__((vector_size(32)));
+    using unsigned_words = std::uint16_t __attribute__((vector_size(32)));
+    using pairs = std::uint32_t __attribute__((vector_size(32)));
+    using quads = std::uint64_t __attribute__((vector_size(32)));
+
+    WG_KEM_INLINE static words multiply_high(words const& a, words const& b) noexcept {
+        return words(_mm256_mulhi_epi16(__m256i(a), __m256i(b)));
+    }
+    WG_KEM_INLINE static words multiply_rounded(words const& a, words const& b) noexcept {
+        return words(_mm256_mulhrs_epi16(__m256i(a), __m256i(b)));
+    }
+    WG_KEM_INLINE static pairs multiply_pairs(words const& a, words const& b) noexcept {
+        return pairs(_mm256_madd_epi16(__m256i(a), __m256i(b)));
+    }
+// SPDX-License-Identifier: BSL-1.0
+// The arithmetic and the codes of ML-KEM in vectors. ml_kem_kernels.hpp includes this text once for each instruction
+// set, inside a class. Folder: backends/bundled; pure.
+//
+// The including class defines `lanes`, the 16-bit numbers of a vector; `words`, a vector of them, and `pairs` and
+// `quads`, the same bits as numbers of 32 and of 64 bits; and these operations on `words`:
+//     multiply_high(a, b)     the upper halves of the products
+//     multiply_rounded(a, b)  (a * b + 2^14) >> 15
+//     multiply_pairs(a, b)    the sums of the products of two neighbours, as `pairs`
+// The macro WG_KEM_TARGET is the attribute of every function, WG_KEM_INLINE that of a function that is inlined.
+//
+// A polynomial is `degree / lanes` vectors, and its coefficients keep their order. In the layers of the transform for
+// distances of a vector or more, vectors are paired. Within a vector, all lanes are multiplied, a half of them for
+// nothing; this takes less time than to move the coefficients apart and back.
+
+static constexpr std::size_t vectors = degree / lanes; ///< of a polynomial
+
+WG_KEM_INLINE static words load(std::int16_t const* from) noexcept {
+    words x;
+    __builtin_memcpy(&x, from, sizeof x);
+    return x;
+}
+WG_KEM_INLINE static void store(std::int16_t* to, words const& x) noexcept { __builtin_memcpy(to, &x, sizeof x); }
+/// `x` in all lanes.
+WG_KEM_INLINE static words same(std::int16_t x) noexcept { return words{} + x; }
+/// The lower halves of the products.
+WG_KEM_INLINE static words multiply_low(words const& a, words const& b) noexcept {
+    return words(unsigned_words(a) * unsigned_words(b));
+}
+/// Of each two numbers that are `D` apart, the first one in both places. The indices are those of pairs.
+template <std::size_t D, std::size_t... N>
+WG_KEM_INLINE static words first_of(words const& x, std::index_sequence<N...>) noexcept {
+    return words(__builtin_shufflevector(pairs(x), pairs(x), (N & ~(D / 2))...));
+}
+/// The second one in both places.
+template <std::size_t D, std::size_t... N>
+WG_KEM_INLINE static words second_of(words const& x, std::index_sequence<N...>) noexcept {
+    return words(__builtin_shufflevector(pairs(x), pairs(x), (N | (D / 2))...));
+}
+/// Both, exchanged.
+template <std::size_t D, std::size_t... N>
+WG_KEM_INLINE static words exchange(words const& x, std::index_sequence<N...>) noexcept {
+    return words(__builtin_shufflevector(pairs(x), pairs(x), (N ^ (D / 2))...));
+}
+/// All ones in the second place of each pair, zero in the first one.
+template <std::size_t D, std::size_t... N> WG_KEM_INLINE static words is_second(std::index_sequence<N...>) noexcept {
+    return words(pairs{(N & (D / 2) ? ~std::uint32_t{0} : 0)...});
+}
+static constexpr std::make_index_sequence<lanes / 2> all_pairs{};
+/// a * factor / R modulo q, in (-q, q). `quotient` is the factor times 1 / q modulo R.
+WG_KEM_INLINE static words product(words const& a, words const& factor, words const& quotient) noexcept {
+    return multiply_high(a, factor) - multiply_high(multiply_low(a, quotient), same(q));
+}
+/// x modulo q, in (-q, q), for any x.
+WG_KEM_INLINE static words reduced(words const& x) noexcept { return product(x, same(one), same(one_quotient)); }
+/// x modulo q, in [0, q), for x in (-q, q).
+WG_KEM_INLINE static words from_zero(words const& x) noexcept { return x + ((x >> 15) & q); }
+
+// --- the transform
+
+/// The layer for coefficients `distance` apart, a vector or more, for the `count` coefficients at `c`. `zeta`: the
+/// factor of the first block.
+WG_KEM_INLINE static void forward_layer(std::int16_t* c, std::size_t count, std::size_t distance,
+                                        std::size_t zeta) noexcept {
+    for (std::size_t start = 0; start < count; start += 2 * distance, ++zeta) {
+        words const factor = same(zetas[zeta]), quotient = same(zeta_quotients[zeta]);
+        for (std::size_t i = start; i < start + distance; i += lanes) {
+            words const a = load(c + i), t = product(load(c + i + distance), factor, quotient);
+            store(c + i, a + t);
+            store(c + i + distance, a - t);
+        }
+    }
+}
+/// The layer for coefficients `Distance` apart in one vector, the vector of coefficients `at` and up.
+template <std::size_t Distance> WG_KEM_INLINE static void forward_inside(words& x, std::size_t at) noexcept {
+    x = first_of<Distance>(x, all_pairs) + product(second_of<Distance>(x, all_pairs),
+                                                   load(forward_table<Distance>.factor + at),
+                                                   load(forward_table<Distance>.quotient + at));
+}
+/// Same as `ring::transform`, but writes (-q, q).
+WG_KEM_TARGET static void transform(polynomial& p) noexcept {
+    for (std::size_t distance = 128; distance >= lanes; distance /= 2)
+        forward_layer(p.c, degree, distance, 128 / distance);
+    for (std::size_t at = 0; at < degree; at += lanes) {
+        words x = load(p.c + at);
+        if constexpr (lanes > 16) forward_inside<16>(x, at);
+        if constexpr (lanes > 8) forward_inside<8>(x, at);
+        forward_inside<4>(x, at);
+        forward_inside<2>(x, at);
+        store(p.c + at, reduced(x));
+    }
+}
+
+/// Reverses `forward_inside`. The sums are reduced, too, so x stays in (-q, q).
+template <std::size_t Distance> WG_KEM_INLINE static void inverse_inside(words& x, std::size_t at) noexcept {
+    words const negated = (x ^ is_second<Distance>(all_pairs)) - is_second<Distance>(all_pairs);
+    x = product(exchange<Distance>(x, all_pairs) + negated, load(inverse_table<Distance>.factor + at),
+                load(inverse_table<Distance>.quotient + at));
+}
+/// Same as `ring::inverse_transform`.
+WG_KEM_TARGET static void inverse_transform(polynomial& p) noexcept {
+    for (std::size_t at = 0; at < degree; at += lanes) {
+        words x = load(p.c + at);
+        inverse_inside<2>(x, at);
+        inverse_inside<4>(x, at);
+        if constexpr (lanes > 8) inverse_inside<8>(x, at);
+        if constexpr (lanes > 16) inverse_inside<16>(x, at);
+        store(p.c + at, x);
+    }
+    std::size_t bound = 1; // |x| < bound * q
+    for (std::size_t distance = lanes; distance <= 128; distance *= 2) {
+        bound *= 2;
+        bool const is_last = distance == 128, reduces = bound == 8 && !is_last;
+        if (reduces) bound = 1;
+        std::size_t zeta = 256 / distance - 1;
+        for (std::size_t start = 0; start < degree; start += 2 * distance, --zeta) {
+            words const factor = same(zetas[zeta]), quotient = same(zeta_quotients[zeta]);
+            for (std::size_t i = start; i < start + distance; i += lanes) {
+                words const a = load(p.c + i), b = load(p.c + i + distance);
+                store(p.c + i, reduces ? reduced(a + b) : a + b);
+                store(p.c + i + distance, product(b - a, factor, quotient));
+            }
+        }
+    }
+    for (std::size_t at = 0; at < degree; at += lanes)
+        store(p.c + at, product(load(p.c + at), same(inverse_scale), same(inverse_scale_quotient)));
+}
+
+// --- products of transforms
+
+/// A transform as the second factor of products.
+struct factors {
+    alignas(64) std::int16_t first[degree];  ///< coefficient 2i, then coefficient 2i + 1 times the root of the pair
+    alignas(64) std::int16_t second[degree]; ///< coefficient 2i + 1, then coefficient 2i
+};
+
+/// Reads (-q, q).
+WG_KEM_TARGET static void make_factors(factors& f, polynomial const& p) noexcept {
+    for (std::size_t at = 0; at < degree; at += lanes) {
+        words const x = load(p.c + at);
+        store(f.first + at, product(x, load(root_table.factor + at), load(root_table.quotient + at)));
+        pairs const both = pairs(x);
+        store(f.second + at, words(both << 16 | both >> 16));
+    }
+}
+/// c / R modulo q, in (-q, q), in the upper halves; the lower halves are zero. |c| < q * 2^15.
+WG_KEM_INLINE static pairs reduced_pairs(pairs const& c) noexcept {
+    words const low = multiply_low(words(c), words(pairs{} + (q_inverse & 0xffff)));
+    return pairs(c) - pairs(multiply_pairs(low, words(pairs{} + std::uint32_t{q})));
+}
+/// p = the sum of the products of `rank` transforms, divided by R, in (-q, q).
+WG_KEM_TARGET static void multiply(polynomial& p, polynomial const* a, factors const* b) noexcept {
+    for (std::size_t at = 0; at < degree; at += lanes) {
+        pairs even{}, odd{};
+        for (std::size_t j = 0; j < rank; ++j) {
+            words const x = load(a[j].c + at);
+            even += pairs(multiply_pairs(x, load(b[j].first + at)));
+            odd += pairs(multiply_pairs(x, load(b[j].second + at)));
+        }
+        store(p.c + at, words(reduced_pairs(even) >> 16 | reduced_pairs(odd)));
+    }
+}
+/// Same as `ring::scale_and_add`, but writes (-q, q).
+WG_KEM_TARGET static void scale_and_add(polynomial& p, polynomial const& other) noexcept {
+    for (std::size_t at = 0; at < degree; at += lanes)
+        store(p.c + at, reduced(product(load(p.c + at), same(montgomery_square), same(montgomery_square_quotient)) +
+                                load(other.c + at)));
+}
+/// a += b, in (-q, q).
+WG_KEM_TARGET static void add(polynomial& a, polynomial const& b) noexcept {
+    for (std::size_t at = 0; at < degree; at += lanes) store(a.c + at, reduced(load(a.c + at) + load(b.c + at)));
+}
+/// a = b - a, in (-q, q).
+WG_KEM_TARGET static void subtract_from(polynomial& a, polynomial const& b) noexcept {
+    for (std::size_t at = 0; at < degree; at += lanes) store(a.c + at, reduced(load(b.c + at) - load(a.c + at)));
+}
+
+// --- codes. Four coefficients are gathered in a number of 64 bits, whose bytes are then stored.
+
+static constexpr std::size_t numbers = degree / 4; ///< such numbers of a polynomial
+
+WG_KEM_INLINE static quads load_quads(std::uint64_t const* from) noexcept {
+    quads x;
+    __builtin_memcpy(&x, from, sizeof x);
+    return x;
+}
+WG_KEM_INLINE static void store_quads(std::uint64_t* to, quads const& x) noexcept {
+    __builtin_memcpy(to, &x, sizeof x);
+}
+/// Stores the lowest `Bytes` bytes of each number.
+template <std::size_t Bytes>
+WG_KEM_INLINE static void store_bytes(byte* to, std::uint64_t const (&from)[numbers]) noexcept {
+    if constexpr (Bytes == 2) {
+        for (std::uint64_t const x : from) store_le16(to, static_cast<std::uint16_t>(x)), to += Bytes;
+    } else {
+        for (std::size_t i = 0; i + 1 < numbers; ++i, to += Bytes)
+            store_le64(to, from[i]); // the next corrects the rest
+        byte last[8];
+        store_le64(last, from[numbers - 1]);
+        __builtin_memcpy(to, last, Bytes);
+    }
+}
+/// Loads numbers of `Bytes` bytes. The other bytes of a number are arbitrary. No byte after the last one is read.
+template <std::size_t Bytes>
+WG_KEM_INLINE static void load_bytes(std::uint64_t (&to)[numbers], byte const* from) noexcept {
+    if constexpr (Bytes == 2) {
+        for (std::uint64_t& x : to) x = load_le16(from), from += Bytes;
+    } else {
+        for (std::size_t i = 0; i + 1 < numbers; ++i, from += Bytes) to[i] = load_le64(from);
+        to[numbers - 1] = load_le64(from - (8 - Bytes)) >> (8 * (8 - Bytes));
+    }
+}
+/// Four 16-bit numbers of at most `Bits` bits as one number of 4 * `Bits` bits.
+template <unsigned Bits> WG_KEM_INLINE static quads gathered(words const& x) noexcept {
+    quads const two = quads(multiply_pairs(x, words(pairs{} + (1u << Bits << 16 | 1u))));
+    return (two & 0xffffffff) | two >> 32 << (2 * Bits);
+}
+/// Reverses `gathered`.
+template <unsigned Bits> WG_KEM_INLINE static words spread(quads const& x) noexcept {
+    constexpr std::uint64_t mask = (1u << Bits) - 1;
+    return words((x & mask) | (x << (16 - Bits) & mask << 16) | (x << (32 - 2 * Bits) & mask << 32) |
+                 (x << (48 - 3 * Bits) & mask << 48));
+}
+
+/// Same as `coding::encode`.
+WG_KEM_TARGET static void encode(byte* to, polynomial const& p) noexcept {
+    std::uint64_t all[numbers];
+    for (std::size_t at = 0; at < degree; at += lanes)
+        store_quads(all + at / 4, gathered<12>(from_zero(load(p.c + at))));
+    store_bytes<6>(to, all);
+}
+/// Same as `coding::decode`.
+WG_KEM_TARGET static void decode(polynomial& p, byte const* from) noexcept {
+    std::uint64_t all[numbers];
+    load_bytes<6>(all, from);
+    for (std::size_t at = 0; at < degree; at += lanes) store(p.c + at, spread<12>(load_quads(all + at / 4)));
+}
+/// Same as `coding::is_reduced`.
+WG_KEM_TARGET static bool is_reduced(byte const* from) noexcept {
+    std::uint64_t all[numbers];
+    load_bytes<6>(all, from);
+    words below = same(-1);
+    for (std::size_t at = 0; at < degree; at += lanes) below &= spread<12>(load_quads(all + at / 4)) - q;
+    std::int16_t each[lanes];
+    store(each, below);
+    std::int16_t every = -1;
+    for (std::int16_t const x : each) every = static_cast<std::int16_t>(every & x);
+    return every < 0;
+}
+
+/// Compress of 32-bit numbers: see `compress`.
+template <unsigned Bits> WG_KEM_INLINE static pairs compressed(pairs const& x) noexcept {
+    using c = compression<Bits>;
+    return (x * c::factor + c::offset) >> c::shift & ((1u << Bits) - 1);
+}
+/// Same as `coding::compress_to`.
+template <unsigned Bits> WG_KEM_TARGET static void compress_to(byte* to, polynomial const& p) noexcept {
+    std::uint64_t all[numbers];
+    for (std::size_t at = 0; at < degree; at += lanes) {
+        pairs const x = pairs(from_zero(load(p.c + at)));
+        store_quads(all + at / 4,
+                    gathered<Bits>(words(compressed<Bits>(x & 0xffff) | compressed<Bits>(x >> 16) << 16)));
+    }
+    if constexpr (Bits == 1)
+        for (std::size_t i = 0; i < numbers; i += 2) *to++ = static_cast<byte>(all[i] | all[i + 1] << 4);
+    else store_bytes<Bits / 2>(to, all);
+}
+/// Same as `coding::decompress_from`.
+template <unsigned Bits> WG_KEM_TARGET static void decompress_from(polynomial& p, byte const* from) noexcept {
+    std::uint64_t all[numbers];
+    load_bytes<Bits / 2>(all, from);
+    for (std::size_t at = 0; at < degree; at += lanes) {
+        words const x = spread<Bits>(load_quads(all + at / 4));
+        store(p.c + at, multiply_rounded(x << (15 - Bits), same(q)));
+    }
+}
+/// Adds (q + 1) / 2 where the bit of the message is 1; (-q, q).
+WG_KEM_TARGET static void add_message(polynomial& p, byte const* message) noexcept {
+    std::uint64_t all[numbers];
+    for (std::size_t i = 0; i < numbers; i += 2) {
+        std::uint64_t const same_byte = message[i / 2] * std::uint64_t{0x0001000100010001};
+        all[i] = same_byte & 0x0008000400020001;
+        all[i + 1] = same_byte & 0x0080004000200010;
+    }
+    for (std::size_t at = 0; at < degree; at += lanes) {
+        words const bits = words(load_quads(all + at / 4));
+        words const is_set = (words{} - bits) >> 15; // the bits are positive numbers
+        store(p.c + at, reduced(load(p.c + at) + (is_set & ((q + 1) / 2))));
+    }
+}
+/// Same as `take_noise` of ml_kem_sampling.hpp. Reads `noise_bytes` bytes.
+WG_KEM_TARGET static void take_noise(polynomial& p, std::uint64_t const (&random)[noise_bytes / 8]) noexcept {
+    std::uint64_t differences[noise_bytes / 8]; // in each half of a byte: 4 and the coefficient
+    for (std::size_t i = 0; i < noise_bytes / 8; i += lanes / 4) {
+        pairs const bits = pairs(load_quads(random + i));
+        pairs const sums = (bits & 0x55555555) + (bits >> 1 & 0x55555555);
+        store_quads(differences + i, quads((sums & 0x33333333) + 0x44444444 - (sums >> 2 & 0x33333333)));
+    }
+    using few_bytes = byte __attribute__((vector_size(lanes / 2)));
+    for (std::size_t at = 0; at < degree; at += lanes) {
+        few_bytes some;
+        __builtin_memcpy(&some, reinterpret_cast<byte const*>(differences) + at / 2, sizeof some);
+        pairs const x = __builtin_convertvector(some, pairs);
+        store(p.c + at, words((x | x << 12) & 0x000f000f) - 4);
+    }
+}
+
+    /// Clears the vector registers.
+    WG_KEM_TARGET static void wipe_registers() noexcept { kernel_avx2::wipe_registers(); }
+
+    /// Same as `take_uniform` of ml_kem_sampling.hpp, for a block of SHAKE128. May read 8 bytes beyond the block, and
+    /// write 8 numbers beyond the last one.
+    WG_KEM_TARGET static std::size_t take_uniform(std::int16_t* to, std::size_t count, byte const* block) noexcept {
+        __m128i const order = _mm_setr_epi8(0, 1, 1, 2, 3, 4, 4, 5, 6, 7, 7, 8, 9, 10, 10, 11);
+        for (std::size_t at = 0; at < shake128.rate_bytes && count < degree; at += 12) {
+            __m128i const bytes = _mm_loadu_si128(reinterpret_cast<__m128i const*>(block + at));
+            __m128i const x = _mm_shuffle_epi8(bytes, order);
+            __m128i const found = _mm_blend_epi16(_mm_and_si128(x, _mm_set1_epi16(0xfff)), _mm_srli_epi16(x, 4), 0xaa);
+            __m128i const good = _mm_cmpgt_epi16(_mm_set1_epi16(q), found);
+            auto const mask = static_cast<std::uint32_t>(_mm_movemask_epi8(_mm_packs_epi16(good, good))) & 255;
+            __m128i const first = _mm_cvtsi64_si128(static_cast<std::int64_t>(chosen_words[mask]));
+            __m128i const places = _mm_unpacklo_epi8(first, _mm_add_epi8(first, _mm_set1_epi8(1)));
+            _mm_storeu_si128(reinterpret_cast<__m128i*>(to + count), _mm_shuffle_epi8(found, places));
+            count += static_cast<std::size_t>(__builtin_popcount(mask));
+        }
+        return count;
+    }
+#undef WG_KEM_TARGET
+#undef WG_KEM_INLINE
+};
+
+/// Vectors of 32 numbers, with AVX-512.
+struct arithmetic_avx512 {
+#define WG_KEM_TARGET [[gnu::noinline, WG_TARGET_AVX512]]
+#define WG_KEM_INLINE [[gnu::always_inline, WG_TARGET_AVX512]] inline
+    static constexpr std::size_t lanes = 32;
+    using words = std::int16_t __attribute__((vector_size(64)));
+    using unsigned_words = std::uint16_t __attribute__((vector_size(64)));
+    using pairs = std::uint32_t __attribute__((vector_size(64)));
+    using quads = std::uint64_t __attribute__((vector_size(64)));
+
+    WG_KEM_INLINE static words multiply_high(words const& a, words const& b) noexcept {
+        return words(_mm512_mulhi_epi16(__m512i(a), __m512i(b)));
+    }
+    WG_KEM_INLINE static words multiply_rounded(words const& a, words const& b) noexcept {
+        return words(_mm512_mulhrs_epi16(__m512i(a), __m512i(b)));
+    }
+    WG_KEM_INLINE static pairs multiply_pairs(words const& a, words const& b) noexcept {
+        return pairs(_mm512_madd_epi16(__m512i(a), __m512i(b)));
+    }
+// SPDX-License-Identifier: BSL-1.0
+// The arithmetic and the codes of ML-KEM in vectors. ml_kem_kernels.hpp includes this text once for each instruction
+// set, inside a class. Folder: backends/bundled; pure.
+//
+// The including class defines `lanes`, the 16-bit numbers of a vector; `words`, a vector of them, and `pairs` and
+// `quads`, the same bits as numbers of 32 and of 64 bits; and these operations on `words`:
+//     multiply_high(a, b)     the upper halves of the products
+//     multiply_rounded(a, b)  (a * b + 2^14) >> 15
+//     multiply_pairs(a, b)    the sums of the products of two neighbours, as `pairs`
+// The macro WG_KEM_TARGET is the attribute of every function, WG_KEM_INLINE that of a function that is inlined.
+//
+// A polynomial is `degree / lanes` vectors, and its coefficients keep their order. In the layers of the transform for
+// distances of a vector or more, vectors are paired. Within a vector, all lanes are multiplied, a half of them for
+// nothing; this takes less time than to move the coefficients apart and back.
+
+static constexpr std::size_t vectors = degree / lanes; ///< of a polynomial
+
+WG_KEM_INLINE static words load(std::int16_t const* from) noexcept {
+    words x;
+    __builtin_memcpy(&x, from, sizeof x);
+    return x;
+}
+WG_KEM_INLINE static void store(std::int16_t* to, words const& x) noexcept { __builtin_memcpy(to, &x, sizeof x); }
+/// `x` in all lanes.
+WG_KEM_INLINE static words same(std::int16_t x) noexcept { return words{} + x; }
+/// The lower halves of the products.
+WG_KEM_INLINE static words multiply_low(words const& a, words const& b) noexcept {
+    return words(unsigned_words(a) * unsigned_words(b));
+}
+/// Of each two numbers that are `D` apart, the first one in both places. The indices are those of pairs.
+template <std::size_t D, std::size_t... N>
+WG_KEM_INLINE static words first_of(words const& x, std::index_sequence<N...>) noexcept {
+    return words(__builtin_shufflevector(pairs(x), pairs(x), (N & ~(D / 2))...));
+}
+/// The second one in both places.
+template <std::size_t D, std::size_t... N>
+WG_KEM_INLINE static words second_of(words const& x, std::index_sequence<N...>) noexcept {
+    return words(__builtin_shufflevector(pairs(x), pairs(x), (N | (D / 2))...));
+}
+/// Both, exchanged.
+template <std::size_t D, std::size_t... N>
+WG_KEM_INLINE static words exchange(words const& x, std::index_sequence<N...>) noexcept {
+    return words(__builtin_shufflevector(pairs(x), pairs(x), (N ^ (D / 2))...));
+}
+/// All ones in the second place of each pair, zero in the first one.
+template <std::size_t D, std::size_t... N> WG_KEM_INLINE static words is_second(std::index_sequence<N...>) noexcept {
+    return words(pairs{(N & (D / 2) ? ~std::uint32_t{0} : 0)...});
+}
+static constexpr std::make_index_sequence<lanes / 2> all_pairs{};
+/// a * factor / R modulo q, in (-q, q). `quotient` is the factor times 1 / q modulo R.
+WG_KEM_INLINE static words product(words const& a, words const& factor, words const& quotient) noexcept {
+    return multiply_high(a, factor) - multiply_high(multiply_low(a, quotient), same(q));
+}
+/// x modulo q, in (-q, q), for any x.
+WG_KEM_INLINE static words reduced(words const& x) noexcept { return product(x, same(one), same(one_quotient)); }
+/// x modulo q, in [0, q), for x in (-q, q).
+WG_KEM_INLINE static words from_zero(words const& x) noexcept { return x + ((x >> 15) & q); }
+
+// --- the transform
+
+/// The layer for coefficients `distance` apart, a vector or more, for the `count` coefficients at `c`. `zeta`: the
+/// factor of the first block.
+WG_KEM_INLINE static void forward_layer(std::int16_t* c, std::size_t count, std::size_t distance,
+                                        std::size_t zeta) noexcept {
+    for (std::size_t start = 0; start < count; start += 2 * distance, ++zeta) {
+        words const factor = same(zetas[zeta]), quotient = same(zeta_quotients[zeta]);
+        for (std::size_t i = start; i < start + distance; i += lanes) {
+            words const a = load(c + i), t = product(load(c + i + distance), factor, quotient);
+            store(c + i, a + t);
+            store(c + i + distance, a - t);
+        }
+    }
+}
+/// The layer for coefficients `Distance` apart in one vector, the vector of coefficients `at` and up.
+template <std::size_t Distance> WG_KEM_INLINE static void forward_inside(words& x, std::size_t at) noexcept {
+    x = first_of<Distance>(x, all_pairs) + product(second_of<Distance>(x, all_pairs),
+                                                   load(forward_table<Distance>.factor + at),
+                                                   load(forward_table<Distance>.quotient + at));
+}
+/// Same as `ring::transform`, but writes (-q, q).
+WG_KEM_TARGET static void transform(polynomial& p) noexcept {
+    for (std::size_t distance = 128; distance >= lanes; distance /= 2)
+        forward_layer(p.c, degree, distance, 128 / distance);
+    for (std::size_t at = 0; at < degree; at += lanes) {
+        words x = load(p.c + at);
+        if constexpr (lanes > 16) forward_inside<16>(x, at);
+        if constexpr (lanes > 8) forward_inside<8>(x, at);
+        forward_inside<4>(x, at);
+        forward_inside<2>(x, at);
+        store(p.c + at, reduced(x));
+    }
+}
+
+/// Reverses `forward_inside`. The sums are reduced, too, so x stays in (-q, q).
+template <std::size_t Distance> WG_KEM_INLINE static void inverse_inside(words& x, std::size_t at) noexcept {
+    words const negated = (x ^ is_second<Distance>(all_pairs)) - is_second<Distance>(all_pairs);
+    x = product(exchange<Distance>(x, all_pairs) + negated, load(inverse_table<Distance>.factor + at),
+                load(inverse_table<Distance>.quotient + at));
+}
+/// Same as `ring::inverse_transform`.
+WG_KEM_TARGET static void inverse_transform(polynomial& p) noexcept {
+    for (std::size_t at = 0; at < degree; at += lanes) {
+        words x = load(p.c + at);
+        inverse_inside<2>(x, at);
+        inverse_inside<4>(x, at);
+        if constexpr (lanes > 8) inverse_inside<8>(x, at);
+        if constexpr (lanes > 16) inverse_inside<16>(x, at);
+        store(p.c + at, x);
+    }
+    std::size_t bound = 1; // |x| < bound * q
+    for (std::size_t distance = lanes; distance <= 128; distance *= 2) {
+        bound *= 2;
+        bool const is_last = distance == 128, reduces = bound == 8 && !is_last;
+        if (reduces) bound = 1;
+        std::size_t zeta = 256 / distance - 1;
+        for (std::size_t start = 0; start < degree; start += 2 * distance, --zeta) {
+            words const factor = same(zetas[zeta]), quotient = same(zeta_quotients[zeta]);
+            for (std::size_t i = start; i < start + distance; i += lanes) {
+                words const a = load(p.c + i), b = load(p.c + i + distance);
+                store(p.c + i, reduces ? reduced(a + b) : a + b);
+                store(p.c + i + distance, product(b - a, factor, quotient));
+            }
+        }
+    }
+    for (std::size_t at = 0; at < degree; at += lanes)
+        store(p.c + at, product(load(p.c + at), same(inverse_scale), same(inverse_scale_quotient)));
+}
+
+// --- products of transforms
+
+/// A transform as the second factor of products.
+struct factors {
+    alignas(64) std::int16_t first[degree];  ///< coefficient 2i, then coefficient 2i + 1 times the root of the pair
+    alignas(64) std::int16_t second[degree]; ///< coefficient 2i + 1, then coefficient 2i
+};
+
+/// Reads (-q, q).
+WG_KEM_TARGET static void make_factors(factors& f, polynomial const& p) noexcept {
+    for (std::size_t at = 0; at < degree; at += lanes) {
+        words const x = load(p.c + at);
+        store(f.first + at, product(x, load(root_table.factor + at), load(root_table.quotient + at)));
+        pairs const both = pairs(x);
+        store(f.second + at, words(both << 16 | both >> 16));
+    }
+}
+/// c / R modulo q, in (-q, q), in the upper halves; the lower halves are zero. |c| < q * 2^15.
+WG_KEM_INLINE static pairs reduced_pairs(pairs const& c) noexcept {
+    words const low = multiply_low(words(c), words(pairs{} + (q_inverse & 0xffff)));
+    return pairs(c) - pairs(multiply_pairs(low, words(pairs{} + std::uint32_t{q})));
+}
+/// p = the sum of the products of `rank` transforms, divided by R, in (-q, q).
+WG_KEM_TARGET static void multiply(polynomial& p, polynomial const* a, factors const* b) noexcept {
+    for (std::size_t at = 0; at < degree; at += lanes) {
+        pairs even{}, odd{};
+        for (std::size_t j = 0; j < rank; ++j) {
+            words const x = load(a[j].c + at);
+            even += pairs(multiply_pairs(x, load(b[j].first + at)));
+            odd += pairs(multiply_pairs(x, load(b[j].second + at)));
+        }
+        store(p.c + at, words(reduced_pairs(even) >> 16 | reduced_pairs(odd)));
+    }
+}
+/// Same as `ring::scale_and_add`, but writes (-q, q).
+WG_KEM_TARGET static void scale_and_add(polynomial& p, polynomial const& other) noexcept {
+    for (std::size_t at = 0; at < degree; at += lanes)
+        store(p.c + at, reduced(product(load(p.c + at), same(montgomery_square), same(montgomery_square_quotient)) +
+                                load(other.c + at)));
+}
+/// a += b, in (-q, q).
+WG_KEM_TARGET static void add(polynomial& a, polynomial const& b) noexcept {
+    for (std::size_t at = 0; at < degree; at += lanes) store(a.c + at, reduced(load(a.c + at) + load(b.c + at)));
+}
+/// a = b - a, in (-q, q).
+WG_KEM_TARGET static void subtract_from(polynomial& a, polynomial const& b) noexcept {
+    for (std::size_t at = 0; at < degree; at += lanes) store(a.c + at, reduced(load(b.c + at) - load(a.c + at)));
+}
+
+// --- codes. Four coefficients are gathered in a number of 64 bits, whose bytes are then stored.
+
+static constexpr std::size_t numbers = degree / 4; ///< such numbers of a polynomial
+
+WG_KEM_INLINE static quads load_quads(std::uint64_t const* from) noexcept {
+    quads x;
+    __builtin_memcpy(&x, from, sizeof x);
+    return x;
+}
+WG_KEM_INLINE static void store_quads(std::uint64_t* to, quads const& x) noexcept {
+    __builtin_memcpy(to, &x, sizeof x);
+}
+/// Stores the lowest `Bytes` bytes of each number.
+template <std::size_t Bytes>
+WG_KEM_INLINE static void store_bytes(byte* to, std::uint64_t const (&from)[numbers]) noexcept {
+    if constexpr (Bytes == 2) {
+        for (std::uint64_t const x : from) store_le16(to, static_cast<std::uint16_t>(x)), to += Bytes;
+    } else {
+        for (std::size_t i = 0; i + 1 < numbers; ++i, to += Bytes)
+            store_le64(to, from[i]); // the next corrects the rest
+        byte last[8];
+        store_le64(last, from[numbers - 1]);
+        __builtin_memcpy(to, last, Bytes);
+    }
+}
+/// Loads numbers of `Bytes` bytes. The other bytes of a number are arbitrary. No byte after the last one is read.
+template <std::size_t Bytes>
+WG_KEM_INLINE static void load_bytes(std::uint64_t (&to)[numbers], byte const* from) noexcept {
+    if constexpr (Bytes == 2) {
+        for (std::uint64_t& x : to) x = load_le16(from), from += Bytes;
+    } else {
+        for (std::size_t i = 0; i + 1 < numbers; ++i, from += Bytes) to[i] = load_le64(from);
+        to[numbers - 1] = load_le64(from - (8 - Bytes)) >> (8 * (8 - Bytes));
+    }
+}
+/// Four 16-bit numbers of at most `Bits` bits as one number of 4 * `Bits` bits.
+template <unsigned Bits> WG_KEM_INLINE static quads gathered(words const& x) noexcept {
+    quads const two = quads(multiply_pairs(x, words(pairs{} + (1u << Bits << 16 | 1u))));
+    return (two & 0xffffffff) | two >> 32 << (2 * Bits);
+}
+/// Reverses `gathered`.
+template <unsigned Bits> WG_KEM_INLINE static words spread(quads const& x) noexcept {
+    constexpr std::uint64_t mask = (1u << Bits) - 1;
+    return words((x & mask) | (x << (16 - Bits) & mask << 16) | (x << (32 - 2 * Bits) & mask << 32) |
+                 (x << (48 - 3 * Bits) & mask << 48));
+}
+
+/// Same as `coding::encode`.
+WG_KEM_TARGET static void encode(byte* to, polynomial const& p) noexcept {
+    std::uint64_t all[numbers];
+    for (std::size_t at = 0; at < degree; at += lanes)
+        store_quads(all + at / 4, gathered<12>(from_zero(load(p.c + at))));
+    store_bytes<6>(to, all);
+}
+/// Same as `coding::decode`.
+WG_KEM_TARGET static void decode(polynomial& p, byte const* from) noexcept {
+    std::uint64_t all[numbers];
+    load_bytes<6>(all, from);
+    for (std::size_t at = 0; at < degree; at += lanes) store(p.c + at, spread<12>(load_quads(all + at / 4)));
+}
+/// Same as `coding::is_reduced`.
+WG_KEM_TARGET static bool is_reduced(byte const* from) noexcept {
+    std::uint64_t all[numbers];
+    load_bytes<6>(all, from);
+    words below = same(-1);
+    for (std::size_t at = 0; at < degree; at += lanes) below &= spread<12>(load_quads(all + at / 4)) - q;
+    std::int16_t each[lanes];
+    store(each, below);
+    std::int16_t every = -1;
+    for (std::int16_t const x : each) every = static_cast<std::int16_t>(every & x);
+    return every < 0;
+}
+
+/// Compress of 32-bit numbers: see `compress`.
+template <unsigned Bits> WG_KEM_INLINE static pairs compressed(pairs const& x) noexcept {
+    using c = compression<Bits>;
+    return (x * c::factor + c::offset) >> c::shift & ((1u << Bits) - 1);
+}
+/// Same as `coding::compress_to`.
+template <unsigned Bits> WG_KEM_TARGET static void compress_to(byte* to, polynomial const& p) noexcept {
+    std::uint64_t all[numbers];
+    for (std::size_t at = 0; at < degree; at += lanes) {
+        pairs const x = pairs(from_zero(load(p.c + at)));
+        store_quads(all + at / 4,
+                    gathered<Bits>(words(compressed<Bits>(x & 0xffff) | compressed<Bits>(x >> 16) << 16)));
+    }
+    if constexpr (Bits == 1)
+        for (std::size_t i = 0; i < numbers; i += 2) *to++ = static_cast<byte>(all[i] | all[i + 1] << 4);
+    else store_bytes<Bits / 2>(to, all);
+}
+/// Same as `coding::decompress_from`.
+template <unsigned Bits> WG_KEM_TARGET static void decompress_from(polynomial& p, byte const* from) noexcept {
+    std::uint64_t all[numbers];
+    load_bytes<Bits / 2>(all, from);
+    for (std::size_t at = 0; at < degree; at += lanes) {
+        words const x = spread<Bits>(load_quads(all + at / 4));
+        store(p.c + at, multiply_rounded(x << (15 - Bits), same(q)));
+    }
+}
+/// Adds (q + 1) / 2 where the bit of the message is 1; (-q, q).
+WG_KEM_TARGET static void add_message(polynomial& p, byte const* message) noexcept {
+    std::uint64_t all[numbers];
+    for (std::size_t i = 0; i < numbers; i += 2) {
+        std::uint64_t const same_byte = message[i / 2] * std::uint64_t{0x0001000100010001};
+        all[i] = same_byte & 0x0008000400020001;
+        all[i + 1] = same_byte & 0x0080004000200010;
+    }
+    for (std::size_t at = 0; at < degree; at += lanes) {
+        words const bits = words(load_quads(all + at / 4));
+        words const is_set = (words{} - bits) >> 15; // the bits are positive numbers
+        store(p.c + at, reduced(load(p.c + at) + (is_set & ((q + 1) / 2))));
+    }
+}
+/// Same as `take_noise` of ml_kem_sampling.hpp. Reads `noise_bytes` bytes.
+WG_KEM_TARGET static void take_noise(polynomial& p, std::uint64_t const (&random)[noise_bytes / 8]) noexcept {
+    std::uint64_t differences[noise_bytes / 8]; // in each half of a byte: 4 and the coefficient
+    for (std::size_t i = 0; i < noise_bytes / 8; i += lanes / 4) {
+        pairs const bits = pairs(load_quads(random + i));
+        pairs const sums = (bits & 0x55555555) + (bits >> 1 & 0x55555555);
+        store_quads(differences + i, quads((sums & 0x33333333) + 0x44444444 - (sums >> 2 & 0x33333333)));
+    }
+    using few_bytes = byte __attribute__((vector_size(lanes / 2)));
+    for (std::size_t at = 0; at < degree; at += lanes) {
+        few_bytes some;
+        __builtin_memcpy(&some, reinterpret_cast<byte const*>(differences) + at / 2, sizeof some);
+        pairs const x = __builtin_convertvector(some, pairs);
+        store(p.c + at, words((x | x << 12) & 0x000f000f) - 4);
+    }
+}
+
+    /// Clears the vector registers.
+    WG_KEM_TARGET static void wipe_registers() noexcept { kernel_avx512::wipe_registers(); }
+
+    static std::size_t take_uniform(std::int16_t* to, std::size_t count, byte const* block) noexcept {
+        return arithmetic_avx2::take_uniform(to, count, block);
+    }
+#undef WG_KEM_TARGET
+#undef WG_KEM_INLINE
+};
+
+/// The same with AVX512-VBMI2, which moves chosen found together.
+struct arithmetic_ifma : arithmetic_avx512 {
+    /// Same as that of AVX2. May read 24 bytes beyond the block, and write 32 found beyond the last one.
+    [[gnu::noinline, WG_TARGET_IFMA]] static std::size_t take_uniform(std::int16_t* to, std::size_t count,
+                                                                      byte const* block) noexcept {
+        __m512i const order = _mm512_set4_epi32(0x0b0a0a09, 0x08070706, 0x05040403, 0x02010100);
+        __m512i const twelves = _mm512_setr_epi32(0, 1, 2, 2, 3, 4, 5, 5, 6, 7, 8, 8, 9, 10, 11, 11);
+        for (std::size_t at = 0; at < shake128.rate_bytes && count < degree; at += 48) {
+            std::size_t const left = (shake128.rate_bytes - at) / 3 * 2;
+            __mmask32 const there = left >= 32 ? ~__mmask32{0} : static_cast<__mmask32>((1u << left) - 1);
+            __m512i const bytes = _mm512_maskz_permutexvar_epi32(0xffff, twelves, _mm512_loadu_si512(block + at));
+            __m512i const x = _mm512_shuffle_epi8(bytes, order);
+            __m512i const shifted = _mm512_srlv_epi16(x, _mm512_set1_epi32(4 << 16));
+            __m512i const found = _mm512_and_si512(shifted, _mm512_set1_epi16(0xfff));
+            __mmask32 const good = _mm512_mask_cmplt_epu16_mask(there, found, _mm512_set1_epi16(q));
+            _mm512_storeu_si512(to + count, _mm512_maskz_compress_epi16(good, found));
+            count += static_cast<std::size_t>(__builtin_popcount(good));
+        }
+        return count;
+    }
+};
+
+/// A kernel of vectors: all elements of the matrix at once.
+template <class Arithmetic, class Permutation, class Lanes, class LongPermutation> struct vector_kernel : Arithmetic {
+    using permutation = Permutation;
+    using long_permutation = LongPermutation;
+    using lanes_permutation = Lanes;
+
+    /// Stack below the functions of `ml_kem`: lists of jobs, the lanes, and the frame of their permutation.
+    static constexpr std::size_t stack_bytes =
+        20 * sizeof(sample_job) + keccak_lanes<vector_kernel>::size_bytes + 2048 + spill_bytes;
+
+    /// The polynomials of an operation.
+    struct work {
+        polynomial matrix[rank * rank];
+        polynomial noise[2 * rank + 1];
+        polynomial encoded[rank];
+        polynomial result;
+        typename Arithmetic::factors factors[rank];
+    };
+
+    static void expand(work& w, byte const* seed, bool transposed, std::span<hash_job const> hashes) noexcept {
+        sample_job jobs[rank * rank];
+        list_matrix(jobs, w, seed, transposed);
+        keccak_lanes<vector_kernel>::run(hashes, jobs);
+    }
+    static void make_noise(work& w, byte const* secret_seed, std::size_t count) noexcept {
+        sample_job jobs[2 * rank + 1];
+        list_noise(jobs, w, secret_seed, count);
+        keccak_lanes<vector_kernel>::run({}, std::span(jobs, count));
+    }
+    static void expand_with_noise(work& w, byte const* seed, byte const* secret_seed, std::size_t count) noexcept {
+        sample_job jobs[rank * rank + 2 * rank + 1];
+        list_matrix(jobs, w, seed, false);
+        list_noise(jobs + rank * rank, w, secret_seed, count);
+        keccak_lanes<vector_kernel>::run({}, std::span(jobs, rank * rank + count));
+    }
+    static void prepare(work& w) noexcept {
+        for (std::size_t j = 0; j < rank; ++j) Arithmetic::make_factors(w.factors[j], w.noise[j]);
+    }
+    static void multiply_row(work& w, std::size_t i) noexcept {
+        Arithmetic::multiply(w.result, w.matrix + rank * i, w.factors);
+    }
+    static void multiply_encoded(work& w, byte const* encoded) noexcept {
+        for (std::size_t j = 0; j < rank; ++j) Arithmetic::decode(w.encoded[j], encoded + j * encoded_bytes);
+        Arithmetic::multiply(w.result, w.encoded, w.factors);
+    }
+
+private:
+    static void list_matrix(sample_job* to, work& w, byte const* seed, bool transposed) noexcept {
+        for (std::size_t i = 0; i < rank; ++i)
+            for (std::size_t j = 0; j < rank; ++j)
+                *to++ = {seed,
+                         {static_cast<byte>(transposed ? i : j), static_cast<byte>(transposed ? j : i)},
+                         false,
+                         &w.matrix[rank * i + j]};
+    }
+    static void list_noise(sample_job* to, work& w, byte const* seed, std::size_t count) noexcept {
+        for (std::size_t i = 0; i < count; ++i) to[i] = {seed, {static_cast<byte>(i), 0}, true, &w.noise[i]};
+    }
+};
+
+using kernel_kem_avx2 = vector_kernel<arithmetic_avx2, keccak_bmi2, keccak_four_avx2, keccak_bmi2>;
+using kernel_kem_avx512 = vector_kernel<arithmetic_avx512, keccak_bmi2, keccak_four_avx512, keccak_bmi2>;
+using kernel_kem_ifma = vector_kernel<arithmetic_ifma, keccak_bmi2, keccak_four_avx512, keccak_bmi2>;
+
+}}}} // namespace wg::WG_ABI::bundled::ml_kem_detail
+
+#endif
 
 #endif
 
@@ -72418,34 +73692,53 @@ public:
 
 private:
 #ifdef WG_X86_KERNELS
+    cpu allowed() const noexcept { return allowed_; }
     cpu allowed_;
+#else
+    static cpu allowed() noexcept { return cpu::baseline; }
 #endif
 };
 
 #ifdef WG_DEFINE_KERNELS
 
+namespace ml_kem_detail {
+
+/// Calls `with(ml_kem<Kernel>())` for the fastest kernel within `allowed`.
+template <class With>
+[[gnu::always_inline]] inline auto choose_kernel([[maybe_unused]] cpu allowed, With with) noexcept {
+#ifdef WG_X86_KERNELS
+    if (has(allowed, cpu::ifma)) return with(ml_kem<kernel_kem_ifma>());
+    if (has(allowed, cpu::avx512)) return with(ml_kem<kernel_kem_avx512>());
+    if (has(allowed, cpu::avx2)) return with(ml_kem<kernel_kem_avx2>());
+#endif
+    return with(ml_kem<portable_kernel>());
+}
+
+} // namespace ml_kem_detail
+
 WG_CHOICE bool ml_kem_768::generate(std::span<byte, public_key_bytes> public_key,
                                     secret<private_key_bytes>& private_key, secret<64> const& random) const noexcept {
-    using namespace ml_kem_detail;
-    ml_kem<portable_kernel>::generate(public_key.data(), private_key.expose().data(), random.expose().data());
+    ml_kem_detail::choose_kernel(allowed(), [&](auto kernel) noexcept {
+        kernel.generate(public_key.data(), private_key.expose().data(), random.expose().data());
+    });
     return true;
 }
 
 WG_CHOICE bool ml_kem_768::encapsulate(std::span<byte, ciphertext_bytes> ciphertext, secret<key_bytes>& shared,
                                        std::span<byte const, public_key_bytes> public_key,
                                        secret<32> const& random) const noexcept {
-    using namespace ml_kem_detail;
-    bool const good = ml_kem<portable_kernel>::encapsulate(ciphertext.data(), shared.expose().data(), public_key.data(),
-                                                           random.expose().data());
+    bool const good = ml_kem_detail::choose_kernel(allowed(), [&](auto kernel) noexcept {
+        return kernel.encapsulate(ciphertext.data(), shared.expose().data(), public_key.data(), random.expose().data());
+    });
     if (!good) fill_zero(ciphertext), shared.clear();
     return good;
 }
 
 WG_CHOICE bool ml_kem_768::decapsulate(secret<key_bytes>& shared, secret<private_key_bytes> const& private_key,
                                        std::span<byte const, ciphertext_bytes> ciphertext) const noexcept {
-    using namespace ml_kem_detail;
-    bool const good =
-        ml_kem<portable_kernel>::decapsulate(shared.expose().data(), private_key.expose().data(), ciphertext.data());
+    bool const good = ml_kem_detail::choose_kernel(allowed(), [&](auto kernel) noexcept {
+        return kernel.decapsulate(shared.expose().data(), private_key.expose().data(), ciphertext.data());
+    });
     if (!good) shared.clear();
     return good;
 }

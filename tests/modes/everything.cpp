@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // A translation unit that uses the whole library. baseline.py checks its machine code. `ENTRY` is the name of its only
 // exported function.
+#include "wg/post_quantum.hpp"
 #include "wg/wg.hpp"
 
 template class wg::device<wg::default_policies>;
@@ -62,20 +63,37 @@ void use(Aead const& aead, Dh const& dh, Hash const& hash, wg::byte_array<32>& d
     hash.blake2s(digest, other.expose(), own, good ? wg::bytes_view(own) : wg::bytes_view());
 }
 
+/// Runs ML-KEM and hashes its results into `digest`.
+void use(wg::bundled::ml_kem_768 const& kem, wg::byte_array<32>& digest) {
+    using kem_type = wg::bundled::ml_kem_768;
+    wg::secret<64> seed;
+    wg::secret<32> const random(digest);
+    wg::secret<32> shared, found;
+    wg::secret<kem_type::private_key_bytes> private_key;
+    wg::byte_array<kem_type::public_key_bytes> key;
+    wg::byte_array<kem_type::ciphertext_bytes> ciphertext;
+    bool const good = kem.generate(key, private_key, seed) && kem.encapsulate(ciphertext, shared, key, random) &&
+                      kem.decapsulate(found, private_key, ciphertext) && found.equals(shared);
+    wg::bundled::hash{}.blake2s(digest, shared.expose(), ciphertext, good ? wg::bytes_view(key) : wg::bytes_view());
+}
+
 } // namespace
 
 extern "C" void ENTRY(byte* out) {
     wg::byte_array<32> first{};
     use(with<wg::bundled::aead>(cpu::baseline), with<wg::bundled::dh>(cpu::baseline),
         with<wg::bundled::hash>(cpu::baseline), first);
+    use(wg::bundled::ml_kem_768(cpu::baseline), first);
     for (std::uint32_t bits = 1; bits <= std::uint32_t(cpu::all); ++bits) {
         cpu const set = cpu(bits);
         if (consistent(set) != set || !has(wg::bundled::detect_cpu(), set)) continue;
         wg::byte_array<32> digest{};
         use(with<wg::bundled::aead>(set), with<wg::bundled::dh>(set), with<wg::bundled::hash>(set), digest);
+        use(wg::bundled::ml_kem_768(set), digest);
         if (digest != first) return;
     }
     wg::byte_array<32> digest{};
     use(wg::bundled::aead{}, wg::bundled::dh{}, wg::bundled::hash{}, digest);
+    use(wg::bundled::ml_kem_768{}, digest);
     if (digest == first) wg::copy({out, 32}, first);
 }

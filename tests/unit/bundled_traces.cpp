@@ -4,6 +4,7 @@
 
 #include "bundled_mod_p.hpp"
 #include "bundled_sets.hpp"
+#include "wg/post_quantum.hpp"
 
 #include <boost/test/unit_test.hpp>
 
@@ -214,6 +215,64 @@ template <class Hash> void hash_leaves_nothing(cpu set) {
         }
 }
 
+/// Adds a vector of 12-bit coefficients: its bytes, and its coefficients in pairs, as numbers from 0 on and centered.
+void add_coefficients(secrets& to, std::string const& what, wg::bytes_view encoded) {
+    to.add(what, encoded);
+    std::vector<std::int16_t> numbers;
+    for (std::size_t i = 0; i + 3 <= encoded.size(); i += 3) {
+        numbers.push_back(static_cast<std::int16_t>(encoded[i] | (encoded[i + 1] & 15) << 8));
+        numbers.push_back(static_cast<std::int16_t>(encoded[i + 1] >> 4 | encoded[i + 2] << 4));
+    }
+    for (int pass = 0; pass < 2; ++pass)
+        for (std::size_t i = 0; i < numbers.size(); i += 2) {
+            std::uint32_t const low = static_cast<std::uint16_t>(numbers[i]),
+                                high = static_cast<std::uint16_t>(numbers[i + 1]);
+            to.add_limb(what + "'s coefficients", low | high << 16);
+            for (std::size_t const j : {i, i + 1}) numbers[j] = numbers[j] > 1664 ? numbers[j] - 3329 : numbers[j];
+        }
+}
+
+void kem_leaves_nothing(cpu set) {
+    using kem_type = wg::bundled::ml_kem_768;
+    kem_type const kem(set);
+    std::string const name = print_cpu(set);
+    noise random(27);
+    wg::secret<64> seed(fixed<64>(random.take(64)));
+    key message(fixed<32>(random.take(32))), shared;
+    wg::byte_array<kem_type::public_key_bytes> public_key;
+    wg::byte_array<kem_type::ciphertext_bytes> ciphertext;
+    wg::secret<kem_type::private_key_bytes> private_key;
+    bool good = kem.generate(public_key, private_key, seed) && kem.encapsulate(ciphertext, shared, public_key, message);
+    secrets hidden;
+    hidden.add("seed", seed.expose());
+    hidden.add("message", message.expose());
+    hidden.add("shared secret", shared.expose());
+    add_coefficients(hidden, "private vector", private_key.expose().first(1152));
+    buffer expanded(64), both(message.expose().begin(), message.expose().end());
+    wg::bundled::keccak_hash(wg::bundled::sha3_512, expanded, seed.expose().first<32>(), buffer{3});
+    hidden.add("seed of the private vector", std::span(expanded).last(32));
+    both.resize(64);
+    wg::bundled::keccak_hash(wg::bundled::sha3_256, std::span(both).last(32), public_key);
+    wg::bundled::keccak_hash(wg::bundled::sha3_512, expanded, both);
+    hidden.add("coins", std::span(expanded).last(32));
+    expect_nothing(left_by(
+                       set, [&] { good = kem.generate(public_key, private_key, seed) && good; }, hidden),
+                   "generate, " + name);
+    expect_nothing(left_by(
+                       set, [&] { good = kem.encapsulate(ciphertext, shared, public_key, message) && good; }, hidden),
+                   "encapsulate, " + name);
+    expect_nothing(left_by(
+                       set, [&] { good = kem.decapsulate(shared, private_key, ciphertext) && good; }, hidden),
+                   "decapsulate, " + name);
+    BOOST_TEST(good);
+    ciphertext[3] ^= 1;
+    hidden.add("rejection's seed", private_key.expose().last(32));
+    expect_nothing(left_by(
+                       set, [&] { good = kem.decapsulate(shared, private_key, ciphertext); }, hidden),
+                   "decapsulate of a changed ciphertext, " + name);
+    BOOST_TEST(good);
+}
+
 } // namespace
 
 BOOST_AUTO_TEST_CASE(aead_leaves_no_secrets) {
@@ -224,6 +283,9 @@ BOOST_AUTO_TEST_CASE(batches_of_packets_leave_no_secrets) {
 }
 BOOST_AUTO_TEST_CASE(dh_leaves_no_secrets) {
     for (cpu const set : cpu_sets(detect_cpu())) dh_leaves_nothing<wg::bundled::dh>(set);
+}
+BOOST_AUTO_TEST_CASE(kem_leaves_no_secrets) {
+    for (cpu const set : cpu_sets(detect_cpu())) kem_leaves_nothing(set);
 }
 BOOST_AUTO_TEST_CASE(hash_leaves_no_secrets) {
     for (cpu const set : cpu_sets(detect_cpu())) hash_leaves_nothing<wg::bundled::hash>(set);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // Keccak-f[1600], and SHA-3 and SHAKE on it (FIPS 202), for ML-KEM. Folder: backends/bundled; any thread.
 //
-// The functions wipe nothing: their callers own the memory that they work on, and call `wipe_stack` at the end.
+// `keccak_hash` wipes its sponge. What the permutation spills stays on the stack: callers end with `wipe_stack`.
 #ifndef WG_BACKENDS_BUNDLED_KECCAK_HPP
 #define WG_BACKENDS_BUNDLED_KECCAK_HPP
 

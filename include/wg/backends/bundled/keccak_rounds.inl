@@ -47,14 +47,14 @@ WG_KECCAK_TARGET [[gnu::always_inline]] static inline void round(word (&to)[25],
     choose_row(to + 20, moved<2, 62>(a, d), moved<8, 55>(a, d), moved<14, 39>(a, d), moved<15, 41>(a, d),
                moved<21, 2>(a, d));
 }
-/// All 24 rounds.
-WG_KECCAK_TARGET [[gnu::noinline]] static inline void permute(word* state) noexcept {
+/// All 24 rounds. `state`: 25 words of any alignment.
+WG_KECCAK_TARGET [[gnu::noinline]] static inline void permute(std::uint64_t* state) noexcept {
     word a[25], b[25];
-    std::memcpy(a, state, sizeof a);
+    __builtin_memcpy(a, state, sizeof a);
 #pragma GCC unroll 1
     for (std::size_t i = 0; i < keccak_detail::rounds; i += 2) {
         round(b, a, keccak_detail::constants[i]);
         round(a, b, keccak_detail::constants[i + 1]);
     }
-    std::memcpy(state, a, sizeof a);
+    __builtin_memcpy(state, a, sizeof a);
 }

@@ -5,6 +5,7 @@
 
 #include "../../policy.hpp"
 #include "ml_kem_algorithm.hpp"
+#include "ml_kem_kernels.hpp"
 
 namespace wg { inline namespace WG_ABI { namespace bundled {
 
@@ -42,34 +43,53 @@ public:
 
 private:
 #ifdef WG_X86_KERNELS
+    cpu allowed() const noexcept { return allowed_; }
     cpu allowed_;
+#else
+    static cpu allowed() noexcept { return cpu::baseline; }
 #endif
 };
 
 #ifdef WG_DEFINE_KERNELS
 
+namespace ml_kem_detail {
+
+/// Calls `with(ml_kem<Kernel>())` for the fastest kernel within `allowed`.
+template <class With>
+[[gnu::always_inline]] inline auto choose_kernel([[maybe_unused]] cpu allowed, With with) noexcept {
+#ifdef WG_X86_KERNELS
+    if (has(allowed, cpu::ifma)) return with(ml_kem<kernel_kem_ifma>());
+    if (has(allowed, cpu::avx512)) return with(ml_kem<kernel_kem_avx512>());
+    if (has(allowed, cpu::avx2)) return with(ml_kem<kernel_kem_avx2>());
+#endif
+    return with(ml_kem<portable_kernel>());
+}
+
+} // namespace ml_kem_detail
+
 WG_CHOICE bool ml_kem_768::generate(std::span<byte, public_key_bytes> public_key,
                                     secret<private_key_bytes>& private_key, secret<64> const& random) const noexcept {
-    using namespace ml_kem_detail;
-    ml_kem<portable_kernel>::generate(public_key.data(), private_key.expose().data(), random.expose().data());
+    ml_kem_detail::choose_kernel(allowed(), [&](auto kernel) noexcept {
+        kernel.generate(public_key.data(), private_key.expose().data(), random.expose().data());
+    });
     return true;
 }
 
 WG_CHOICE bool ml_kem_768::encapsulate(std::span<byte, ciphertext_bytes> ciphertext, secret<key_bytes>& shared,
                                        std::span<byte const, public_key_bytes> public_key,
                                        secret<32> const& random) const noexcept {
-    using namespace ml_kem_detail;
-    bool const good = ml_kem<portable_kernel>::encapsulate(ciphertext.data(), shared.expose().data(), public_key.data(),
-                                                           random.expose().data());
+    bool const good = ml_kem_detail::choose_kernel(allowed(), [&](auto kernel) noexcept {
+        return kernel.encapsulate(ciphertext.data(), shared.expose().data(), public_key.data(), random.expose().data());
+    });
     if (!good) fill_zero(ciphertext), shared.clear();
     return good;
 }
 
 WG_CHOICE bool ml_kem_768::decapsulate(secret<key_bytes>& shared, secret<private_key_bytes> const& private_key,
                                        std::span<byte const, ciphertext_bytes> ciphertext) const noexcept {
-    using namespace ml_kem_detail;
-    bool const good =
-        ml_kem<portable_kernel>::decapsulate(shared.expose().data(), private_key.expose().data(), ciphertext.data());
+    bool const good = ml_kem_detail::choose_kernel(allowed(), [&](auto kernel) noexcept {
+        return kernel.decapsulate(shared.expose().data(), private_key.expose().data(), ciphertext.data());
+    });
     if (!good) shared.clear();
     return good;
 }

@@ -16,11 +16,22 @@ inline constexpr std::size_t message_bytes = 32;  ///< of a polynomial with 1 bi
 /// The bytes of a polynomial with `Bits` bits for each coefficient.
 template <unsigned Bits> inline constexpr std::size_t coded_bytes = degree * Bits / 8;
 
+/// The constants of `compress`. Of all offsets with which every result is exact, the middle.
+template <unsigned Bits> struct compression;
+template <> struct compression<1> {
+    static constexpr std::uint32_t factor = 645084, offset = 536870912, shift = 30;
+};
+template <> struct compression<4> {
+    static constexpr std::uint32_t factor = 645084, offset = 67108864, shift = 27;
+};
+template <> struct compression<10> {
+    static constexpr std::uint32_t factor = 645084, offset = 1048082, shift = 21;
+};
+
 /// Compress (FIPS 203, equation 4.7): round(x * 2^Bits / q) modulo 2^Bits, for x in [0, q).
 template <unsigned Bits> [[gnu::always_inline]] constexpr std::uint32_t compress(std::uint32_t x) noexcept {
-    constexpr std::uint64_t reciprocal = ((std::uint64_t{1} << 35) + q - 1) / q;
-    std::uint64_t const quotient = ((x << Bits) + q / 2) * reciprocal >> 35;
-    return static_cast<std::uint32_t>(quotient) & ((1u << Bits) - 1);
+    using c = compression<Bits>;
+    return (x * c::factor + c::offset) >> c::shift & ((1u << Bits) - 1);
 }
 /// Decompress (FIPS 203, equation 4.8): round(x * q / 2^Bits).
 template <unsigned Bits> [[gnu::always_inline]] constexpr std::int16_t decompress(std::uint32_t x) noexcept {
@@ -73,6 +84,13 @@ struct coding {
             for (; bits < Bits; bits += 8) held |= std::uint32_t{*from++} << bits;
             x = decompress<Bits>(held & ((1u << Bits) - 1));
             held >>= Bits, bits -= Bits;
+        }
+    }
+    /// Adds (q + 1) / 2 where the bit of the message is 1; the result is in [-q / 2, q / 2].
+    static void add_message(polynomial& p, byte const* message) noexcept {
+        for (std::size_t i = 0; i < degree; ++i) {
+            std::int32_t const bit = message[i / 8] >> (i % 8) & 1;
+            p.c[i] = centered(static_cast<std::int16_t>(p.c[i] + (-bit & (q + 1) / 2)));
         }
     }
 };

@@ -71,6 +71,9 @@ inline constexpr std::int16_t montgomery_square = constant_modulo_q(std::int64_t
 /// R^2 / 128: the last factor of the inverse transform. 3303 is 1 / 128.
 inline constexpr std::int16_t inverse_scale = constant_modulo_q(montgomery_square * std::int64_t{3303});
 static_assert(3303 * 128 % q == 1);
+/// Each factor times 1 / q modulo R.
+inline constexpr std::int16_t montgomery_square_quotient = static_cast<std::int16_t>(montgomery_square * q_inverse),
+                              inverse_scale_quotient = static_cast<std::int16_t>(inverse_scale * q_inverse);
 
 /// A sum of products in 32 bits, which is reduced once.
 struct wide_polynomial {
@@ -136,6 +139,14 @@ struct ring {
     static void scale_and_add(polynomial& p, polynomial const& other) noexcept {
         for (std::size_t i = 0; i < degree; ++i)
             p.c[i] = centered(static_cast<std::int16_t>(montgomery_product(p.c[i], montgomery_square) + other.c[i]));
+    }
+    /// a += b, in [-q / 2, q / 2].
+    static void add(polynomial& a, polynomial const& b) noexcept {
+        for (std::size_t i = 0; i < degree; ++i) a.c[i] = centered(static_cast<std::int16_t>(a.c[i] + b.c[i]));
+    }
+    /// a = b - a, in [-q / 2, q / 2].
+    static void subtract_from(polynomial& a, polynomial const& b) noexcept {
+        for (std::size_t i = 0; i < degree; ++i) a.c[i] = centered(static_cast<std::int16_t>(b.c[i] - a.c[i]));
     }
 };
 static_assert(3 * 2 * std::int64_t{q} * q < q * std::int64_t{32768}, "three products fit montgomery_reduce");

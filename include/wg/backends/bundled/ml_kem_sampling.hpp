@@ -8,7 +8,7 @@
 
 namespace wg { inline namespace WG_ABI { namespace bundled { namespace ml_kem_detail {
 
-inline constexpr std::size_t seed_bytes = 32;
+inline constexpr std::size_t seed_bytes = 32, hash_bytes = 32;
 inline constexpr std::size_t noise_bytes = 128; ///< random bytes of a polynomial with eta = 2
 
 /// Takes coefficients from `size` random bytes, a multiple of 3, by rejection. `count` coefficients are there already.
@@ -56,7 +56,6 @@ template <class Permutation>
     byte random[noise_bytes];
     keccak_hash<Permutation>(shake256, random, {seed, seed_bytes}, last);
     take_noise(p, random);
-    wipe(random, sizeof random);
 }
 
 }}}} // namespace wg::WG_ABI::bundled::ml_kem_detail
