@@ -159,6 +159,49 @@ template <class Dh> void agree(Dh const& dh) {
 
 void agreement(cpu set) { agree(backend_with<wg::bundled::dh>(set)); }
 
+// ---- encapsulation of secrets
+
+/// A key pair, a secret for it, and its decapsulation from the genuine ciphertext and from a changed one.
+template <class Kem> void encapsulate(Kem const& kem) {
+    using kem_type = wg::bundled::ml_kem_768;
+    wg::byte_array<kem_type::public_key_bytes> key;
+    wg::byte_array<kem_type::ciphertext_bytes> ciphertext;
+    wg::secret<kem_type::private_key_bytes> private_key;
+    wg::secret<64> seed(fixed<64>(public_bytes(64)));
+    wg_mark_secret(seed.expose().data(), 64);
+    wg::secret<32> const message = secret_key();
+    wg::secret<32> sent, received, rejected;
+    demand(kem.generate(key, private_key, seed), "no key pair");
+    make_public(key);
+    // The private key contains the public key and its digest, which are public.
+    make_public(private_key.expose().subspan(1152, kem_type::public_key_bytes + 32));
+    demand(kem.encapsulate(ciphertext, sent, key, message), "a good public key was refused");
+    make_public(ciphertext);
+    demand(kem.decapsulate(received, private_key, ciphertext), "a good private key was refused");
+    demand(sent.equals(received), "the secrets of the ends differ");
+    ciphertext[700] ^= 1;
+    demand(kem.decapsulate(rejected, private_key, ciphertext), "a good private key was refused");
+    demand(!rejected.equals(sent), "a changed ciphertext gave the same secret");
+}
+
+/// The kernel of processors without vectors.
+struct portable_kem {
+    using kernel = wg::bundled::ml_kem_detail::ml_kem<wg::bundled::ml_kem_detail::portable_kernel>;
+
+    bool generate(wg::bytes key, wg::secret<2400>& private_key, wg::secret<64> const& seed) const {
+        kernel::generate(key.data(), private_key.expose().data(), seed.expose().data());
+        return true;
+    }
+    bool encapsulate(wg::bytes out, wg::secret<32>& shared, wg::bytes_view key, wg::secret<32> const& random) const {
+        return kernel::encapsulate(out.data(), shared.expose().data(), key.data(), random.expose().data());
+    }
+    bool decapsulate(wg::secret<32>& shared, wg::secret<2400> const& key, wg::bytes_view ciphertext) const {
+        return kernel::decapsulate(shared.expose().data(), key.expose().data(), ciphertext.data());
+    }
+};
+
+void encapsulation(cpu set) { encapsulate(wg::bundled::ml_kem_768(set)); }
+
 // ---- code for other processors
 
 /// Scalar code with limbs of each width, which does not depend on the instruction sets.
@@ -173,6 +216,7 @@ void plain(cpu) {
 #ifndef WG_COMPACT
     wg::bundled::x25519_base<wg::bundled::limbs32>::multiply(point, key.expose());
 #endif
+    encapsulate(portable_kem{});
 }
 
 // ---- hash
@@ -199,33 +243,6 @@ template <class Hash> void digests(Hash const& hash) {
 }
 
 void hashing(cpu set) { digests(backend_with<wg::bundled::hash>(set)); }
-
-// ---- encapsulation of secrets
-
-/// A key pair, a secret for it, and its decapsulation from the genuine ciphertext and from a changed one.
-void encapsulate(wg::bundled::ml_kem_768 const& kem) {
-    using kem_type = wg::bundled::ml_kem_768;
-    wg::byte_array<kem_type::public_key_bytes> key;
-    wg::byte_array<kem_type::ciphertext_bytes> ciphertext;
-    wg::secret<kem_type::private_key_bytes> private_key;
-    wg::secret<64> seed(fixed<64>(public_bytes(64)));
-    wg_mark_secret(seed.expose().data(), 64);
-    wg::secret<32> const message = secret_key();
-    wg::secret<32> sent, received, rejected;
-    demand(kem.generate(key, private_key, seed), "no key pair");
-    make_public(key);
-    // The private key contains the public key and its digest, which are public.
-    make_public(private_key.expose().subspan(1152, kem_type::public_key_bytes + 32));
-    demand(kem.encapsulate(ciphertext, sent, key, message), "a good public key was refused");
-    make_public(ciphertext);
-    demand(kem.decapsulate(received, private_key, ciphertext), "a good private key was refused");
-    demand(sent.equals(received), "the secrets of the ends differ");
-    ciphertext[700] ^= 1;
-    demand(kem.decapsulate(rejected, private_key, ciphertext), "a good private key was refused");
-    demand(!rejected.equals(sent), "a changed ciphertext gave the same secret");
-}
-
-void encapsulation(cpu set) { encapsulate(wg::bundled::ml_kem_768(set)); }
 
 // ---- the handshake, from its first message to the keys of the session
 

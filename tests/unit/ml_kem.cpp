@@ -17,7 +17,42 @@ namespace detail = wg::bundled::ml_kem_detail;
 
 namespace {
 
-using kem_type = ml_kem_768;
+/// `ml_kem_768` for some instruction sets, or the portable kernel, which processors with vectors do not use.
+class kem_type : public ml_kem_768 {
+public:
+    using ml_kem_768::ml_kem_768;
+    static kem_type portable() {
+        kem_type kem(cpu::baseline);
+        kem.is_portable_ = true;
+        return kem;
+    }
+
+    bool generate(std::span<wg::byte, public_key_bytes> public_key, wg::secret<private_key_bytes>& private_key,
+                  wg::secret<64> const& random) const {
+        if (!is_portable_) return ml_kem_768::generate(public_key, private_key, random);
+        kernel::generate(public_key.data(), private_key.expose().data(), random.expose().data());
+        return true;
+    }
+    bool encapsulate(std::span<wg::byte, ciphertext_bytes> ciphertext, wg::secret<32>& shared,
+                     std::span<wg::byte const, public_key_bytes> public_key, wg::secret<32> const& random) const {
+        if (!is_portable_) return ml_kem_768::encapsulate(ciphertext, shared, public_key, random);
+        if (kernel::encapsulate(ciphertext.data(), shared.expose().data(), public_key.data(), random.expose().data()))
+            return true;
+        wg::fill_zero(ciphertext), shared.clear();
+        return false;
+    }
+    bool decapsulate(wg::secret<32>& shared, wg::secret<private_key_bytes> const& private_key,
+                     std::span<wg::byte const, ciphertext_bytes> ciphertext) const {
+        if (!is_portable_) return ml_kem_768::decapsulate(shared, private_key, ciphertext);
+        if (kernel::decapsulate(shared.expose().data(), private_key.expose().data(), ciphertext.data())) return true;
+        shared.clear();
+        return false;
+    }
+
+private:
+    using kernel = detail::ml_kem<detail::portable_kernel>;
+    bool is_portable_ = false;
+};
 
 /// A key pair in plain memory, and the three operations on buffers.
 struct pair {
@@ -75,7 +110,7 @@ buffer rejection(pair const& with, buffer const& ciphertext) {
 }
 
 std::vector<kem_type> all_kems() {
-    std::vector<kem_type> kems;
+    std::vector<kem_type> kems = {kem_type::portable()};
     for (cpu const set : cpu_sets(detect_cpu())) kems.emplace_back(set);
     return kems;
 }
@@ -115,7 +150,7 @@ BOOST_AUTO_TEST_CASE(many_operations_match_the_published_digest) {
     } const known[] = {{100, "1114b1b6699ed191734fa339376afa7e285c9e6acf6ff0177d346696ce564415"},
                        {10000, "8a518cc63da366322a8e7a818c7a0d63483cb3528d34a4cf42f35d5ad73f22fc"},
                        {1000000, "424bf8f0e8ae99b78d788a6e2e8e9cdaf9773fc0c08a6f433507cb559edfd0f0"}};
-    for (kem_type const& kem : {kem_type(cpu::baseline), kem_type(detect_cpu())}) {
+    for (kem_type const& kem : {kem_type::portable(), kem_type(cpu::baseline), kem_type(detect_cpu())}) {
         keccak_sponge<> random(shake128), all(shake128);
         random.finish();
         buffer d(32), z(32), m(32), other(kem_type::ciphertext_bytes);
@@ -175,7 +210,7 @@ BOOST_AUTO_TEST_CASE(ciphertext_for_another_key_is_rejected) {
 
 BOOST_AUTO_TEST_CASE(encapsulation_refuses_every_coefficient_that_is_not_reduced) {
     noise random(43);
-    for (kem_type const& kem : {kem_type(cpu::baseline), kem_type(detect_cpu())}) {
+    for (kem_type const& kem : {kem_type::portable(), kem_type(cpu::baseline), kem_type(detect_cpu())}) {
         pair const keys = random_pair(kem, random);
         buffer const message = random.take(32);
         for (std::size_t i = 0; i < 768; ++i) {
@@ -198,7 +233,7 @@ BOOST_AUTO_TEST_CASE(encapsulation_refuses_every_coefficient_that_is_not_reduced
 
 BOOST_AUTO_TEST_CASE(decapsulation_refuses_a_private_key_whose_hash_does_not_match) {
     noise random(44);
-    for (kem_type const& kem : {kem_type(cpu::baseline), kem_type(detect_cpu())}) {
+    for (kem_type const& kem : {kem_type::portable(), kem_type(cpu::baseline), kem_type(detect_cpu())}) {
         pair keys = random_pair(kem, random);
         sealed const made = encapsulate(kem, keys.public_key, random.take(32));
         buffer const intact = keys.private_bytes();
@@ -224,7 +259,7 @@ BOOST_AUTO_TEST_CASE(all_kernels_give_the_same_bytes) {
     for (int i = 0; i < 100; ++i) {
         buffer const d = random.take_edges(32), z = random.take(32), m = random.take_edges(32),
                      wrong = random.take_edges(kem_type::ciphertext_bytes);
-        pair const expected(kem_type(cpu::baseline), d, z);
+        pair const expected(kem_type::portable(), d, z);
         sealed const made = encapsulate(expected.kem, expected.public_key, m);
         for (kem_type const& kem : all_kems()) {
             pair const keys(kem, d, z);

@@ -117,10 +117,16 @@ public:
     }
     /// Writes the next bytes of the output.
     void squeeze(bytes out) noexcept {
-        for (byte& to : out) {
+        byte* to = out.data();
+        for (std::size_t left = out.size(); left != 0;) {
             if (at_ == function_.rate_bytes) next_block();
-            to = static_cast<byte>(state_[at_ / 8] >> (at_ % 8 * 8));
-            ++at_;
+            if (!small_code && at_ % 8 == 0 && left >= 8) {
+                store_le64(to, state_[at_ / 8]);
+                at_ += 8, to += 8, left -= 8;
+            } else {
+                *to = static_cast<byte>(state_[at_ / 8] >> (at_ % 8 * 8));
+                ++at_, ++to, --left;
+            }
         }
     }
 

@@ -62,7 +62,11 @@ template <class With>
     if (has(allowed, cpu::avx512)) return with(ml_kem<kernel_kem_avx512>());
     if (has(allowed, cpu::avx2)) return with(ml_kem<kernel_kem_avx2>());
 #endif
+#ifdef WG_KEM_VECTOR128
+    return with(ml_kem<kernel_kem_vector128>());
+#else
     return with(ml_kem<portable_kernel>());
+#endif
 }
 
 } // namespace ml_kem_detail

@@ -10,6 +10,169 @@
 #include "ml_kem_algorithm.hpp"
 #include "ml_kem_tables.hpp"
 
+#if defined(WG_VECTOR_KERNELS) && (defined(__SSE2__) || (defined(__ARM_NEON) && defined(__ARM_64BIT_STATE))) &&        \
+    __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define WG_KEM_VECTOR128
+#endif
+#ifdef WG_KEM_VECTOR128
+#ifdef __SSE2__
+#include <emmintrin.h>
+#else
+#include <arm_neon.h>
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace bundled { namespace ml_kem_detail {
+
+/// Keccak-f[1600] of two states in the vectors of the baseline: word i of state j is number 2 * i + j.
+struct keccak_two {
+    static constexpr std::size_t lanes = 2;
+    using word = std::uint64_t __attribute__((vector_size(16)));
+#define WG_KECCAK_TARGET
+    template <int Bits> [[gnu::always_inline]] static inline word rotate(word const& x) noexcept {
+        return x << Bits | x >> (64 - Bits);
+    }
+    [[gnu::always_inline]] static inline word xor_three(word const& a, word const& b, word const& c) noexcept {
+        return a ^ b ^ c;
+    }
+    [[gnu::always_inline]] static inline word choose(word const& a, word const& b, word const& c) noexcept {
+        return a ^ (~b & c);
+    }
+    [[gnu::always_inline]] static inline word same(std::uint64_t x) noexcept { return word{} + x; }
+#include "keccak_rounds.inl"
+#undef WG_KECCAK_TARGET
+};
+
+/// Vectors of eight 16-bit numbers: SSE2 or NEON.
+struct arithmetic_vector128 {
+#define WG_KEM_TARGET [[gnu::noinline WG_UNSANITIZED]]
+#define WG_KEM_INLINE [[gnu::always_inline WG_UNSANITIZED]] inline
+    static constexpr std::size_t lanes = 8;
+    using words = std::int16_t __attribute__((vector_size(16)));
+    using unsigned_words = std::uint16_t __attribute__((vector_size(16)));
+    using pairs = std::uint32_t __attribute__((vector_size(16)));
+    using quads = std::uint64_t __attribute__((vector_size(16)));
+
+#ifdef __SSE2__
+    WG_KEM_INLINE static words multiply_high(words const& a, words const& b) noexcept {
+        return words(_mm_mulhi_epi16(__m128i(a), __m128i(b)));
+    }
+    WG_KEM_INLINE static words multiply_rounded(words const& a, words const& b) noexcept { // SSSE3 has an instruction
+        unsigned_words const low = unsigned_words(a) * unsigned_words(b);
+        return (words(low >> 14) + (multiply_high(a, b) << 2) + 1) >> 1; // the product is below 2^29
+    }
+    WG_KEM_INLINE static pairs multiply_pairs(words const& a, words const& b) noexcept {
+        return pairs(_mm_madd_epi16(__m128i(a), __m128i(b)));
+    }
+#else
+    WG_KEM_INLINE static words multiply_high(words const& a, words const& b) noexcept {
+        return words(vqdmulhq_s16(int16x8_t(a), int16x8_t(b))) >> 1; // at most one operand is -2^15
+    }
+    WG_KEM_INLINE static words multiply_rounded(words const& a, words const& b) noexcept {
+        return words(vqrdmulhq_s16(int16x8_t(a), int16x8_t(b)));
+    }
+    WG_KEM_INLINE static pairs multiply_pairs(words const& a, words const& b) noexcept {
+        int32x4_t const low = vmull_s16(vget_low_s16(int16x8_t(a)), vget_low_s16(int16x8_t(b))),
+                        high = vmull_high_s16(int16x8_t(a), int16x8_t(b));
+        return pairs(vpaddq_s32(low, high));
+    }
+#endif
+#include "ml_kem_vector.inl"
+
+    /// The registers belong to the baseline, and `wipe_stack` clears them.
+    static void wipe_registers() noexcept {}
+    /// Same as `take_uniform` of ml_kem_sampling.hpp, for a block of SHAKE128, and without branches on the numbers. May
+    /// write two numbers beyond the last one.
+    static std::size_t take_uniform(std::int16_t* to, std::size_t count, byte const* block) noexcept {
+        for (std::size_t at = 0; at < shake128.rate_bytes && count < degree; at += 3) {
+            std::uint32_t const both =
+                block[at] | std::uint32_t{block[at + 1]} << 8 | std::uint32_t{block[at + 2]} << 16;
+            to[count] = static_cast<std::int16_t>(both & 0xfff);
+            count += (both & 0xfff) < std::uint32_t{q};
+            to[count] = static_cast<std::int16_t>(both >> 12);
+            count += both >> 12 < std::uint32_t{q};
+        }
+        return count;
+    }
+#undef WG_KEM_TARGET
+#undef WG_KEM_INLINE
+};
+
+}}}} // namespace wg::WG_ABI::bundled::ml_kem_detail
+
+#endif
+
+#if defined(WG_KEM_VECTOR128) || defined(WG_HAS_X86_KERNELS)
+
+namespace wg { inline namespace WG_ABI { namespace bundled { namespace ml_kem_detail {
+
+/// A kernel of vectors: all elements of the matrix at once.
+template <class Arithmetic, class Permutation, class Lanes, class LongPermutation> struct vector_kernel : Arithmetic {
+    using permutation = Permutation;
+    using long_permutation = LongPermutation;
+    using lanes_permutation = Lanes;
+
+    /// Stack below the functions of `ml_kem`: lists of jobs, the lanes, and the frame of their permutation.
+    static constexpr std::size_t stack_bytes =
+        20 * sizeof(sample_job) + keccak_lanes<vector_kernel>::size_bytes + 2048 + spill_bytes;
+
+    /// The polynomials of an operation.
+    struct work {
+        polynomial matrix[rank * rank];
+        polynomial noise[2 * rank + 1];
+        polynomial encoded[rank];
+        polynomial result;
+        typename Arithmetic::factors factors[rank];
+    };
+
+    static void expand(work& w, byte const* seed, bool transposed, std::span<hash_job const> hashes) noexcept {
+        sample_job jobs[rank * rank];
+        list_matrix(jobs, w, seed, transposed);
+        keccak_lanes<vector_kernel>::run(hashes, jobs);
+    }
+    static void make_noise(work& w, byte const* secret_seed, std::size_t count) noexcept {
+        sample_job jobs[2 * rank + 1];
+        list_noise(jobs, w, secret_seed, count);
+        keccak_lanes<vector_kernel>::run({}, std::span(jobs, count));
+    }
+    static void expand_with_noise(work& w, byte const* seed, byte const* secret_seed, std::size_t count) noexcept {
+        sample_job jobs[rank * rank + 2 * rank + 1];
+        list_matrix(jobs, w, seed, false);
+        list_noise(jobs + rank * rank, w, secret_seed, count);
+        keccak_lanes<vector_kernel>::run({}, std::span(jobs, rank * rank + count));
+    }
+    static void prepare(work& w) noexcept {
+        for (std::size_t j = 0; j < rank; ++j) Arithmetic::make_factors(w.factors[j], w.noise[j]);
+    }
+    static void multiply_row(work& w, std::size_t i) noexcept {
+        Arithmetic::multiply(w.result, w.matrix + rank * i, w.factors);
+    }
+    static void multiply_encoded(work& w, byte const* encoded) noexcept {
+        for (std::size_t j = 0; j < rank; ++j) Arithmetic::decode(w.encoded[j], encoded + j * encoded_bytes);
+        Arithmetic::multiply(w.result, w.encoded, w.factors);
+    }
+
+private:
+    static void list_matrix(sample_job* to, work& w, byte const* seed, bool transposed) noexcept {
+        for (std::size_t i = 0; i < rank; ++i)
+            for (std::size_t j = 0; j < rank; ++j)
+                *to++ = {seed,
+                         {static_cast<byte>(transposed ? i : j), static_cast<byte>(transposed ? j : i)},
+                         false,
+                         &w.matrix[rank * i + j]};
+    }
+    static void list_noise(sample_job* to, work& w, byte const* seed, std::size_t count) noexcept {
+        for (std::size_t i = 0; i < count; ++i) to[i] = {seed, {static_cast<byte>(i), 0}, true, &w.noise[i]};
+    }
+};
+
+#ifdef WG_KEM_VECTOR128
+using kernel_kem_vector128 = vector_kernel<arithmetic_vector128, keccak_words, keccak_two, keccak_words>;
+#endif
+
+}}}} // namespace wg::WG_ABI::bundled::ml_kem_detail
+
+#endif
+
 #ifdef WG_HAS_X86_KERNELS
 
 namespace wg { inline namespace WG_ABI { namespace bundled { namespace ml_kem_detail {
@@ -177,66 +340,6 @@ struct arithmetic_ifma : arithmetic_avx512 {
             count += static_cast<std::size_t>(__builtin_popcount(good));
         }
         return count;
-    }
-};
-
-/// A kernel of vectors: all elements of the matrix at once.
-template <class Arithmetic, class Permutation, class Lanes, class LongPermutation> struct vector_kernel : Arithmetic {
-    using permutation = Permutation;
-    using long_permutation = LongPermutation;
-    using lanes_permutation = Lanes;
-
-    /// Stack below the functions of `ml_kem`: lists of jobs, the lanes, and the frame of their permutation.
-    static constexpr std::size_t stack_bytes =
-        20 * sizeof(sample_job) + keccak_lanes<vector_kernel>::size_bytes + 2048 + spill_bytes;
-
-    /// The polynomials of an operation.
-    struct work {
-        polynomial matrix[rank * rank];
-        polynomial noise[2 * rank + 1];
-        polynomial encoded[rank];
-        polynomial result;
-        typename Arithmetic::factors factors[rank];
-    };
-
-    static void expand(work& w, byte const* seed, bool transposed, std::span<hash_job const> hashes) noexcept {
-        sample_job jobs[rank * rank];
-        list_matrix(jobs, w, seed, transposed);
-        keccak_lanes<vector_kernel>::run(hashes, jobs);
-    }
-    static void make_noise(work& w, byte const* secret_seed, std::size_t count) noexcept {
-        sample_job jobs[2 * rank + 1];
-        list_noise(jobs, w, secret_seed, count);
-        keccak_lanes<vector_kernel>::run({}, std::span(jobs, count));
-    }
-    static void expand_with_noise(work& w, byte const* seed, byte const* secret_seed, std::size_t count) noexcept {
-        sample_job jobs[rank * rank + 2 * rank + 1];
-        list_matrix(jobs, w, seed, false);
-        list_noise(jobs + rank * rank, w, secret_seed, count);
-        keccak_lanes<vector_kernel>::run({}, std::span(jobs, rank * rank + count));
-    }
-    static void prepare(work& w) noexcept {
-        for (std::size_t j = 0; j < rank; ++j) Arithmetic::make_factors(w.factors[j], w.noise[j]);
-    }
-    static void multiply_row(work& w, std::size_t i) noexcept {
-        Arithmetic::multiply(w.result, w.matrix + rank * i, w.factors);
-    }
-    static void multiply_encoded(work& w, byte const* encoded) noexcept {
-        for (std::size_t j = 0; j < rank; ++j) Arithmetic::decode(w.encoded[j], encoded + j * encoded_bytes);
-        Arithmetic::multiply(w.result, w.encoded, w.factors);
-    }
-
-private:
-    static void list_matrix(sample_job* to, work& w, byte const* seed, bool transposed) noexcept {
-        for (std::size_t i = 0; i < rank; ++i)
-            for (std::size_t j = 0; j < rank; ++j)
-                *to++ = {seed,
-                         {static_cast<byte>(transposed ? i : j), static_cast<byte>(transposed ? j : i)},
-                         false,
-                         &w.matrix[rank * i + j]};
-    }
-    static void list_noise(sample_job* to, work& w, byte const* seed, std::size_t count) noexcept {
-        for (std::size_t i = 0; i < count; ++i) to[i] = {seed, {static_cast<byte>(i), 0}, true, &w.noise[i]};
     }
 };
 
