@@ -21,6 +21,7 @@ FREESTANDING = ["-fno-exceptions", "-fno-rtti"]
 OPTIONAL = {
     "backends/hacl.hpp": ("WG_WITH_HACL", ["Hacl_AEAD_Chacha20Poly1305.h", "Hacl_Chacha20Poly1305_32.h"]),
     "backends/libsodium.hpp": ("WG_WITH_LIBSODIUM", ["sodium.h"]),
+    "backends/openssl_kem.hpp": ("WG_WITH_OPENSSL_KEM", ["openssl/ml_kem.h"]),
     "os/bare/lwip.hpp": ("WG_WITH_LWIP", ["lwip/udp.h"]),
     "tunnel.hpp": ("WG_WITH_TUNNEL", ["lwip/tcp.h"]),
 }

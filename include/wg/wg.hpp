@@ -3,9 +3,9 @@
 //
 // `wg::device<Policies>` is the protocol without input and output, `wg::engine<Policies>` runs one on a host's TUN
 // device and UDP socket. `wg::default_policies` is a bundle that needs nothing else; derive from it to change a part.
-// Concepts: policy.hpp. The macros WG_WITH_HACL, WG_WITH_LIBSODIUM and WG_WITH_LWIP, defined before the first include,
-// add the headers for these libraries; WG_WITH_TUNNEL adds tunnel.hpp, which needs lwIP, and WG_WITH_POST_QUANTUM adds
-// post_quantum.hpp. Smaller includes: core.hpp (the device alone), fwd.hpp (names alone).
+// Concepts: policy.hpp. The macros WG_WITH_HACL, WG_WITH_LIBSODIUM, WG_WITH_LWIP and WG_WITH_OPENSSL_KEM, defined
+// before the first include, add the headers for these libraries; WG_WITH_TUNNEL adds tunnel.hpp, which needs lwIP, and
+// WG_WITH_POST_QUANTUM adds post_quantum.hpp. Smaller includes: core.hpp (the device alone), fwd.hpp (names alone).
 #ifndef WG_WG_HPP
 #define WG_WG_HPP
 
@@ -18,6 +18,9 @@
 #endif
 #ifdef WG_WITH_LIBSODIUM
 #include "backends/libsodium.hpp"
+#endif
+#ifdef WG_WITH_OPENSSL_KEM
+#include "backends/openssl_kem.hpp"
 #endif
 #if __STDC_HOSTED__
 #include "backends/loopback.hpp"
