@@ -26,7 +26,8 @@ using wg::byte;
 constexpr char usage[] =
     "usage: crypto [--json] [--rounds N] [--only BENCH,...] [--sizes N,...] [--impl NAME,...]\n"
     "Benches: aead_seal, aead_open, aead_seal_batch16, aead_open_batch16 (ns a packet), x25519, x25519_base,\n"
-    "x25519_batch8 (ns an operation), blake2s_mac1, blake2s_mac1_batch16 (ns a message).\n"
+    "x25519_batch8 (ns an operation), blake2s_mac1, blake2s_mac1_batch16 (ns a message), ml_kem_generate,\n"
+    "ml_kem_encapsulate, ml_kem_decapsulate (ns an operation).\n"
     "wg:avx2 is wg without AVX-512, openssl:avx2 and ipsec-mb:avx2 likewise; wg:portable is what the compiler's\n"
     "baseline gives. Prints a table, then what is reached of the project's goals; --json: one object a line.\n";
 
@@ -304,6 +305,45 @@ template <class Peer> timed blake2s_mac1(Peer& peer, bool batch) {
     return loop([&peer, d](std::uint64_t n) { return peer.mac(d->items[n % batch_packets]); });
 }
 
+/// ML-KEM-768: a key pair, a ciphertext and a secret of the portable code.
+struct kem_data {
+    using portable = wg::bundled::ml_kem_768;
+
+    kem_data() {
+        wg::byte_array<64 + 32> random;
+        for (std::size_t i = 0; i < random.size(); ++i) random[i] = static_cast<byte>(37 * i + 1);
+        seed.assign(std::span(random).first<64>());
+        message.assign(std::span(random).last<32>());
+        portable const code(wg::bundled::cpu::baseline);
+        if (!code.generate(public_key, private_key, seed) || !code.encapsulate(ciphertext, shared, public_key, message))
+            fail("the portable code makes no key pair");
+    }
+
+    wg::secret<64> seed;
+    wg::secret<32> message, shared, made_shared;
+    wg::byte_array<portable::public_key_bytes> public_key, made_public;
+    wg::secret<portable::private_key_bytes> private_key, made_private;
+    wg::byte_array<portable::ciphertext_bytes> ciphertext, made_ciphertext;
+};
+
+template <class Peer> timed ml_kem(Peer& peer, std::string const& bench) {
+    auto const d = std::make_shared<kem_data>();
+    if (!peer.kem.generate(d->made_public, d->made_private, d->seed) || d->made_public != d->public_key ||
+        !d->made_private.equals(d->private_key) ||
+        !peer.kem.encapsulate(d->made_ciphertext, d->made_shared, d->public_key, d->message) ||
+        d->made_ciphertext != d->ciphertext || !d->made_shared.equals(d->shared) ||
+        !peer.kem.decapsulate(d->made_shared, d->private_key, d->ciphertext) || !d->made_shared.equals(d->shared))
+        return {};
+    if (bench == "ml_kem_generate")
+        return loop([&peer, d](std::uint64_t) { return peer.kem.generate(d->made_public, d->made_private, d->seed); });
+    if (bench == "ml_kem_encapsulate")
+        return loop([&peer, d](std::uint64_t) {
+            return peer.kem.encapsulate(d->made_ciphertext, d->made_shared, d->public_key, d->message);
+        });
+    return loop(
+        [&peer, d](std::uint64_t) { return peer.kem.decapsulate(d->made_shared, d->private_key, d->ciphertext); });
+}
+
 /// Adds `peer` to the contest if it has the operation of the bench. `peer` must outlive the contest.
 template <class Peer>
 void join(contest& c, std::shared_ptr<aead_data> const& data, std::string const& name, Peer& peer) {
@@ -316,6 +356,9 @@ void join(contest& c, std::shared_ptr<aead_data> const& data, std::string const&
         else able = false;
     } else if (c.bench.starts_with("x25519")) {
         if constexpr (requires(wg::dh_item i) { peer.dh(i); }) run = x25519(peer, c.bench);
+        else able = false;
+    } else if (c.bench.starts_with("ml_kem_")) {
+        if constexpr (requires { peer.kem; }) run = ml_kem(peer, c.bench);
         else able = false;
     } else {
         if constexpr (requires(wg::hash_item i) { peer.mac(i); })
@@ -418,9 +461,18 @@ public:
     static std::vector<std::pair<std::string, std::vector<std::size_t>>> benches() {
         std::vector<std::size_t> const single{16, 64, 128, 256, 576, 1024, 1420, 4096, 16384};
         std::vector<std::size_t> const batch{64, 256, 576, 1420};
-        return {{"aead_seal", single},        {"aead_open", single},   {"aead_seal_batch16", batch},
-                {"aead_open_batch16", batch}, {"x25519", {32}},        {"x25519_base", {32}},
-                {"x25519_batch8", {32}},      {"blake2s_mac1", {116}}, {"blake2s_mac1_batch16", {116}}};
+        return {{"aead_seal", single},
+                {"aead_open", single},
+                {"aead_seal_batch16", batch},
+                {"aead_open_batch16", batch},
+                {"x25519", {32}},
+                {"x25519_base", {32}},
+                {"x25519_batch8", {32}},
+                {"blake2s_mac1", {116}},
+                {"blake2s_mac1_batch16", {116}},
+                {"ml_kem_generate", {1184}},
+                {"ml_kem_encapsulate", {1088}},
+                {"ml_kem_decapsulate", {1088}}};
     }
 
     static std::string missing() {
@@ -456,6 +508,9 @@ private:
         enter("wg", wg_);
         enter("wg:avx2", wg_avx2_);
         enter("wg:portable", wg_portable_);
+        enter("wg", wg_kem_);
+        enter("wg:avx2", wg_kem_avx2_);
+        enter("wg:portable", wg_kem_portable_);
 #ifdef WG_BENCH_IPSEC_MB
         if (ipsec_mb_.works()) enter("ipsec-mb", ipsec_mb_);
         if (ipsec_mb_avx2_.works()) enter("ipsec-mb:avx2", ipsec_mb_avx2_);
@@ -470,6 +525,9 @@ private:
                                     1,
                                     {}});
         enter("openssl:digest", openssl_digest_);
+#endif
+#ifdef WG_BENCH_OPENSSL_KEM
+        enter("openssl", openssl_kem_);
 #endif
 #ifdef WG_BENCH_LIBSODIUM
         if (libsodium_.works()) enter("libsodium", libsodium_);
@@ -520,6 +578,13 @@ private:
     bundled_peer wg_{wg::bundled::chosen_cpu()};
     bundled_peer wg_avx2_{wg::bundled::chosen_cpu() & ~(wg::bundled::cpu::avx512 | wg::bundled::cpu::ifma)};
     bundled_peer wg_portable_{wg::bundled::cpu::baseline};
+    kem_peer<wg::bundled::ml_kem_768> wg_kem_{wg::bundled::chosen_cpu()};
+    kem_peer<wg::bundled::ml_kem_768> wg_kem_avx2_{wg::bundled::chosen_cpu() &
+                                                   ~(wg::bundled::cpu::avx512 | wg::bundled::cpu::ifma)};
+    kem_peer<wg::bundled::ml_kem_768> wg_kem_portable_{wg::bundled::cpu::baseline};
+#ifdef WG_BENCH_OPENSSL_KEM
+    kem_peer<wg::openssl::ml_kem_768> openssl_kem_;
+#endif
 #ifdef WG_BENCH_IPSEC_MB
     ipsec_mb_peer ipsec_mb_{false}, ipsec_mb_avx2_{true};
 #endif

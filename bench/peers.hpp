@@ -9,11 +9,13 @@
 // |                                 | the public key of item.scalar                                                   |
 // | dh_batch(items)                 | optional; without it the operations of a batch are done one by one              |
 // | mac(item), mac_batch(items)     | keyed BLAKE2s                                                                   |
+// | kem                             | a kem_backend                                                                   |
 //
 // An implementation is not measured in operations that it lacks. Each member returns whether it succeeded.
 #ifndef WG_BENCH_PEERS_HPP
 #define WG_BENCH_PEERS_HPP
 
+#include <wg/post_quantum.hpp>
 #include <wg/wg.hpp>
 
 #include <memory>
@@ -27,6 +29,10 @@
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
 #include <openssl/params.h>
+#if __has_include(<openssl/ml_kem.h>)
+#include <wg/backends/openssl_kem.hpp>
+#define WG_BENCH_OPENSSL_KEM
+#endif
 #endif
 #ifdef WG_BENCH_LIBSODIUM
 #include <sodium.h>
@@ -99,6 +105,14 @@ private:
     Aead aead_;
     Dh dh_;
     Hash hash_;
+};
+
+/// A backend of ML-KEM.
+template <class Kem> struct kem_peer {
+    kem_peer() = default;
+    explicit kem_peer(wg::bundled::cpu set) : kem(set) {}
+
+    Kem kem;
 };
 
 using bundled_peer = policies_peer<wg::bundled::aead, wg::bundled::dh, wg::bundled::hash>;
