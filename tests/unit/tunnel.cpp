@@ -191,6 +191,45 @@ BOOST_AUTO_TEST_CASE(calls_end_at_their_timeout_or_do_not_wait) {
     BOOST_TEST(near.write("x", duration{}).why() == status::would_block);
 }
 
+BOOST_AUTO_TEST_CASE(a_connection_and_a_ping_begin_without_waiting) {
+    pair p;
+    auto ports = p.b.listen(0);
+    BOOST_REQUIRE(ports);
+    std::atomic<int> changes{0};
+    event const count{[](void* n) noexcept { ++*static_cast<std::atomic<int>*>(n); }, &changes};
+    auto near = p.a.begin_dial(endpoint{address("10.0.0.2"), ports->port(), 0});
+    BOOST_REQUIRE(near);
+    near->on_change(count);
+    BOOST_TEST(near->read({}, duration{}).why() == status::would_block);
+    auto far = ports->accept(soon);
+    BOOST_REQUIRE(far);
+    BOOST_TEST(near->wait_until_open(soon) == status::ok);
+    BOOST_TEST(near->state() == status::ok);
+    BOOST_TEST(changes >= 1);
+    BOOST_REQUIRE(near->write("x"));
+    BOOST_TEST(read_some(*far) == "x");
+
+    auto silent = p.a.begin_dial(at("10.0.0.77:9"));
+    BOOST_REQUIRE(silent);
+    BOOST_TEST(silent->wait_until_open(duration{}) == status::would_block);
+    BOOST_TEST(silent->wait_until_open(milliseconds(20)) == status::timed_out);
+    auto closed = p.a.begin_dial(at("10.0.0.2:9"));
+    BOOST_REQUIRE(closed);
+    BOOST_TEST(closed->wait_until_open(soon) == status::refused);
+
+    changes = 0;
+    auto echo = p.a.begin_ping(address("10.0.0.2"));
+    BOOST_REQUIRE(echo);
+    echo->on_change(count);
+    BOOST_TEST(bool(echo->wait(soon)));
+    auto unanswered = p.a.begin_ping(address("10.0.0.77"));
+    BOOST_REQUIRE(unanswered);
+    BOOST_TEST(unanswered->wait(duration{}).why() == status::would_block);
+    p.a.close(duration{});
+    BOOST_TEST(unanswered->wait(soon).why() == status::gone);
+    BOOST_TEST(silent->wait_until_open(soon) == status::gone);
+}
+
 BOOST_AUTO_TEST_CASE(another_thread_cancels_calls) {
     pair p;
     auto ports = p.b.listen(0);

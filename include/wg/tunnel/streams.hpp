@@ -122,6 +122,15 @@ public:
     result<std::size_t> write(std::string_view data, duration timeout = forever, canceller* ends = nullptr) noexcept {
         return write(bytes_view(reinterpret_cast<byte const*>(data.data()), data.size()), timeout, ends);
     }
+    /// Waits until the connection that `begin_dial` began is open. Returns: ok; would_block; timed_out; cancelled;
+    /// refused; gone.
+    status wait_until_open(duration timeout = forever, canceller* ends = nullptr) noexcept {
+        auto const s = this->state_;
+        std::unique_lock held(Stack::mutex());
+        status const why =
+            s->wait(held, timeout, ends, [&]() noexcept { return s->object->state() != status::would_block; });
+        return why == status::ok ? s->object->state() : why;
+    }
     /// Ends the data of this end (half-close). The other end may go on to send.
     void finish() noexcept {
         std::lock_guard const held(Stack::mutex());
@@ -234,6 +243,32 @@ public:
 
 private:
     std::uint16_t port_ = 0;
+};
+
+/// An ICMP echo request that was sent.
+template <class Core, ip_stack Stack> class basic_echo : public tunnel_handle<Core, Stack, typename Stack::echo> {
+    using base = tunnel_handle<Core, Stack, typename Stack::echo>;
+    using clock = std::chrono::steady_clock;
+
+public:
+    /// None.
+    basic_echo() noexcept = default;
+    /// Used by the tunnel.
+    explicit basic_echo(std::shared_ptr<typename base::state> its) noexcept : base(std::move(its)) {}
+
+    /// Waits for the answer. Returns: the time from the request until now; would_block; timed_out; cancelled; gone.
+    result<duration> wait(duration timeout, basic_canceller<Stack>* ends = nullptr) noexcept {
+        auto const s = this->state_;
+        std::unique_lock held(Stack::mutex());
+        status const why = s->wait(held, timeout, ends, [&]() noexcept { return s->object->is_answered(); });
+        if (why != status::ok) return why;
+        if (!s->object->is_answered()) return status::gone;
+        std::chrono::nanoseconds const took = clock::now() - sent_;
+        return duration{took.count()};
+    }
+
+private:
+    clock::time_point sent_ = clock::now();
 };
 
 }} // namespace wg::WG_ABI

@@ -34,6 +34,7 @@ public:
     using stream = basic_stream<core, Stack>;           ///< a TCP connection
     using listener = basic_listener<core, Stack>;       ///< a TCP port that accepts connections
     using udp_port = basic_udp_port<core, Stack>;       ///< a UDP port
+    using echo = basic_echo<core, Stack>;               ///< an ICMP echo request that was sent
     using canceller = basic_canceller<Stack>;           ///< ends calls of other threads
     using clock_source = typename Base::clock_source;   ///< the clock of the policies
     using random_source = typename Base::random_source; ///< the random source of the policies
@@ -95,16 +96,17 @@ public:
     /// Connects to an inner address and port. Returns: the connection; refused; timed_out; cancelled; would_block, with
     /// a timeout of zero: never; not_supported, if the tunnel has no address of this family; no_memory.
     result<stream> dial(endpoint const& to, duration timeout = seconds(30), canceller* ends = nullptr) noexcept {
-        std::unique_lock held(Stack::mutex());
-        std::shared_ptr<object<typename Stack::connection>> const s = make<typename Stack::connection>();
-        if (!s) return status::no_memory;
-        status why = s->object->connect(core_->interface(), to);
-        if (why == status::ok)
-            why = s->wait(held, timeout, ends, [&]() noexcept { return s->object->state() != status::would_block; });
-        if (why == status::ok) why = s->object->state();
-        held.unlock();
-        if (why != status::ok) return why;
-        return stream(s);
+        result<stream> made = begin_dial(to);
+        if (!made) return made;
+        status const why = made->wait_until_open(timeout, ends);
+        return why == status::ok ? std::move(made) : result<stream>(why);
+    }
+    /// Begins to connect to an inner address and port, and does not wait. Returns: the stream, whose `state` is
+    /// would_block until the connection is open or has failed, and whose `on_change` tells when; not_supported, if the
+    /// tunnel has no address of this family; no_memory.
+    result<stream> begin_dial(endpoint const& to) noexcept {
+        return open<typename Stack::connection, stream>(
+            [&](auto& connection) noexcept { return connection.connect(core_->interface(), to); });
     }
     /// Connects to `HOST:PORT`, where the host is an address or a name. Names are asked from the DNS servers of the
     /// configuration, through the tunnel. If a name has several addresses, they are tried one after the other. Returns:
@@ -151,18 +153,15 @@ public:
     /// Sends an ICMP echo request and waits for the answer. Returns: the time that it took; timed_out; cancelled;
     /// not_supported, if the tunnel has no address of this family; no_memory.
     result<duration> ping(ip_address const& to, duration timeout = seconds(5), canceller* ends = nullptr) noexcept {
-        auto const start = std::chrono::steady_clock::now();
-        std::unique_lock held(Stack::mutex());
-        auto const s = make<typename Stack::echo>();
-        if (!s) return status::no_memory;
-        status why = s->object->send(core_->interface(), to, next_identifier());
-        if (why == status::ok) why = s->wait(held, timeout, ends, [&]() noexcept { return s->object->is_answered(); });
-        held.unlock();
-        if (why != status::ok) return why;
-        std::chrono::nanoseconds const took = std::chrono::steady_clock::now() - start;
-        return duration{took.count()};
+        result<echo> sent = begin_ping(to);
+        return sent ? sent->wait(timeout, ends) : sent.why();
     }
-
+    /// Sends an ICMP echo request, and does not wait. Returns: the echo; not_supported, if the tunnel has no address of
+    /// this family; no_memory.
+    result<echo> begin_ping(ip_address const& to) noexcept {
+        return open<typename Stack::echo, echo>(
+            [&](auto& request) noexcept { return request.send(core_->interface(), to, next_identifier()); });
+    }
     /// The peers, as they are now.
     std::vector<tunnel_peer> peers() const noexcept {
         struct sink {
@@ -207,10 +206,15 @@ private:
         std::unique_lock held(Stack::mutex());
         auto s = make<Object>();
         if (!s) return status::no_memory;
-        result<std::uint16_t> const port = open_it(*s->object);
+        auto const opened = open_it(*s->object);
         held.unlock(); // the destructor of `s` takes the lock
-        if (!port) return port.why();
-        return Handle(std::move(s), *port);
+        if constexpr (std::is_same_v<decltype(opened), status const>) {
+            if (opened != status::ok) return opened;
+            return Handle(std::move(s));
+        } else {
+            if (!opened) return opened.why();
+            return Handle(std::move(s), *opened);
+        }
     }
     static std::uint16_t next_identifier() noexcept {
         static std::atomic<std::uint16_t> last{0};
