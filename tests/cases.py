@@ -24,6 +24,7 @@ OPTIONAL = {
     "backends/openssl_kem.hpp": ("WG_WITH_OPENSSL_KEM", ["openssl/ml_kem.h"]),
     "os/bare/lwip.hpp": ("WG_WITH_LWIP", ["lwip/udp.h"]),
     "tunnel.hpp": ("WG_WITH_TUNNEL", ["lwip/tcp.h"]),
+    "asio.hpp": ("WG_WITH_ASIO", ["asio/any_io_executor.hpp", "boost/asio/any_io_executor.hpp"]),  # and lwIP
 }
 
 # Headers that need those of one system, which is not Linux: tests/systems.py compiles them.
@@ -33,12 +34,14 @@ SYSTEM_ONLY = {"os/bsd/freebsd.hpp", "os/bsd/netbsd.hpp", "os/bsd/numbered.hpp",
 
 def is_portable(header):
     """Whether a header compiles for any machine: it belongs to no operating system and needs no library."""
-    return optional(header) is None and not re.match(r"(os/\w+|tunnel)/", header.replace("os/bare/", "os/"))
+    return optional(header) is None and not re.match(r"(os/\w+|tunnel|async)/", header.replace("os/bare/", "os/"))
 
 
 def optional(header):
     """The header of OPTIONAL that needs the same library; none: None."""
-    return "tunnel.hpp" if re.match("tunnel/lwip", header) else header if header in OPTIONAL else None
+    folders = {"tunnel/lwip": "tunnel.hpp", "async/": "asio.hpp"}
+    return next((one for folder, one in folders.items() if header.startswith(folder)),
+                header if header in OPTIONAL else None)
 
 
 class Failed(Exception):
@@ -117,6 +120,8 @@ def library_flags(compiler, header):
     The flags for the headers of HACL* come from the build, in the environment variable WG_HACL."""
     macro, ones = OPTIONAL[optional(header)]
     flags = [f"-D{macro}"]
+    if macro == "WG_WITH_ASIO":
+        flags += ["-fexceptions", "-frtti", *library_flags(compiler, "tunnel.hpp")]  # after FREESTANDING
     if macro == "WG_WITH_HACL":
         flags += os.environ.get("WG_HACL", "").split()
     if ones[0].startswith("lwip/") and shutil.which("pkg-config"):

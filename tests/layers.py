@@ -16,7 +16,7 @@ import tempfile
 LAYERS = {"base": 0, "policy.hpp": 1, "fwd.hpp": 1, "policy": 2, "backends": 3, "protocol": 4, "device": 5,
           "core.hpp": 6, "control": 7, "engine": 8, "os": 9, "default_policies.hpp": 10, "bare_node.hpp": 10,
           "post_quantum.hpp": 10, "kernels.cpp": 10, "kernels_post_quantum.cpp": 11, "tunnel": 11, "tunnel.hpp": 12,
-          "wg.hpp": 13, "wg.cppm": 14}
+          "async": 13, "asio.hpp": 14, "wg.hpp": 15, "wg.cppm": 16}
 # ... and these folders only what is listed, because a user replaces them, or because they must work with any backend.
 ONLY = {"backends": {"base", "policy.hpp", "backends"}, "os": {"base", "policy.hpp", "os"}}
 # No header includes these: build systems compile them.

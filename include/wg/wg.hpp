@@ -4,14 +4,18 @@
 // `wg::device<Policies>` is the protocol without input and output, `wg::engine<Policies>` runs one on a host's TUN
 // device and UDP socket. `wg::default_policies` is a bundle that needs nothing else; derive from it to change a part.
 // Concepts: policy.hpp. The macros WG_WITH_HACL, WG_WITH_LIBSODIUM, WG_WITH_LWIP and WG_WITH_OPENSSL_KEM, defined
-// before the first include, add the headers for these libraries; WG_WITH_TUNNEL adds tunnel.hpp, which needs lwIP, and
-// WG_WITH_POST_QUANTUM adds post_quantum.hpp. Smaller includes: core.hpp (the device alone), fwd.hpp (names alone).
+// before the first include, add the headers for these libraries. WG_WITH_TUNNEL adds tunnel.hpp, which needs lwIP;
+// WG_WITH_ASIO adds asio.hpp, which needs lwIP and Asio; WG_WITH_POST_QUANTUM adds post_quantum.hpp. Smaller includes:
+// core.hpp (the device alone), fwd.hpp (names alone).
 #ifndef WG_WG_HPP
 #define WG_WG_HPP
 
 #include "base/abi.hpp"
 #ifdef WG_HAS_CXX20
 
+#ifdef WG_WITH_ASIO
+#include "asio.hpp"
+#endif
 #include "backends/bundled/bundled.hpp"
 #ifdef WG_WITH_HACL
 #include "backends/hacl.hpp"
