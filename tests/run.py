@@ -42,8 +42,8 @@ BACKGROUND_NICE = 10  # on the same processor, a tenth of the time that a system
 
 PORTABLE = ["style", "unit", "programs", "headers", "single", "modes", "footprint", "constant_time", "backends",
             "consumers"]
-SYSTEM = ["netns", "link", "daemon", "paths", "flood", "interop", "kernel", "firmware", "routers", "wine", "memory",
-          "load", "offloads", "throughput"]
+SYSTEM = ["netns", "tunnel", "link", "daemon", "paths", "flood", "interop", "kernel", "firmware", "routers", "wine",
+          "memory", "load", "offloads", "throughput"]
 
 
 def oldest_clang():
