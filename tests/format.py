@@ -30,7 +30,7 @@ def formatter():
 
 
 def sources():
-    for folder in "include", "samples", "tests", "bench":
+    for folder in "include", "lib", "samples", "tests", "bench":
         for pattern in PATTERNS:
             yield from sorted((ROOT / folder).rglob(pattern))
 

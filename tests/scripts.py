@@ -9,7 +9,7 @@ import re
 from cases import ROOT, Failed, command, need, run_cases
 
 NO_COMMENTS = {"LICENSE", ".git", ".gitignore", ".clang-format", ".clang-tidy"}
-FOLDERS = [".ci", "bench", "cmake", "cross", "hacl", "samples", "single_include", "tests"]
+FOLDERS = [".ci", "bench", "cmake", "cross", "hacl", "lib", "samples", "single_include", "tests"]
 COLUMNS = 120
 RULE = re.compile(r"//= ((?:wp|linux|RFC)\b.*)")
 LINK = re.compile(r"\]\(([^)\s]+)\)|^\[[^]]+\]:\s*(\S+)", re.MULTILINE)

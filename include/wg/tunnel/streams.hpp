@@ -141,6 +141,12 @@ public:
         std::lock_guard const held(Stack::mutex());
         this->state_->end();
     }
+    /// Ends the connection by a reset. Data that was not sent yet is lost.
+    void reset() noexcept {
+        std::lock_guard const held(Stack::mutex());
+        this->state_->object->abort();
+        this->state_->end();
+    }
     /// Whether `read` would return at once.
     bool readable() const noexcept {
         std::lock_guard const held(Stack::mutex());
