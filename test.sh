@@ -57,7 +57,7 @@ list_packages() {
         wireguard-tools wireguard-go iproute2 iputils-ping nftables iperf3 tcpdump procps util-linux
         qemu-system-x86 busybox-static kmod cpio make qemu-system-arm qemu-system-misc qemu-user-static tshark
         gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf libipsec-mb-dev libssl-dev libsodium-dev libb2-dev
-        liblwip-dev libuv1-dev libasio-dev libboost-dev dnsmasq-base wine64)
+        liblwip-dev libuv1-dev libasio-dev libboost-dev dnsmasq-base redis-server wine64)
     $quick || mapfile -t -O "${#wanted[@]}" wanted < <(clang_packages | tr ' ' '\n')
     ! $full || mapfile -t -O "${#wanted[@]}" wanted < <(oldest_and_newest g++ 12 | sed 's/^/g++-/')
     ! $full || wanted+=(debootstrap clang-tidy-16 g++-aarch64-linux-gnu g++-arm-linux-gnueabihf

@@ -158,8 +158,8 @@ int wg_listen(wg_tunnel* tunnel, uint16_t port, int backlog, uint16_t* bound);
 int wg_accept(int listener, int timeout_ms, wg_address* remote);
 
 /** The state of a connection by its descriptor: after read(2) has returned 0, this says whether the other end has
- * finished in order. The tunnel remembers the last 1,024 connections that ended. Returns: 1 while it is open; WG_OK
- * after the end of its data; WG_RESET; WG_TIMED_OUT; WG_GONE; WG_UNKNOWN. */
+ * finished in order. The tunnel remembers the last 1,024 connections that ended. Returns: 1 while data may come;
+ * WG_OK after the end of the data; WG_RESET; WG_TIMED_OUT; WG_GONE; WG_UNKNOWN. */
 int wg_state(wg_tunnel* tunnel, int fd);
 /** The two ends of a connection that is open; each pointer may be null. Returns: WG_OK; WG_UNKNOWN. */
 int wg_addresses(wg_tunnel* tunnel, int fd, wg_address* local, wg_address* remote);

@@ -287,7 +287,7 @@ private:
             return this->is_closed && !network_ended ? WG_UNKNOWN : to_c(why);
         }
         bool has_unsent() const noexcept override { return !out.empty() && write_failure == status::ok; }
-        int state() const noexcept override { return 1; }
+        int state() const noexcept override { return network_ended.load() ? int{WG_OK} : 1; }
         bool addresses(endpoint& local, endpoint& remote) const noexcept override {
             local = s.local();
             remote = s.remote();
@@ -346,7 +346,7 @@ private:
                     return false;
                 }
                 if (*got == 0) {
-                    network_ended = true;
+                    network_ended.store(true); // before the program can know
                     (void)::shutdown(this->fd, SHUT_WR);
                     return false;
                 }
@@ -372,12 +372,12 @@ private:
         }
 
         stream s;
-        rest_of_piece out, in;      ///< to the network, to the program
-        bool program_ended = false; ///< no more data of the program
-        bool finished = false;      ///< the stack knows that
-        bool network_ended = false; ///< no more data of the other end; the program knows that
-        bool discards = false;      ///< the program reads no more
-        bool resets = false;        ///< the other end gets a reset, as Linux does for data that nobody reads
+        rest_of_piece out, in;                  ///< to the network, to the program
+        bool program_ended = false;             ///< no more data of the program
+        bool finished = false;                  ///< the stack knows that
+        std::atomic<bool> network_ended{false}; ///< no more data of the other end; the program knows that
+        bool discards = false;                  ///< the program reads no more
+        bool resets = false; ///< the other end gets a reset, as Linux does for data that nobody reads
         bool is_over = false;
         status write_failure = status::ok, read_failure = status::ok, why = status::ok;
     };

@@ -198,8 +198,8 @@ void wg_tunnel_close(wg_tunnel* tunnel, int linger_ms) {
     time_left const time(timeout_of(linger_ms));
     tunnel->mover.drain(time.at_most(seconds(86'400)));
     tunnel->mover.stop();
+    tunnel->mover.clear(); // the other ends learn that the connections end, as at the end of a process
     tunnel->tunnel.close(time.left());
-    tunnel->mover.clear();
     delete tunnel;
 }
 
