@@ -2,7 +2,7 @@
 // The two programs of bench/inprocess/inprocess.py: they measure connections through wg::tunnel, or through sockets of
 // the host.
 //
-//     inprocess serve CONF|- PORT             sends and receives whatever a client asks for; `-`: with the host's sockets
+//     inprocess serve CONF|- PORT             sends and receives what a client asks for; `-`: with the host's sockets
 //     inprocess NAME CONF|- ADDRESS:PORT N    one measurement; prints the figure
 //
 // send N: bytes; receive N: bytes; connect N: connections with 100 bytes; idle N: connections, then the bytes of memory

@@ -63,9 +63,10 @@ protected:
             token, its_, std::move(attempt));
     }
 
-    static constexpr std::size_t reading = 0, writing = 1; ///< the queues of a state
-    std::optional<Executor> executor_{};                   ///< where completion handlers run
-    std::shared_ptr<state> its_{};                         ///< the object; none: nullptr
+    static constexpr std::size_t reading = 0; ///< the queue of a state for reads
+    static constexpr std::size_t writing = 1; ///< the queue of a state for writes
+    std::optional<Executor> executor_{};      ///< where completion handlers run
+    std::shared_ptr<state> its_{};            ///< the object; none: nullptr
 
 private:
     void drop() noexcept {

@@ -37,8 +37,8 @@
 #include <boost/asio/cancellation_state.hpp>
 #define WG_ASIO_HAS_CANCELLATION 1
 #endif
-#define WG_ASIO_NAMESPACE boost::asio
-#define WG_ASIO_ABI with_boost
+#define WG_ASIO_NAMESPACE boost::asio ///< the namespace of the Asio that is used
+#define WG_ASIO_ABI with_boost        ///< an inline namespace: programs with both kinds of Asio link
 #else
 #include <asio/any_io_executor.hpp>
 #include <asio/associated_allocator.hpp>
@@ -58,8 +58,8 @@
 #include <asio/cancellation_state.hpp>
 #define WG_ASIO_HAS_CANCELLATION 1
 #endif
-#define WG_ASIO_NAMESPACE asio
-#define WG_ASIO_ABI without_boost
+#define WG_ASIO_NAMESPACE asio    ///< the namespace of the Asio that is used
+#define WG_ASIO_ABI without_boost ///< an inline namespace: programs with both kinds of Asio link
 #endif
 #ifndef WG_ASIO_HAS_CANCELLATION
 #define WG_ASIO_HAS_CANCELLATION 0 ///< cancellation slots came with Asio 1.20 (Boost 1.77)

@@ -23,9 +23,13 @@ namespace wg { inline namespace WG_ABI { namespace os { namespace posix {
 struct ratchet_file_calls {
     /// Opens a file that only its owner may read.
     static int open(char const* path, int flags) noexcept { return ::open(path, flags | O_NOFOLLOW | O_CLOEXEC, 0600); }
+    /// As write(2).
     static ssize_t write(int fd, void const* from, std::size_t size) noexcept { return ::write(fd, from, size); }
+    /// As fsync(2).
     static int fsync(int fd) noexcept { return ::fsync(fd); }
+    /// As rename(2).
     static int rename(char const* from, char const* to) noexcept { return std::rename(from, to); }
+    /// As unlink(2).
     static int unlink(char const* path) noexcept { return ::unlink(path); }
 };
 
