@@ -42,13 +42,13 @@ struct keccak_words {
     using word = std::uint64_t;
 
 #define WG_KECCAK_TARGET
-    /// The word, rotated to the left.
+    /// x rotated to the left.
     template <int Bits> static word rotate(word x) noexcept { return std::rotl(x, Bits); }
     /// a ^ b ^ c.
     static word xor_three(word a, word b, word c) noexcept { return a ^ b ^ c; }
     /// a ^ (~b & c).
     static word choose(word a, word b, word c) noexcept { return a ^ (~b & c); }
-    /// The word in each state: there is one.
+    /// The one element of a word.
     static word same(std::uint64_t x) noexcept { return x; }
 #include "keccak_rounds.inl"
 #undef WG_KECCAK_TARGET

@@ -30,8 +30,7 @@ inline constexpr std::size_t sealed_bytes = sealed_vector_bytes + coded_bytes<va
 
 /// The portable kernel. It makes the elements of the matrix one at a time, which saves memory.
 struct portable_kernel {
-    using permutation = keccak_baseline;      ///< for a message of one block
-    using long_permutation = keccak_baseline; ///< for a longer one
+    using permutation = keccak_baseline; ///< of a single state
 
     /// Stack below the functions of `ml_kem`: frames of hashes and of the permutation.
     static constexpr std::size_t stack_bytes = spill_bytes + 1024;
@@ -49,8 +48,11 @@ struct portable_kernel {
     /// Begins an operation with the matrix for `seed`, and computes hashes.
     static void expand(work& w, byte const* seed, bool transposed, std::span<hash_job const> hashes) noexcept {
         w.seed = seed, w.transposed = transposed;
-        for (hash_job const& job : hashes)
-            keccak_hash<permutation>(job.function, {job.out, hash_bytes}, job.first, job.second);
+        for (hash_job const& job : hashes) hash(job);
+    }
+    /// Computes one hash.
+    static void hash(hash_job const& job) noexcept {
+        keccak_hash<permutation>(job.function, {job.out, hash_bytes}, job.first, job.second);
     }
     /// Makes `count` polynomials of noise for `secret_seed`.
     static void make_noise(work& w, byte const* secret_seed, std::size_t count) noexcept {
@@ -155,7 +157,7 @@ private:
         }
         std::copy_n(rho.data(), seed_bytes, public_key + vector_bytes);
         byte* to = std::copy_n(public_key, public_bytes, private_key + vector_bytes);
-        keccak_hash<typename Kernel::long_permutation>(sha3_256, {to, hash_bytes}, {public_key, public_bytes});
+        Kernel::hash({sha3_256, {public_key, public_bytes}, {}, to});
         std::copy_n(seed + seed_bytes, seed_bytes, to + hash_bytes);
     }
 

@@ -26,6 +26,7 @@ namespace wg { inline namespace WG_ABI { namespace bundled { namespace ml_kem_de
 /// Keccak-f[1600] of two states in the vectors of the baseline: word i of state j is number 2 * i + j.
 struct keccak_two {
     static constexpr std::size_t lanes = 2;
+    static constexpr bool is_faster_for_one = false; ///< than the permutation of a single state
     using word = std::uint64_t __attribute__((vector_size(16)));
 #define WG_KECCAK_TARGET
     template <int Bits> [[gnu::always_inline]] static inline word rotate(word const& x) noexcept {
@@ -106,9 +107,8 @@ struct arithmetic_vector128 {
 namespace wg { inline namespace WG_ABI { namespace bundled { namespace ml_kem_detail {
 
 /// A kernel of vectors: all elements of the matrix at once.
-template <class Arithmetic, class Permutation, class Lanes, class LongPermutation> struct vector_kernel : Arithmetic {
+template <class Arithmetic, class Permutation, class Lanes> struct vector_kernel : Arithmetic {
     using permutation = Permutation;
-    using long_permutation = LongPermutation;
     using lanes_permutation = Lanes;
 
     /// Stack below the functions of `ml_kem`: lists of jobs, the lanes, and the frame of their permutation.
@@ -128,6 +128,10 @@ template <class Arithmetic, class Permutation, class Lanes, class LongPermutatio
         sample_job jobs[rank * rank];
         list_matrix(jobs, w, seed, transposed);
         keccak_lanes<vector_kernel>::run(hashes, jobs);
+    }
+    static void hash(hash_job const& job) noexcept {
+        if constexpr (Lanes::is_faster_for_one) keccak_lanes<vector_kernel>::run({&job, 1}, {});
+        else keccak_hash<permutation>(job.function, {job.out, hash_bytes}, job.first, job.second);
     }
     static void make_noise(work& w, byte const* secret_seed, std::size_t count) noexcept {
         sample_job jobs[2 * rank + 1];
@@ -166,7 +170,7 @@ private:
 };
 
 #ifdef WG_KEM_VECTOR128
-using kernel_kem_vector128 = vector_kernel<arithmetic_vector128, keccak_words, keccak_two, keccak_words>;
+using kernel_kem_vector128 = vector_kernel<arithmetic_vector128, keccak_words, keccak_two>;
 #endif
 
 }}}} // namespace wg::WG_ABI::bundled::ml_kem_detail
@@ -198,6 +202,7 @@ struct keccak_bmi2 {
 /// Keccak-f[1600] of four states: word i of state j is number 4 * i + j.
 struct keccak_four_avx2 {
     static constexpr std::size_t lanes = 4;
+    static constexpr bool is_faster_for_one = false;
     using word = std::uint64_t __attribute__((vector_size(32)));
 #define WG_KECCAK_TARGET [[WG_TARGET_AVX2]]
     template <int Bits> WG_KECCAK_TARGET [[gnu::always_inline]] static inline word rotate(word const& x) noexcept {
@@ -227,6 +232,7 @@ struct keccak_four_avx2 {
 /// The same with AVX-512, which has rotations and any function of three operands.
 struct keccak_four_avx512 {
     static constexpr std::size_t lanes = 4;
+    static constexpr bool is_faster_for_one = true;
     using word = std::uint64_t __attribute__((vector_size(32)));
 #define WG_KECCAK_TARGET [[WG_TARGET_AVX512]]
     template <int Bits> WG_KECCAK_TARGET [[gnu::always_inline]] static inline word rotate(word const& x) noexcept {
@@ -343,9 +349,9 @@ struct arithmetic_ifma : arithmetic_avx512 {
     }
 };
 
-using kernel_kem_avx2 = vector_kernel<arithmetic_avx2, keccak_bmi2, keccak_four_avx2, keccak_bmi2>;
-using kernel_kem_avx512 = vector_kernel<arithmetic_avx512, keccak_bmi2, keccak_four_avx512, keccak_bmi2>;
-using kernel_kem_ifma = vector_kernel<arithmetic_ifma, keccak_bmi2, keccak_four_avx512, keccak_bmi2>;
+using kernel_kem_avx2 = vector_kernel<arithmetic_avx2, keccak_bmi2, keccak_four_avx2>;
+using kernel_kem_avx512 = vector_kernel<arithmetic_avx512, keccak_bmi2, keccak_four_avx512>;
+using kernel_kem_ifma = vector_kernel<arithmetic_ifma, keccak_bmi2, keccak_four_avx512>;
 
 }}}} // namespace wg::WG_ABI::bundled::ml_kem_detail
 
