@@ -193,8 +193,10 @@ WG_KEM_INLINE static void store_bytes(byte* to, std::uint64_t const (&from)[numb
     if constexpr (Bytes == 2) {
         for (std::uint64_t const x : from) store_le16(to, static_cast<std::uint16_t>(x)), to += Bytes;
     } else {
-        for (std::size_t i = 0; i + 1 < numbers; ++i, to += Bytes)
-            store_le64(to, from[i]); // the next corrects the rest
+        for (std::size_t i = 0; i + 1 < numbers; ++i, to += Bytes) {
+            asm("" : "+r"(to));      // or clang would scatter the numbers, whose addresses the tests cannot follow
+            store_le64(to, from[i]); // the next number overwrites the bytes that are not wanted
+        }
         byte last[8];
         store_le64(last, from[numbers - 1]);
         __builtin_memcpy(to, last, Bytes);
