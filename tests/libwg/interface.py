@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""libwg exports the functions of wg.h and nothing else, and wg.h is C99 and C++98.
+"""libwg exports the functions of wg.h and nothing else, wg.h is C99 and C++98, and the example of docs/c.md compiles.
 
-    LIBWG=build/lib/libwg.so symbols.py
+    LIBWG=build/lib/libwg.so interface.py
 """
 import os
 import pathlib
@@ -40,20 +40,27 @@ def mapped():
     return set(re.findall(r"^\s+(wg_\w+);", (ROOT / "lib" / "wg.map").read_text(), re.M))
 
 
-def compiles(compiler, standard, language):
-    done = subprocess.run([*compiler.split(), f"-std={standard}", "-pedantic-errors", "-Wall", "-Wextra", "-Werror",
-                           "-x", language, "-fsyntax-only", "-"], input=f'#include "{HEADER}"\nint one;\n',
-                          capture_output=True, text=True)
+def compiles(compiler, standard, language, text):
+    done = subprocess.run([compiler, f"-std={standard}", "-pedantic-errors", "-Wall", "-Wextra", "-Werror",
+                           f"-I{HEADER.parent}", "-x", language, "-fsyntax-only", "-"],
+                          input=text, capture_output=True, text=True)
+    if done.returncode != 0:
+        print(done.stderr)
     return done.returncode == 0
 
 
 check(exported() == declared(), f"the symbols of libwg: {sorted(exported() ^ declared()) or len(declared())}")
 check(mapped() == declared(), f"lib/wg.map: {sorted(mapped() ^ declared()) or len(declared())}")
+examples = re.findall(r"^```c\n(.*?)^```", (ROOT / "docs" / "c.md").read_text(), re.M | re.S)
+check(examples, "docs/c.md has examples")
 for program in "gcc", "clang":
     if not shutil.which(program):
         print(f"skip {program}: not installed")
         continue
     for standard, language in ("c99", "c"), ("c11", "c"), ("c++98", "c++"), ("c++20", "c++"):
-        check(compiles(program, standard, language), f"{program} compiles wg.h as {standard}")
+        good = compiles(program, standard, language, "#include <wg.h>\nint one;\n")
+        check(good, f"{program} compiles wg.h as {standard}")
+    for number, text in enumerate(examples, 1):
+        check(compiles(program, "gnu99", "c", text), f"{program} compiles example {number} of docs/c.md")
 print(f"{0 if failed else 1} passed, {failed} failed, 0 skipped")
 sys.exit(failed != 0)
