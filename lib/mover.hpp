@@ -185,7 +185,10 @@ public:
                 std::lock_guard const held(entries_mutex_);
                 closed_ = true;
                 if (first_ == nullptr) return;
-                e.reset(first_);
+                // Listeners last: they know the numbers of accepted descriptors.
+                entry* next = first_;
+                while (next->as_listener() != nullptr && next->next != nullptr) next = next->next;
+                e.reset(next);
                 unlink(*e);
             }
             (void)e->ended_with();
@@ -235,6 +238,8 @@ public:
     }
 
 private:
+    struct listener_entry;
+
     /// One descriptor. The thread of the mover uses it, except where it says otherwise.
     struct entry {
         entry() noexcept = default;
@@ -247,7 +252,8 @@ private:
         virtual void end() noexcept = 0;                           ///< closes the descriptor
         virtual int ended_with() noexcept { return WG_UNKNOWN; }   ///< WG_UNKNOWN: not remembered
         virtual bool has_unsent() const noexcept { return false; } ///< whether bytes of the program wait for room
-        virtual int state() const noexcept { return WG_UNKNOWN; }  ///< any thread, under `entries_mutex_`
+        virtual listener_entry* as_listener() noexcept { return nullptr; } ///< this, if it is a listener
+        virtual int state() const noexcept { return WG_UNKNOWN; }          ///< any thread, under `entries_mutex_`
         virtual bool addresses(endpoint&, endpoint&) const noexcept { return false; } ///< the same
 
         mover* owner = nullptr;
@@ -386,7 +392,10 @@ private:
         explicit listener_entry(listener&& from) noexcept : l(std::move(from)) {}
 
         outcome move(mover& by) noexcept override {
-            read_notes(by);
+            if (this->is_readable) {
+                std::lock_guard const held(by.entries_mutex_);
+                read_notes(by);
+            }
             if (this->is_closed) return outcome::done;
             for (int turn = 0; turn < turns; ++turn) {
                 if (waiting < 0) {
@@ -413,21 +422,21 @@ private:
             ::close(this->fd);
         }
 
-    private:
+        listener_entry* as_listener() noexcept override { return this; }
+
+        /// Learns the numbers of accepted descriptors. Under `entries_mutex_`.
         void read_notes(mover& by) noexcept {
-            while (this->is_readable) {
-                accepted_note note;
-                ssize_t const got = ::recv(this->fd, &note, sizeof note, MSG_DONTWAIT);
-                if (got == sizeof note) {
-                    if (note.process == ::getpid()) by.set_number(note.cookie, note.number);
-                } else if (got < 0 && errno == EINTR) {
-                    continue;
-                } else {
-                    this->is_readable = false;
-                }
+            this->is_readable = false;
+            accepted_note note;
+            while (::recv(this->fd, &note, sizeof note, MSG_DONTWAIT) == sizeof note) {
+                entry* const e = note.process == ::getpid() ? by.find(note.cookie) : nullptr;
+                if (e != nullptr) e->number = note.number;
             }
         }
 
+        listener_entry* next_listener = nullptr; ///< under `entries_mutex_`
+
+    private:
         listener l;
         int waiting = -1; ///< a connection that the program gets next: its end
         wg_address remote{};
@@ -564,24 +573,28 @@ private:
         entry*& bucket = table_[e.cookie % buckets];
         e.next_in_bucket = bucket;
         bucket = &e;
+        if (listener_entry* const l = e.as_listener()) l->next_listener = std::exchange(first_listener_, l);
     }
     void unlink(entry& e) noexcept {
+        // The number may be that of a connection which the program has accepted just now.
+        if (e.as_listener() == nullptr && cookie_of(e.number) != e.cookie)
+            for (listener_entry* l = first_listener_; l != nullptr; l = l->next_listener) l->read_notes(*this);
         (e.before != nullptr ? e.before->next : first_) = e.next;
         if (e.next != nullptr) e.next->before = e.before;
         entry** at = &table_[e.cookie % buckets];
         while (*at != &e) at = &(*at)->next_in_bucket;
         *at = e.next_in_bucket;
+        if (listener_entry* const l = e.as_listener()) {
+            listener_entry** one = &first_listener_;
+            while (*one != l) one = &(*one)->next_listener;
+            *one = l->next_listener;
+        }
     }
     entry* find(unsigned long long cookie) const noexcept {
         if (cookie == 0) return nullptr;
         entry* e = table_[cookie % buckets];
         while (e != nullptr && e->cookie != cookie) e = e->next_in_bucket;
         return e;
-    }
-
-    void set_number(unsigned long long cookie, int number) noexcept {
-        std::lock_guard const held(entries_mutex_);
-        if (entry* const e = find(cookie)) e->number = number;
     }
 
     // --- the list of ready entries
@@ -712,6 +725,7 @@ private:
     bool closed_ = false; ///< no entry is added any more; under `entries_mutex_`
     bool is_starved_ = false;
     entry* first_ = nullptr;
+    listener_entry* first_listener_ = nullptr;
     entry* table_[buckets] = {};
     ended_t ended_[remembered]{};
     std::size_t ended_count_ = 0;

@@ -56,6 +56,12 @@ struct wg_tunnel {
     void* context = nullptr;
     std::atomic<unsigned> calls{0}; ///< of other threads, at present
 
+    wg_tunnel() noexcept = default;
+    wg_tunnel(wg_tunnel const&) = delete;
+    wg_tunnel& operator=(wg_tunnel const&) = delete;
+    /// Ends the tunnel's thread first, because its events wake the mover.
+    ~wg_tunnel() { tunnel.close(duration{}); }
+
     /// A call that waits: `wg_tunnel_close` ends it, and waits for its return.
     class call {
     public:
@@ -265,7 +271,7 @@ int wg_accept(int listener, int timeout_ms, wg_address* remote) {
         wg_address where{};
         int made = -1;
         ssize_t const got = receive_descriptor(listener, where, made);
-        if (got == 0) return WG_GONE;
+        if (got == 0 || (got < 0 && errno == ECONNRESET)) return WG_GONE;
         if (got < 0 && (errno == EAGAIN || errno == EINTR)) continue; // another thread has taken the connection
         if (got < 0) return WG_INVALID;
         if (made < 0) return got == sizeof where ? WG_NO_DESCRIPTOR : WG_INVALID;
@@ -340,7 +346,7 @@ int wg_receive_from(int udp, void* data, size_t size, wg_address* from, int time
     for (;;) {
         if (int const why = wait_until_readable(udp, time, timeout_ms); why != WG_OK) return why;
         ssize_t const got = ::recvmsg(udp, &message, MSG_DONTWAIT);
-        if (got == 0) return WG_GONE;
+        if (got == 0 || (got < 0 && errno == ECONNRESET)) return WG_GONE;
         if (got < 0 && (errno == EAGAIN || errno == EINTR)) continue;
         if (got < static_cast<ssize_t>(sizeof head)) return WG_INVALID;
         if (from != nullptr) *from = head;
