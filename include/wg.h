@@ -238,6 +238,40 @@ int wg_change_peer(wg_tunnel* tunnel, const wg_peer_change* change);
 /** The UDP port of the encrypted datagrams. Returns: 1 to 65535. */
 int wg_listen_port(wg_tunnel* tunnel);
 
+/* --- packets, for programs that have a TCP/IP stack and sockets of their own */
+
+/** One WireGuard interface without sockets, threads and a TCP/IP stack. One thread at a time uses it. */
+typedef struct wg_device wg_device;
+
+/** Where the packets of a device go. Both functions are needed. They are called inside functions of the device, must not
+ * call the device, and get memory that is valid until they return. */
+typedef struct wg_device_options {
+    size_t size; /**< sizeof(wg_device_options) */
+    /** Sends a datagram to an outer address; `tos` is the DSCP and ECN for its IP header. Returns: 0; below 0, if it was
+     * not sent. */
+    int (*send)(void* context, const void* datagram, size_t size, const wg_address* to, uint8_t tos);
+    /** Takes an IP packet that came out of the tunnel. */
+    void (*deliver)(void* context, const void* packet, size_t size);
+    void* context; /**< for both */
+} wg_device_options;
+
+/** Makes a device from the text of a wg-quick(8) file. ListenPort, Address and DNS have no effect. `why` is as in
+ * `wg_tunnel_open_file`. Returns: WG_OK, and the device; else null in `*device`. */
+int wg_device_open_text(wg_device** device, const char* text, const wg_device_options* options, char* why,
+                        size_t why_size);
+/** Frees a device and wipes its keys. Null is ignored. */
+void wg_device_close(wg_device* device);
+/** Sends an IP packet into the tunnel; it is copied. Returns: WG_OK, also if the packet waits for the handshake;
+ * WG_TOO_LONG, above 9,000 bytes; else why it was dropped. */
+int wg_device_outbound(wg_device* device, const void* packet, size_t size);
+/** Takes a datagram from the network, and decrypts it in place. `tos` is that of its IP header. Returns: WG_OK; else why
+ * it was dropped: most programs ignore that. */
+int wg_device_inbound(wg_device* device, void* datagram, size_t size, const wg_address* from, uint8_t tos);
+/** Runs the timers that are due. Returns: in how many milliseconds to call this again, 0 to 1,000. */
+int wg_device_tick(wg_device* device);
+/** As `wg_change_peer`. */
+int wg_device_change_peer(wg_device* device, const wg_peer_change* change);
+
 #ifdef __cplusplus
 }
 #endif

@@ -3,7 +3,8 @@
 #ifndef WG_LIB_EVENTS_HPP
 #define WG_LIB_EVENTS_HPP
 
-#include <wg.h>
+#include "values.hpp"
+
 #include <wg/default_policies.hpp>
 #include <wg/tunnel/events.hpp>
 

@@ -12,55 +12,14 @@
 #define WG_LIB_MOVER_HPP
 
 #include "descriptor_calls.hpp"
+#include "values.hpp"
 
-#include <wg.h>
 #include <wg/tunnel.hpp>
 
 #include <fcntl.h>
 #include <poll.h>
 
 namespace wg { inline namespace WG_ABI { namespace c {
-
-/// The number of the C interface for a status.
-constexpr int to_c(status s) noexcept {
-    switch (s) {
-    case status::ok: return WG_OK;
-    case status::invalid: return WG_INVALID;
-    case status::no_memory: return WG_NO_MEMORY;
-    case status::io_error: return WG_IO_ERROR;
-    case status::no_permission: return WG_NO_PERMISSION;
-    case status::not_supported: return WG_NOT_SUPPORTED;
-    case status::address_in_use: return WG_ADDRESS_IN_USE;
-    case status::refused: return WG_REFUSED;
-    case status::reset: return WG_RESET;
-    case status::timed_out: return WG_TIMED_OUT;
-    case status::cancelled: return WG_CANCELLED;
-    case status::name_not_found: return WG_NAME_NOT_FOUND;
-    case status::would_block: return WG_WOULD_BLOCK;
-    case status::gone: return WG_GONE;
-    case status::no_private_key: return WG_NO_PRIVATE_KEY;
-    case status::no_random: return WG_NO_RANDOM;
-    case status::too_many_peers: return WG_TOO_MANY_PEERS;
-    case status::unknown_peer: return WG_UNKNOWN;
-    case status::no_room: return WG_TOO_LONG;
-    default: return WG_FAILED;
-    }
-}
-
-/// An address as the C interface has it.
-inline wg_address to_c(endpoint const& from) noexcept {
-    wg_address made{};
-    made.family = static_cast<std::uint8_t>(from.address.kind);
-    made.port = from.port;
-    made.scope = from.scope_id;
-    std::memcpy(made.bytes, from.address.octets.data(), sizeof made.bytes);
-    return made;
-}
-/// The reverse. Returns: invalid, if the family is none.
-inline result<endpoint> from_c(wg_address const& from) noexcept {
-    if (from.family != 4 && from.family != 6) return status::invalid;
-    return endpoint{ip_address::of(static_cast<family>(from.family), from.bytes), from.port, from.scope};
-}
 
 /// What the listener's end of the program tells the mover: the number of an accepted descriptor.
 struct accepted_note {

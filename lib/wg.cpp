@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // The functions of wg.h over wg::tunnel. Folder: lib. Any thread.
-#pragma GCC visibility push(default) // all else in the library is hidden
-#include <wg.h>
-#pragma GCC visibility pop
+#include "values.hpp"
 
 #include "events.hpp"
 #include "mover.hpp"
@@ -13,6 +11,8 @@ namespace {
 
 using namespace wg;
 using c::from_c;
+using c::read_versioned;
+using c::say;
 using c::to_c;
 
 struct policies : default_policies {
@@ -22,26 +22,6 @@ using inner_tunnel = basic_tunnel<lwip_stack, policies>;
 
 duration timeout_of(int milliseconds_or_forever) noexcept {
     return milliseconds_or_forever < 0 ? forever : milliseconds(milliseconds_or_forever);
-}
-
-void say(char* why, std::size_t size, std::string_view sentence) noexcept {
-    if (why == nullptr || size == 0) return;
-    std::size_t const length = (std::min)(sentence.size(), size - 1);
-    std::memcpy(why, sentence.data(), length);
-    why[length] = '\0';
-}
-
-/// Copies a struct whose first member is its size, as the program knows it. Members that the program does not know are
-/// 0. Returns: WG_NOT_SUPPORTED, if the program sets a member that this library does not know; WG_INVALID.
-template <class Versioned> int read_versioned(Versioned& into, Versioned const* from) noexcept {
-    into = {};
-    std::size_t const size = from->size;
-    if (size < sizeof size || size > 4096) return WG_INVALID;
-    auto const* const octets = reinterpret_cast<unsigned char const*>(from);
-    for (std::size_t i = sizeof into; i < size; ++i)
-        if (octets[i] != 0) return WG_NOT_SUPPORTED;
-    std::memcpy(&into, octets, (std::min)(size, sizeof into));
-    return WG_OK;
 }
 
 } // namespace
@@ -98,8 +78,7 @@ int open(wg_tunnel** made_tunnel, wg_options const* options, char* why, std::siz
     if (!t) return failed(WG_NO_MEMORY, {});
     wg_options known{};
     if (int const read = options != nullptr ? read_versioned(known, options) : WG_OK; read != WG_OK)
-        return failed(read, read == WG_INVALID ? "options.size is not sizeof(wg_options)"
-                                               : "options has a member that this version of libwg does not know");
+        return failed(read, c::why_not_read(read));
     t->on_event = known.on_event;
     t->context = known.context;
     t->events.added = {[](void* mover) noexcept { static_cast<c::mover<inner_tunnel>*>(mover)->wake(); }, &t->mover};
@@ -411,36 +390,9 @@ int wg_peers(wg_tunnel* tunnel, size_t peer_size, wg_peer** peers) {
 
 void wg_peers_free(wg_peer* peers) { std::free(peers); }
 
-int wg_change_peer(wg_tunnel* tunnel, wg_peer_change const* of_program) {
-    struct wiped : wg_peer_change {
-        ~wiped() { wipe(preshared_key, sizeof preshared_key); }
-    } asked_now{};
-    wg_peer_change& asked_base = asked_now;
-    if (int const read = read_versioned(asked_base, of_program); read != WG_OK) return read;
-    wg_peer_change const* const asked = &asked_base;
-    constexpr std::uint32_t known = 63;
-    if ((asked->flags & ~known) != 0) return WG_NOT_SUPPORTED;
-    auto const has = [&](std::uint32_t flag) { return (asked->flags & flag) != 0; };
+int wg_change_peer(wg_tunnel* tunnel, wg_peer_change const* asked) {
     secret_vector<change> changes;
-    bool good = changes.append(change::peer(key_view(asked->public_key, key_bytes)));
-    if (has(WG_PEER_UPDATE_ONLY)) good = good && changes.append(change::update_only());
-    if (has(WG_PEER_REMOVE)) good = good && changes.append(change::remove_peer());
-    if (has(WG_PEER_SET_PRESHARED_KEY))
-        good = good && changes.append(change::preshared_key(key_view(asked->preshared_key, key_bytes)));
-    if (has(WG_PEER_SET_ENDPOINT)) {
-        auto const where = from_c(asked->endpoint);
-        if (!where || where->port == 0) return WG_INVALID;
-        good = good && changes.append(change::endpoint(*where));
-    }
-    if (has(WG_PEER_SET_KEEPALIVE)) good = good && changes.append(change::persistent_keepalive(asked->keepalive_s));
-    if (has(WG_PEER_REPLACE_ALLOWED_IPS)) good = good && changes.append(change::replace_allowed_ips());
-    for (std::size_t i = 0; i < asked->allowed_ip_count; ++i) {
-        wg_prefix const& from = asked->allowed_ips[i];
-        if ((from.family != 4 && from.family != 6) || from.bits > (from.family == 4 ? 32 : 128)) return WG_INVALID;
-        auto const address = ip_address::of(static_cast<family>(from.family), from.bytes);
-        good = good && changes.append(change::allowed_ip(ip_prefix::of(address, from.bits)));
-    }
-    if (!good) return WG_NO_MEMORY;
+    if (int const why = c::append_changes(asked, changes); why != WG_OK) return why;
     wg_tunnel::call const call(*tunnel);
     return to_c(tunnel->tunnel.configure(changes.view()));
 }

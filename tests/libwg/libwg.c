@@ -583,6 +583,65 @@ static void more_connections_than_descriptors(void) {
     end_pair();
 }
 
+/* Two devices whose datagrams go through queues of this program. */
+struct wire {
+    char data[8][2000];
+    size_t size[8], count, delivered_size;
+    char delivered[2000];
+};
+static int put_on_wire(void* context, void const* data, size_t size, wg_address const* to, uint8_t tos) {
+    struct wire* const w = context;
+    CHECK_EQUAL(to->family, 4);
+    CHECK(tos != 255);
+    if (w->count == 8 || size > sizeof w->data[0]) return -1;
+    memcpy(w->data[w->count], data, size);
+    w->size[w->count++] = size;
+    return 0;
+}
+static void take_packet(void* context, void const* packet, size_t size) {
+    struct wire* const w = context;
+    memcpy(w->delivered, packet, size);
+    w->delivered_size = size;
+}
+static void packets_pass_two_devices(void) {
+    static struct wire wires[2];
+    wg_device* devices[2];
+    wg_address const from = {.family = 4, .port = 51820, .bytes = {192, 0, 2, 1}};
+    char const *const keys[] = {key_a, key_b}, *const peers[] = {public_b, public_a};
+    char why[200], text[500];
+    for (int i = 0; i < 2; ++i) {
+        wg_device_options const options = {
+            .size = sizeof options, .send = put_on_wire, .deliver = take_packet, .context = &wires[i]};
+        snprintf(text, sizeof text,
+                 "[Interface]\nPrivateKey=%s\n[Peer]\nPublicKey=%s\nAllowedIPs=0.0.0.0/0\nEndpoint=192.0.2.1:51820\n",
+                 keys[i], peers[i]);
+        if (!CHECK_EQUAL(wg_device_open_text(&devices[i], text, &options, why, sizeof why), WG_OK)) return;
+    }
+    unsigned char packet[100] = {0x45, 0, 0, 100, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2};
+    CHECK_EQUAL(wg_device_outbound(devices[0], packet, sizeof packet), WG_OK);
+    for (int round = 0; round < 4; ++round)
+        for (int i = 0; i < 2; ++i) {
+            size_t const count = wires[i].count;
+            for (size_t n = 0; n < count; ++n)
+                CHECK_EQUAL(wg_device_inbound(devices[!i], wires[i].data[n], wires[i].size[n], &from, 0), WG_OK);
+            wires[i].count = 0;
+        }
+    CHECK_EQUAL(wires[1].delivered_size, sizeof packet);
+    CHECK(memcmp(wires[1].delivered, packet, sizeof packet) == 0);
+    CHECK(wg_device_inbound(devices[0], packet, sizeof packet, &from, 0) < 0);
+    int const wait_ms = wg_device_tick(devices[0]);
+    CHECK(wait_ms >= 0 && wait_ms <= 1000);
+    wg_peer_change change = {.size = sizeof change, .flags = WG_PEER_REMOVE};
+    CHECK_EQUAL(wg_parse_key(public_b, change.public_key), WG_OK);
+    CHECK_EQUAL(wg_device_change_peer(devices[0], &change), WG_OK);
+    CHECK(wg_device_outbound(devices[0], packet, sizeof packet) < 0);
+    wg_device_close(devices[0]);
+    wg_device_close(devices[1]);
+    wg_device_options const none = {.size = sizeof none};
+    CHECK_EQUAL(wg_device_open_text(&devices[0], text, &none, why, sizeof why), WG_INVALID);
+    CHECK(devices[0] == NULL);
+}
+
 static struct {
     char const* name;
     void (*run)(void);
@@ -600,6 +659,7 @@ static struct {
     TEST(datagrams_keep_their_borders),
     TEST(peers_are_listed_changed_and_reported),
     TEST(structs_of_older_and_newer_programs),
+    TEST(packets_pass_two_devices),
     TEST(more_connections_than_descriptors),
     TEST(ten_thousand_connections),
 };
