@@ -565,6 +565,9 @@ static void more_connections_than_descriptors(void) {
     int const listener = wg_listen(b, 0, 8, &port);
     int first, last;
     connect_pair(listener, port, &first, &last);
+    /* When the byte has arrived, the thread of b has closed its descriptor of the accepted connection. */
+    write_all(first, "x", 1);
+    CHECK(has_text(last, "x"));
     int const next = dup(first);
     close(next);
     low = before;

@@ -103,8 +103,9 @@ public:
         return false;
     }
     /// Whether the other ends have acknowledged all that was sent through the interface, connections that were closed
-    /// included.
+    /// included, and no packet waits, for instance a reset.
     bool is_flushed() const noexcept {
+        if (has_waiting()) return false;
         for (tcp_pcb const* pcb = tcp_active_pcbs; pcb != nullptr; pcb = pcb->next)
             if (pcb->netif_idx == netif_get_index(&netif_) && (pcb->unsent != nullptr || pcb->unacked != nullptr))
                 return false;
