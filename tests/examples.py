@@ -46,13 +46,20 @@ def with_sizes(document, text):
 
 
 def flags_of(text):
-    """Flags for the library that an example includes; None if it is not installed."""
-    if '<wg/tunnel.hpp>' not in text:
-        return []
+    """Flags for the libraries that an example includes, and the package that is missing: one of them is None."""
+    if '<wg/tunnel.hpp>' not in text and '<wg/asio.hpp>' not in text:
+        return [], None
     if not shutil.which('pkg-config'):
-        return None
+        return None, 'pkg-config'
     found = subprocess.run(['pkg-config', '--cflags-only-I', 'lwip'], capture_output=True, text=True)
-    return found.stdout.replace('-I', '-isystem').split() if found.returncode == 0 else None
+    if found.returncode != 0:
+        return None, 'liblwip-dev'
+    if '<asio.hpp>' in text:
+        asio = subprocess.run([COMPILER, '-E', '-x', 'c++', '-'], input='#include <asio.hpp>\n', text=True,
+                              capture_output=True)
+        if asio.returncode != 0:
+            return None, 'libasio-dev'
+    return found.stdout.replace('-I', '-isystem').split(), None
 
 
 def main():
@@ -60,8 +67,9 @@ def main():
     for document in [ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md'))]:
         for number, text in enumerate(re.findall(r'^```cpp\n(.*?)^```', document.read_text(), re.M | re.S), 1):
             name = f'{document.relative_to(ROOT)}, example {number}'
-            if (flags := flags_of(text)) is None:
-                print(f'skip {name}: needs liblwip-dev and pkg-config')
+            flags, missing = flags_of(text)
+            if missing:
+                print(f'skip {name}: needs {missing}')
                 skipped += 1
                 continue
             with tempfile.TemporaryDirectory() as folder:

@@ -6,6 +6,9 @@
 #include <wg/asio.hpp>
 
 #if WG_ASIO_BOOST
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmismatched-new-delete" // g++ 12, for coroutine frames of Boost 1.74
+#endif
 #include <boost/asio.hpp>
 #if WG_ASIO_HAS_CANCELLATION
 #include <boost/asio/experimental/awaitable_operators.hpp>
