@@ -9,6 +9,8 @@
 #define LWIP_NETCONN 0
 #define LWIP_SOCKET 0
 #define LWIP_STATS 0
+/* No macros htonl and others: <netinet/in.h> declares functions of these names, perhaps later. */
+#define LWIP_DONT_PROVIDE_BYTEORDER_FUNCTIONS 1
 
 /* Memory is the heap's: wg::lwip_stack limits what a connection holds. */
 #define MEM_LIBC_MALLOC 1
