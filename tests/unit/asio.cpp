@@ -3,6 +3,13 @@
 // the execution context. Compiled with Asio and with Boost.Asio, and under TSan.
 #include <boost/test/unit_test.hpp>
 
+#if defined(__clang__) && defined(__cpp_impl_coroutine) // Asio before 1.24 does not know that clang has coroutines
+#define ASIO_HAS_CO_AWAIT 1
+#define ASIO_HAS_STD_COROUTINE 1
+#define BOOST_ASIO_HAS_CO_AWAIT 1
+#define BOOST_ASIO_HAS_STD_COROUTINE 1
+#endif
+
 #include <wg/asio.hpp>
 
 #if WG_ASIO_BOOST
