@@ -55,6 +55,7 @@
 #endif
 #include "os/os.hpp"
 #include "policy/archetypes.hpp"
+#include "protocol/pq_exchange.hpp"
 #ifdef WG_WITH_POST_QUANTUM
 #include "post_quantum.hpp"
 #endif
