@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""The Python code of docs/post-quantum.md computes the keys that stand in its table and in the unit tests, and those
+"""The Python code of docs/post-quantum.md computes the keys that stand in its tables and in the unit tests, and those
 that samples/ratchet/wg-ratchet sets, whatever the way to an epoch was."""
 import os
 import pathlib
@@ -15,10 +15,11 @@ PAGE = (ROOT / "docs" / "post-quantum.md").read_text()
 UNIT = (ROOT / "tests" / "unit" / "protocol_ratchet.cpp").read_text()
 
 
-def code():
+def code(function="key_of"):
     names = {}
-    exec(re.search(r"```python\n(.*?)```", PAGE, re.DOTALL)[1], names)  # noqa: S102
-    return names["key_of"]
+    for part in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
+        exec(part, names)  # noqa: S102
+    return names[function]
 
 
 def compare(found, what, least):
@@ -37,6 +38,19 @@ def table():
 
 def unit():
     compare(re.findall(r'^    \{(\d+), (\d+)u, "([0-9a-f]{64})"\},$', UNIT, re.MULTILINE), "the unit test", 8)
+
+
+def exchange():
+    ascending = lambda first, size: bytes((first + i) & 255 for i in range(size))
+    number = ascending(0x40, 12)
+    offer = b"\x01\x01\x01\x00" + number + ascending(1, 1184)
+    answer = b"\x02\x01\x01\x00" + number + ascending(2, 1088)
+    found = code("exchanged")(ascending(0x10, 32), ascending(3, 32), ascending(0xa0, 32), ascending(0xb0, 32), offer,
+                              answer)
+    unit_test = (ROOT / "tests" / "unit" / "protocol_pq_exchange.cpp").read_text()
+    for what, value in zip(("key", "tag"), found):
+        if f"| {what} | {value.hex()} |" not in PAGE or f'{what}_vector = "{value.hex()}"' not in unit_test:
+            raise Failed(f"another {what}: {value.hex()}")
 
 
 def script():
@@ -70,4 +84,4 @@ def script():
 
 
 run_cases([("keys in the table of docs/post-quantum.md", table), ("keys in the unit tests", unit),
-           ("keys of the script for systemd", script)])
+           ("key and tag of an exchange", exchange), ("keys of the script for systemd", script)])

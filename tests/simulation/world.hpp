@@ -2,10 +2,12 @@
 // Two or three hosts on virtual time. At first the network loses, repeats, reorders, delays, corrupts, reflects and
 // misdelivers datagrams, while users reconfigure the hosts. Then all faults stop, and traffic has to pass. With half of
 // the seeds the preshared keys are replaced every few seconds; then clocks differ and jump as well, and hosts lose what
-// they have stored, or get it from a backup. The seed determines everything.
+// they have stored, or get it from a backup. With half of the seeds hosts agree on preshared keys inside their
+// sessions. The seed determines everything.
 #ifndef WG_TESTS_SIMULATION_WORLD_HPP
 #define WG_TESTS_SIMULATION_WORLD_HPP
 
+#include "../unit/toy_kem.hpp"
 #include "ledger.hpp"
 
 #include "wg/backends/bundled/bundled.hpp"
@@ -75,6 +77,7 @@ struct policies {
     using storage = wg::growing_storage<wg::heap_region, capacity>;
     using observer = wg::function_observer;
     using ratchet_storage = records_of_host;
+    using pq_kem = wg_tests::toy_kem;
 };
 
 using device = wg::device<policies>;
@@ -115,6 +118,7 @@ struct host {
     unsigned number;
     duration wall = right_wall; ///< the UNIX time at virtual time 0, by the clock of this host
     ratchet_records records;
+    wg::post_quantum exchange = wg::post_quantum::off;
     instant restarted_at{};
     device core;
     wg::secret<wg::key_bytes> private_key;
@@ -134,12 +138,13 @@ public:
         unsigned const count = seed % 3 == 2 && !is_long_ ? 3 : 2;
         now_ = instant{} + seconds(1000);
         bad_until_ = now_ + (is_long_ ? seconds(700) : milliseconds(dice_.between(5000, 40000)));
-        end_ = bad_until_ + recovery + watched + seconds(1);
         choose_faults();
         if (seed % 2 == 1) choose_ratchet();
         for (unsigned i = 0; i < count; ++i)
             hosts_.push_back(std::make_unique<host>(i, now_, dice_.next(), wg::function_observer{&watch, this}));
         if (epoch_s_ != 0) choose_clocks();
+        if (seed % 4 >= 2) choose_exchanges();
+        end_ = bad_until_ + recovery_ + watched + seconds(1);
         // Events belong to the host that is at work.
         for (auto& h : hosts_) configure_all(*h);
         for (auto& h : hosts_) begin_traffic(*h);
@@ -177,8 +182,7 @@ public:
     bool is_long() const { return is_long_; }
 
 private:
-    static constexpr duration recovery = seconds(10); ///< after the faults stop, traffic has to pass within this time
-    static constexpr duration watched = seconds(3);   ///< after that, no packet may be lost
+    static constexpr duration watched = seconds(3); ///< after that, no packet may be lost
     static constexpr std::size_t mtu = 1420;
     static constexpr std::size_t batch = 8;
 
@@ -210,6 +214,9 @@ private:
 
     static void watch(void* context, wg::event_id id, std::uint32_t, std::uint64_t value) noexcept {
         world& self = *static_cast<world*>(context);
+        if (id == wg::event_id::dropped && value == static_cast<std::uint64_t>(wg::status::no_exchange) &&
+            self.all_require_)
+            self.fail("user data in a session without a post-quantum key");
         if (id == wg::event_id::ratchet_advanced) self.check_epoch(value);
         if (id == wg::event_id::session_started) self.hosts_[self.at_work_]->session_started(self.now_);
         self.note(self.verbose_ && id == wg::event_id::dropped ? name_of(static_cast<wg::status>(value)) : describe(id),
@@ -224,8 +231,10 @@ private:
         transmit_pending(h);
     }
 
-    void add_peer(std::vector<wg::change>& to, host const& peer) const {
+    /// `of`: the host to which the peer is added.
+    void add_peer(std::vector<wg::change>& to, host const& of, host const& peer) const {
         to.push_back(wg::change::peer(peer.public_key));
+        to.push_back(wg::change::exchange(of.exchange));
         to.push_back(wg::change::endpoint(peer.outer));
         to.push_back(wg::change::preshared_key(preshared_key_));
         to.push_back(wg::change::ratchet(epoch_s_));
@@ -239,7 +248,7 @@ private:
         std::vector<wg::change> changes;
         changes.push_back(wg::change::private_key(h.private_key.expose()));
         for (auto& other : hosts_)
-            if (other.get() != &h) add_peer(changes, *other);
+            if (other.get() != &h) add_peer(changes, h, *other);
         configure(h, changes);
     }
 
@@ -270,7 +279,7 @@ private:
     /// other end cannot reach it. So in one simulation either a host moves, or hosts lose sessions.
     /// Returns: whether a host may move.
     bool plan_changes() {
-        bool const travel = dice_.chance(0.3);
+        bool const travel = dice_.chance(0.3) && !exchanging_; // exchanges begin new sessions
         for (std::uint64_t n = 1 + dice_.below(5); n > 0; --n) {
             instant const when =
                 now_ + milliseconds(dice_.between(0, (bad_until_ - now_).nanoseconds / 1'000'000 - 3000));
@@ -294,7 +303,7 @@ private:
         std::vector<wg::change> changes;
         changes.push_back(wg::change::peer(peer.public_key));
         changes.push_back(wg::change::remove_peer());
-        add_peer(changes, peer);
+        add_peer(changes, h, peer);
         configure(h, changes);
     }
 
@@ -352,7 +361,18 @@ private:
         }
     }
 
-    // --- ratchets
+    // --- exchanges and ratchets
+
+    /// Hosts agree on preshared keys, of which a key serves for some sessions or for one.
+    void choose_exchanges() {
+        exchanging_ = true;
+        recovery_ = seconds(17);
+        all_require_ = dice_.chance(0.5);
+        for (auto& h : hosts_) {
+            h->exchange = all_require_ || dice_.chance(0.5) ? wg::post_quantum::require : wg::post_quantum::prefer;
+            if (dice_.chance(0.5)) h->core.set_exchange_interval({});
+        }
+    }
 
     void choose_ratchet() {
         epoch_s_ = static_cast<std::uint32_t>(dice_.between(10, 25));
@@ -410,7 +430,7 @@ private:
         std::vector<wg::change> changes;
         changes.push_back(wg::change::peer(peer.public_key));
         changes.push_back(wg::change::remove_peer());
-        add_peer(changes, peer);
+        add_peer(changes, h, peer);
         auto const stored = records.now.find(peer.public_key);
         if (how == 2 && stored != records.now.end() &&
             wg::ratchet().load(wg::bundled::hash{}, stored->second, preshared_key_, epoch_s_))
@@ -574,11 +594,11 @@ private:
     void check_result() {
         std::size_t delivered_late = 0;
         for (ledger::entry const& e : ledger_.entries()) {
-            bool const must = !e.forged && e.sent_ns >= (bad_until_ + recovery).nanoseconds &&
-                              e.sent_ns < (bad_until_ + recovery + watched).nanoseconds;
+            bool const must = !e.forged && e.sent_ns >= (bad_until_ + recovery_).nanoseconds &&
+                              e.sent_ns < (bad_until_ + recovery_ + watched).nanoseconds;
             if (must && !e.delivered)
-                return fail("no traffic from " + std::to_string(e.from) + " to " + std::to_string(e.to) +
-                            " 10 s after the faults stopped");
+                return fail("no traffic from " + std::to_string(e.from) + " to " + std::to_string(e.to) + " " +
+                            std::to_string(recovery_.nanoseconds / 1'000'000'000) + " s after the faults stopped");
             delivered_late += must;
         }
         if (delivered_late < 10) return fail("too little traffic");
@@ -598,6 +618,11 @@ private:
     byte preshared_key_[wg::key_bytes] = {};
     std::uint32_t epoch_s_ = 0; ///< 0: no ratchet
     host* undated_ = nullptr;   ///< does not know the date
+    bool exchanging_ = false;   ///< hosts agree on preshared keys
+    /// After the faults stop, traffic has to pass within this time. With exchanges a response may have the wrong key,
+    /// and the initiation is sent again twice, after 5.3 s each; the first one may come 5.3 s late.
+    duration recovery_ = seconds(10);
+    bool all_require_ = false; ///< user data passes only under keys of exchanges
     std::vector<std::unique_ptr<host>> hosts_;
     std::priority_queue<event> events_;
     std::uint64_t order_ = 0;

@@ -194,6 +194,29 @@ BOOST_AUTO_TEST_CASE(get_prints_a_ratchet_and_its_epoch) {
     BOOST_TEST(talk(device, "get=1\n\n").ends_with("interval=0\nratchet=86400\nratchet_epoch=20788\nerrno=0\n\n"));
 }
 
+BOOST_AUTO_TEST_CASE(reads_and_checks_post_quantum) {
+    BOOST_TEST(effect_in_peer("post_quantum=off\n") == "exchange 0\n");
+    BOOST_TEST(effect_in_peer("post_quantum=prefer\n") == "exchange 1\n");
+    BOOST_TEST(effect_in_peer("post_quantum=require\n") == "exchange 2\n");
+    for (std::string const bad : {"", "1", "on", "Prefer", "require "})
+        BOOST_TEST(effect_in_peer("post_quantum=" + bad + "\n") == invalid, bad);
+    BOOST_TEST(effect("post_quantum=off\n") == invalid);
+}
+
+BOOST_AUTO_TEST_CASE(get_prints_exchanges) {
+    small_device device;
+    talk(device, "set=1\n" + in_peer + "\n");
+    BOOST_TEST(talk(device, "get=1\n\n").find("post_quantum") == std::string::npos);
+    device.peers[0].exchange = wg::post_quantum::prefer;
+    BOOST_TEST(
+        talk(device, "get=1\n\n").ends_with("interval=0\npost_quantum=prefer\npost_quantum_exchanges=12\nerrno=0\n\n"));
+    device.peers[0].exchange = wg::post_quantum::require;
+    device.peers[0].exchanged_s = 1796083200;
+    BOOST_TEST(talk(device, "get=1\n\n")
+                   .ends_with("post_quantum=require\npost_quantum_exchanges=12\n"
+                              "post_quantum_since=1796083200\nerrno=0\n\n"));
+}
+
 BOOST_AUTO_TEST_CASE(reads_and_checks_replace_allowed_ips) {
     BOOST_TEST(effect_in_peer("replace_allowed_ips=true\n") == "replace_allowed_ips\n");
     for (std::string const bad : {"", "false", "1"})

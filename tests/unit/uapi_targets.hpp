@@ -47,6 +47,7 @@ inline std::string spell(change const& c) {
     case kind::replace_allowed_ips: return "replace_allowed_ips";
     case kind::allowed_ip: return "allowed_ip " + std::string(wg::text::print(c.prefix()).view());
     case kind::ratchet: return "ratchet " + number;
+    case kind::exchange: return "exchange " + number;
     case kind::remove_allowed_ip: return "remove_allowed_ip " + std::string(wg::text::print(c.prefix()).view());
     }
     return "?";
@@ -104,6 +105,8 @@ struct small_device {
         wg::endpoint endpoint{};
         std::uint16_t persistent_keepalive_s = 0;
         std::uint32_t ratchet_s = 0, ratchet_epoch = 0;
+        wg::post_quantum exchange = wg::post_quantum::off;
+        std::int64_t exchanged_s = 0;
         std::vector<wg::ip_prefix> allowed_ips;
     };
     wg::secret<32> private_key;
@@ -141,6 +144,9 @@ struct small_device {
             facts.persistent_keepalive_s = p.persistent_keepalive_s;
             facts.ratchet_s = p.ratchet_s;
             facts.ratchet_epoch = p.ratchet_epoch;
+            facts.exchange = p.exchange;
+            facts.exchanges = 12;
+            facts.exchanged_s = p.exchanged_s;
             sink.peer(facts);
             for (wg::ip_prefix const& prefix : p.allowed_ips) sink.allowed_ip(prefix);
         }

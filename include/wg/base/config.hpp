@@ -22,6 +22,13 @@ using key_view = std::span<byte const, key_bytes>;
 /// A Curve25519 public key.
 using public_key = byte_array<key_bytes>;
 
+/// Whether two peers agree on preshared keys by a post-quantum exchange.
+enum class post_quantum : std::uint8_t {
+    off,     ///< no
+    prefer,  ///< yes, if the peer does
+    require, ///< yes, and user data passes only under such a key
+};
+
 /// One step of a configuration, made by its static functions. Can be moved, but not copied. Its destructor wipes its
 /// key.
 class change {
@@ -42,6 +49,7 @@ public:
         allowed_ip,           ///< add; another peer that has it loses it
         remove_allowed_ip,    ///< has no effect if another peer has it
         ratchet,              ///< seconds; 0: off
+        exchange,             ///< a `post_quantum`
     };
 
     /// Sets the private key of the interface. All zero: none.
@@ -84,11 +92,16 @@ public:
     /// the configured key is wiped after the first session.
     static change ratchet(std::uint32_t epoch_s) noexcept { return change(kind::ratchet, epoch_s); }
 
+    /// Makes the selected peer and this end agree on preshared keys, see protocol/pq_exchange.hpp, if both ask for it.
+    static change exchange(post_quantum mode) noexcept {
+        return change(kind::exchange, static_cast<std::uint32_t>(mode));
+    }
+
     /// Returns: the kind of this change.
     constexpr kind what() const noexcept { return what_; }
     /// Returns: the key of a change of kind private_key, peer or preshared_key; all zero for other kinds.
     key_view key() const noexcept { return key_.expose(); }
-    /// Returns: the number of a change of kind listen_port, fwmark, persistent_keepalive or ratchet.
+    /// Returns: the number of a change of kind listen_port, fwmark, persistent_keepalive, ratchet or exchange.
     constexpr std::uint32_t number() const noexcept { return number_; }
     /// Returns: the endpoint of a change of kind endpoint.
     constexpr wg::endpoint const& where() const noexcept { return endpoint_; }
@@ -126,17 +139,20 @@ struct interface_facts {
 
 /// The facts of a peer that `device::snapshot` reports. Views are valid during the call.
 struct peer_facts {
-    public_key const& key;                    ///< the public key of the peer
-    secret<key_bytes> const& preshared_key;   ///< as configured; all zero: none, or wiped by the ratchet
-    std::uint32_t number = 0;                 ///< the peer number in events
-    wg::endpoint endpoint{};                  ///< family::none: not known
-    std::int64_t last_handshake_s = 0;        ///< UNIX time in seconds; with 0 ns, 0 means never
-    std::uint32_t last_handshake_ns = 0;      ///< nanoseconds after `last_handshake_s`
-    std::uint64_t tx_bytes = 0;               ///< UDP payload sent, handshakes included
-    std::uint64_t rx_bytes = 0;               ///< UDP payload received, handshakes included
-    std::uint16_t persistent_keepalive_s = 0; ///< seconds; 0: off
-    std::uint32_t ratchet_s = 0;              ///< the length of an epoch in seconds; 0: no ratchet
-    std::uint32_t ratchet_epoch = 0;          ///< of the last session that was confirmed; 0: none yet
+    public_key const& key;                     ///< the public key of the peer
+    secret<key_bytes> const& preshared_key;    ///< as configured; all zero: none, or wiped by the ratchet
+    std::uint32_t number = 0;                  ///< the peer number in events
+    wg::endpoint endpoint{};                   ///< family::none: not known
+    std::int64_t last_handshake_s = 0;         ///< UNIX time in seconds; with 0 ns, 0 means never
+    std::uint32_t last_handshake_ns = 0;       ///< nanoseconds after `last_handshake_s`
+    std::uint64_t tx_bytes = 0;                ///< UDP payload sent, handshakes included
+    std::uint64_t rx_bytes = 0;                ///< UDP payload received, handshakes included
+    std::uint16_t persistent_keepalive_s = 0;  ///< seconds; 0: off
+    std::uint32_t ratchet_s = 0;               ///< the length of an epoch in seconds; 0: no ratchet
+    std::uint32_t ratchet_epoch = 0;           ///< of the last session that was confirmed; 0: none yet
+    post_quantum exchange = post_quantum::off; ///< as configured
+    std::uint32_t exchanges = 0;               ///< keys that exchanges made, and under which a session was confirmed
+    std::int64_t exchanged_s = 0;              ///< UNIX time of the last one in seconds; 0: never
 };
 
 }} // namespace wg::WG_ABI

@@ -32,6 +32,8 @@ enum class event_id : std::uint8_t {
     send_failed,           ///< value: the status, plus 256 times the host's own error number (errno; 0: none)
     sessions_dropped,      ///< the host was suspended or restored from a snapshot; value: the sessions that ended
     ratchet_advanced,      ///< a session under a later epoch was confirmed, older keys are wiped; value: the epoch
+    exchange_finished,     ///< a session under a key that an exchange made was confirmed; value: how many there were
+    exchange_unanswered,   ///< the peer did not answer the offer of an exchange; value: how often in a row
     ratchet_not_saved,     ///< the state of the ratchet was not stored: older keys stay in the storage
 };
 
@@ -58,6 +60,8 @@ constexpr char const* describe(event_id id) noexcept {
         "could not send",
         "dropped all sessions: the host was suspended or restored from a snapshot",
         "replaced the preshared key, and wiped the older ones",
+        "has a session under a post-quantum key",
+        "does not answer the offer of a post-quantum exchange",
         "could not save the replaced preshared key: the stored one is an older one"};
     return texts[static_cast<std::size_t>(id)];
 }

@@ -47,6 +47,8 @@ namespace wg { inline namespace WG_ABI {
     X(bad_inner_packet, "the decrypted data is no IP packet")                                                          \
     X(disallowed_source, "the source address is not the sender's by allowed IPs")                                      \
     X(congestion_lost, "marked congested on the way, but the inner packet does not take marks")                        \
+    X(exchange_message, "a message of a post-quantum exchange")                                                        \
+    X(no_exchange, "user data in a session without the post-quantum key that this peer requires")                      \
     /* calls */                                                                                                        \
     X(no_random, "the random source failed")                                                                           \
     X(no_memory, "no memory left, or a fixed capacity is used up")                                                     \

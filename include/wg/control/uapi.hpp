@@ -20,7 +20,9 @@
 //   the connection ends, because the start of the next operation is unknown. wg(8) reports a protocol error.
 // - Lines longer than any valid one are a protocol error. Pending changes and replies have an upper bound too.
 // - Beyond the protocol of wg(8), a peer has `ratchet=N`: its preshared key is replaced every N seconds, 0: never. A
-//   reply has that line too, and `ratchet_epoch=N` after the first session. wg(8) ignores both.
+//   reply has that line too, and `ratchet_epoch=N` after the first session. It also has `post_quantum=off`, `prefer` or
+//   `require`; a reply has that line, `post_quantum_exchanges=N`, and the UNIX time of the last one in
+//   `post_quantum_since=N`. wg(8) ignores these lines.
 // Lines, changes and replies may hold keys. They are wiped as soon as they have been used.
 #ifndef WG_CONTROL_UAPI_HPP
 #define WG_CONTROL_UAPI_HPP
@@ -59,6 +61,11 @@ constexpr int errno_of(status s) noexcept {
     case status::device_down: return for_windows ? 100 : ENETDOWN;
     default: return EIO;
     }
+}
+
+/// The value of the key `post_quantum`.
+constexpr std::string_view name_of(post_quantum mode) noexcept {
+    return mode == post_quantum::off ? "off" : mode == post_quantum::prefer ? "prefer" : "require";
 }
 
 /// Reads the lines of a `set` into a list of changes. Values are checked here. The device checks the rest, for example
@@ -122,6 +129,7 @@ private:
         if (key == "replace_allowed_ips") return add_if(value == "true", change::replace_allowed_ips());
         if (key == "persistent_keepalive_interval")
             return add_number<std::uint16_t>(value, &change::persistent_keepalive);
+        if (key == "post_quantum") return exchange(value);
         if (key == "ratchet") return add_number<std::uint32_t>(value, &change::ratchet);
         return status::invalid;
     }
@@ -143,6 +151,12 @@ private:
         auto const prefix = text::parse_prefix(value.substr(minus));
         if (!prefix) return status::invalid;
         return add(minus ? change::remove_allowed_ip(*prefix) : change::allowed_ip(*prefix));
+    }
+
+    status exchange(std::string_view value) noexcept {
+        for (post_quantum mode : {post_quantum::off, post_quantum::prefer, post_quantum::require})
+            if (value == uapi::name_of(mode)) return add(change::exchange(mode));
+        return status::invalid;
     }
 
     status endpoint(std::string_view value) noexcept {
@@ -203,9 +217,15 @@ public:
         line_number("tx_bytes", facts.tx_bytes);
         line_number("rx_bytes", facts.rx_bytes);
         line_number("persistent_keepalive_interval", facts.persistent_keepalive_s);
-        if (facts.ratchet_s == 0) return;
-        line_number("ratchet", facts.ratchet_s);
-        if (facts.ratchet_epoch != 0) line_number("ratchet_epoch", facts.ratchet_epoch);
+        if (facts.ratchet_s != 0) {
+            line_number("ratchet", facts.ratchet_s);
+            if (facts.ratchet_epoch != 0) line_number("ratchet_epoch", facts.ratchet_epoch);
+        }
+        if (facts.exchange != post_quantum::off) {
+            line("post_quantum", uapi::name_of(facts.exchange));
+            line_number("post_quantum_exchanges", facts.exchanges);
+            if (facts.exchanged_s > 0) line_number("post_quantum_since", static_cast<std::uint64_t>(facts.exchanged_s));
+        }
     }
 
     /// Appends the line of an allowed IP.

@@ -65,6 +65,9 @@ inline status check_changes(std::span<change const> all) noexcept {
         case kind::ratchet:
             if (!in_peer || !is_epoch_length(c.number())) return status::invalid;
             break;
+        case kind::exchange:
+            if (!in_peer || c.number() > static_cast<std::uint32_t>(post_quantum::require)) return status::invalid;
+            break;
         case kind::persistent_keepalive:
             if (!in_peer || c.number() > UINT16_MAX) return status::invalid;
             break;

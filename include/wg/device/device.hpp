@@ -212,6 +212,15 @@ public:
         state_.ratchet_s = epoch_s;
     }
 
+    /// A key that an exchange made is replaced when the session is renewed after that time. 0: whenever it is renewed.
+    /// The default is an hour.
+    void set_exchange_interval(duration interval) noexcept
+        requires policies_with_exchange<Policies>
+    {
+        locked<Policies> const lock(state_);
+        state_.exchange_interval = interval;
+    }
+
     /// Reports the configuration and the counters: calls `sink.device(interface_facts)`, then for each peer
     /// `sink.peer(peer_facts)` and, for each of its prefixes, `sink.allowed_ip(ip_prefix)`. The device is locked during
     /// the call.
@@ -258,6 +267,7 @@ public:
                 ended += keys != nullptr;
             state_.peers.forget(p->exchange());
             state_.peers.retire_all(*p);
+            state_.end_exchange(*p);
             p->timers.stop();
             p->wants_initiation = p->wants_keepalive = false;
             p->may_initiate_at = p->may_be_initiated_at = {}; // the restored clock may be behind them

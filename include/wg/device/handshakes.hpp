@@ -10,6 +10,7 @@
 #define WG_DEVICE_HANDSHAKES_HPP
 
 #include "../base/tai64n.hpp"
+#include "exchanges.hpp"
 #include "ratchets.hpp"
 #include "state.hpp"
 
@@ -203,6 +204,8 @@ private:
         status why = status::ok;   ///< not ok: the message is refused, or, if `from` is set, there is no response
     };
 
+    /// Whether the preshared key of a handshake is not always the configured one.
+    static constexpr bool several_keys = policies_with_ratchet<Policies> || policies_with_exchange<Policies>;
     /// Room for the preshared keys of a batch of responses, if they are not the configured ones.
     using chosen_keys =
         std::conditional_t<policies_with_ratchet<Policies>, std::array<secret<key_bytes>, max_batch>, empty_member<1>>;
@@ -267,8 +270,7 @@ private:
             if (responses[i].why != status::ok) continue;
             to.sent_handshake(now);
             noise.begin_response(responses[i], exchange, to.secrets->remote, out[i].data.buffer, state.random);
-            if constexpr (policies_with_ratchet<Policies>)
-                responses[i].preshared_key = &ratchets<Policies>::choose(state, to, keys[i]);
+            choose_preshared_key(state, to, responses[i], keys, i);
         }
         noise.create_responses(steps::batch_of(responses, all.size()));
         for (std::size_t i = 0; i < all.size(); ++i) {
@@ -297,7 +299,7 @@ private:
             noise.begin_response(opened[i], m.from->exchange(), mine(state), m.from->secrets->remote,
                                  m.in->bytes_.data());
         }
-        if constexpr (policies_with_ratchet<Policies>) {
+        if constexpr (several_keys) {
             noise.open_responses_up_to_key(steps::batch_of(opened, all.size()));
             for (std::size_t i = 0; i < all.size(); ++i)
                 if (opened[i].why == status::ok && !find_preshared_key(state, *all[i].from, opened[i]))
@@ -319,11 +321,26 @@ private:
 
     /// Opens a response with one of the preshared keys that the peer may have used. Returns: whether one fits.
     static bool find_preshared_key(state_type& state, peer_type& from, typename steps::incoming_response& in) noexcept
-        requires policies_with_ratchet<Policies>
+        requires several_keys
     {
         steps const noise(state.with);
-        return ratchets<Policies>::find(
-            state, from, [&](secret<key_bytes> const& key) noexcept { return noise.try_preshared_key(in, key); });
+        auto const fits = [&](secret<key_bytes> const& key) noexcept { return noise.try_preshared_key(in, key); };
+        if constexpr (policies_with_exchange<Policies>)
+            if (exchanges<Policies>::find(from, fits)) return true;
+        if constexpr (policies_with_ratchet<Policies>) return ratchets<Policies>::find(state, from, fits);
+        else return fits(from.secrets->remote.preshared_key);
+    }
+    /// Sets the preshared key of a response. The key lies in the secrets of the peer, or in place `at` of `room`.
+    static void choose_preshared_key([[maybe_unused]] state_type& state, [[maybe_unused]] peer_type& to,
+                                     [[maybe_unused]] typename steps::outgoing_response& out,
+                                     [[maybe_unused]] chosen_keys& room, [[maybe_unused]] std::size_t at) noexcept {
+        if constexpr (policies_with_exchange<Policies>)
+            if (secret<key_bytes> const* const made = exchanges<Policies>::choose(to)) {
+                out.preshared_key = made;
+                return;
+            }
+        if constexpr (policies_with_ratchet<Policies>)
+            out.preshared_key = &ratchets<Policies>::choose(state, to, room[at]);
     }
 
     WG_FRAME static status send_cookie_reply(state_type& state, waiting_handshake const& in, job_type& out,
@@ -428,6 +445,7 @@ private:
             state.report(event_id::session_started, &from, 1);
             //= wp 6.4: the initiator may send at once, and does, so that the responder may
             state.want_keepalive(from); // confirms the session, unless a staged packet does
+            if constexpr (policies_with_exchange<Policies>) exchanges<Policies>::session_current(state, from, now);
         } else {
             state.peers.forget(from.exchange());
         }
@@ -446,10 +464,14 @@ private:
             if (initiator && of.keypairs.next != nullptr)
                 fresh->renewed_late = std::memcmp(mine(state).public_key.data(), of.key().data(), key_bytes) < 0;
         if constexpr (!peer_table<Policies>::two_sessions) of.keypairs.make_room(initiator, state.peers.retiring());
+        [[maybe_unused]] bool made = false; // the preshared key is one that an exchange made
+        if constexpr (policies_with_exchange<Policies>)
+            made = exchanges<Policies>::session_began(state, of, *fresh, by, initiator);
         status const why = steps(state.with).begin_session(by, fresh->send_key, fresh->receive_key);
         WG_ASSERT(why == status::ok);
         of.keypairs.add(*fresh, initiator);
-        if constexpr (policies_with_ratchet<Policies>) ratchets<Policies>::session_began(of, initiator);
+        if constexpr (policies_with_ratchet<Policies>)
+            if (!made) ratchets<Policies>::session_began(of, initiator);
         of.timers.session_derived(now);
         return why;
     }

@@ -59,7 +59,7 @@ public:
         if (!j.keys->received.accept(j.counter)) return state.drop(j, status::replayed_counter);
         state.roam(from, j.where);
         bool const confirmed = from.keypairs.confirm(*j.keys, state.peers.retiring());
-        if constexpr (policies_with_ratchet<Policies>) ratchets<Policies>::received(state, from, *j.keys, confirmed);
+        note_preshared_key(state, from, *j.keys, confirmed, now);
         if (confirmed) {
             handshakes<Policies>::confirm(state, from);
             state.enqueue_for_transmit(from);
@@ -76,6 +76,13 @@ public:
             return state.drop(j, status::keepalive);
         }
         from.timers.data_received(now);
+        if constexpr (policies_with_exchange<Policies>) {
+            if (pq_exchange::is_message(j.data.view())) {
+                from.received(message_bytes);
+                return state.drop(j, exchanges<Policies>::consume(state, from, *j.keys, j.data.view(), now));
+            }
+            if (!exchanges<Policies>::passes(from, *j.keys)) return state.drop(j, status::no_exchange);
+        }
         //= linux: version, length, then the source of what came in; what is wrong is dropped, but it was authenticated
         ip_header const header = parse_ip(j.data.view());
         if (!header) return state.drop(j, status::bad_inner_packet);
@@ -93,6 +100,17 @@ public:
     }
 
 private:
+    /// A packet came in under `used`: the preshared key of that session may replace older ones.
+    static void note_preshared_key([[maybe_unused]] state_type& state, [[maybe_unused]] peer_type& from,
+                                   [[maybe_unused]] keypair_type const& used, [[maybe_unused]] bool confirmed,
+                                   [[maybe_unused]] instant_argument now) noexcept {
+        if constexpr (policies_with_exchange<Policies>) {
+            exchanges<Policies>::received(state, from, used, confirmed, now);
+            if (used.key_number != 0) return; // not the key of a ratchet
+        }
+        if constexpr (policies_with_ratchet<Policies>) ratchets<Policies>::received(state, from, used, confirmed);
+    }
+
     /// Whether the mac1 of a handshake message is right.
     static bool is_genuine(state_type& state, job_type const& j, mac1_cache& cache) noexcept {
         if constexpr (handshakes<Policies>::macs_at_once == 1)

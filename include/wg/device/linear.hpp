@@ -150,7 +150,7 @@ public:
     /// The earliest deadline.
     instant next() const noexcept {
         instant earliest = instant::never();
-        for (Peer* p = first_; p != nullptr; p = p->next) earliest = (std::min)(earliest, p->timers.next_deadline());
+        for (Peer* p = first_; p != nullptr; p = p->next) earliest = (std::min)(earliest, p->next_deadline());
         return earliest;
     }
     /// Calls `run(Peer&)` for each peer, also for those without a timer that is due.

@@ -32,7 +32,7 @@ public:
         if (is_from_here(state, datagram_between(j.data.view(), header, state.listen_port, to->where.remote), *to))
             return state.drop(j, status::routing_loop);
         keypair_type* const keys = to->keypairs.current;
-        if (keys != nullptr && !state.has_waiting(*to) && keys->can_send(now))
+        if (keys != nullptr && !state.has_waiting(*to) && keys->can_send(now) && passes(*to, *keys))
             return encapsulate(state, j, *to, *keys, ecn_of(header.tos));
         stage(state, *to, j.data.view(), now);
         state.drop(j, status::staged);
@@ -78,6 +78,7 @@ public:
     /// Runs the timers of `p` that are due. What they send comes out of `transmit`.
     WG_OUTLINE static void run_timers(state_type& state, peer_type& p, instant_argument now) noexcept {
         p.timers.expire(now, timer_actions{state, p});
+        if constexpr (policies_with_exchange<Policies>) exchanges<Policies>::run_timer(state, p, now);
     }
 
 private:
@@ -160,7 +161,7 @@ private:
         state.begin(out, true);
         keypair_type* const keys = to.keypairs.current;
         bool const has_session = keys != nullptr && keys->can_send(now);
-        bool const waits = !to.staged.empty() || to.wants_keepalive;
+        bool const waits = (!to.staged.empty() && (!has_session || passes(to, *keys))) || to.wants_keepalive;
         if (waits && keys != nullptr && !has_session) keys->may_send = false;
         if (std::exchange(to.wants_initiation, false) || (waits && !has_session)) {
             if (handshakes<Policies>::send_initiation(state, to, out, now)) return true;
@@ -177,9 +178,11 @@ private:
         auto const fits = [&](std::size_t length) noexcept {
             return out.data.capacity >= message_bytes(state, length);
         };
+        if constexpr (policies_with_exchange<Policies>)
+            if (transmit_exchange(state, to, keys, out, fits)) return out.keys != nullptr;
         for (; !to.staged.empty() && !fits(state.staged.oldest_bytes(to.staged)); state.staged.drop_oldest(to.staged))
             state.count(status::no_room, &to);
-        bool const packet_waits = !to.staged.empty();
+        bool const packet_waits = !to.staged.empty() && passes(to, keys);
         if (!to.wants_keepalive && !packet_waits) return false;
         std::size_t const length = packet_waits ? state.staged.oldest_bytes(to.staged) : 0;
         if (!fits(length)) {
@@ -196,6 +199,33 @@ private:
         }
         encapsulate(state, out, to, keys, tos);
         return out.keys != nullptr;
+    }
+
+    /// Whether user data may pass in the session `keys`.
+    static bool passes([[maybe_unused]] peer_type const& to, [[maybe_unused]] keypair_type const& keys) noexcept {
+        if constexpr (policies_with_exchange<Policies>) return exchanges<Policies>::passes(to, keys);
+        else return true;
+    }
+
+    /// Writes a message of an exchange into `out`, if there is one for this session.
+    template <class Fits>
+    static bool transmit_exchange(state_type& state, peer_type& to, keypair_type& keys, job_type& out,
+                                  Fits const& fits) noexcept
+        requires policies_with_exchange<Policies>
+    {
+        peer_exchange& of = to.secrets->exchanged;
+        if (of.outgoing.empty()) return false;
+        std::size_t const length = state.staged.oldest_bytes(of.outgoing);
+        bool const other = of.outgoing_carrier != 0 && of.outgoing_carrier != keys.local_index;
+        if (other || !fits(length)) {
+            if (!other) state.count(status::no_room, &to);
+            state.staged.drop_oldest(of.outgoing);
+            return false;
+        }
+        out.data = packet({out.data.buffer, out.data.capacity}, packet_headroom_bytes, length);
+        state.staged.unstage(of.outgoing, out.data.view());
+        encapsulate(state, out, to, keys, 0);
+        return true;
     }
 
     /// What the timers of a peer do when they expire; see `peer_timers::expire`.

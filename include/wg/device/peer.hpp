@@ -5,6 +5,7 @@
 
 #include "../protocol/cookie.hpp"
 #include "../protocol/keypair.hpp"
+#include "../protocol/pq_exchange.hpp"
 #include "../protocol/ratchet.hpp"
 #include "../protocol/timers.hpp"
 #include "allowed_ips.hpp"
@@ -22,6 +23,24 @@ struct peer_ratchet {
     bool not_saved = false;     ///< could not be stored
 };
 
+/// The exchange of preshared keys with a peer, with its settings.
+struct peer_exchange {
+    post_quantum mode = post_quantum::off; ///< as configured
+    pq_keys keys{};                        ///< that exchanges made
+    pq_exchange messages{};                ///< of the exchange under way
+    pq_key_number found = 0;               ///< the key of the last response that was opened
+    std::uint32_t carrier = 0;             ///< the local index of the session of the offer
+    std::uint32_t outgoing_carrier = 0;    ///< the local index of the session of `outgoing`; 0: any
+    std::uint32_t finished = 0;            ///< exchanges with a confirmed session
+    std::uint8_t sent = 0;                 ///< how often the offer was sent
+    std::uint8_t failures = 0;             ///< offers in a row without an answer
+    instant act_at = instant::never();     ///< when `exchanges::run_timer` has work
+    instant not_before{};                  ///< no offer before that
+    instant finished_at{};                 ///< the last exchange with a confirmed session
+    byte_array<timestamp_bytes> since{};   ///< the same as TAI64N; zero: never
+    staging_queue outgoing;                ///< a message that waits for `poll_transmit`
+};
+
 /// The secrets of a peer, without those of its sessions. They lie in the storage's region for secrets.
 template <policies Policies> struct peer_secrets {
     handshake exchange;           ///< the handshake that is under way, if any
@@ -29,12 +48,17 @@ template <policies Policies> struct peer_secrets {
     cookie_jar<Policies> cookies; ///< cookies that the peer sent
     /// Replaces the preshared key; nothing without a `ratchet_storage` in the bundle.
     [[no_unique_address]] std::conditional_t<policies_with_ratchet<Policies>, peer_ratchet, empty_member<1>> ratchet{};
+    /// Preshared keys on which both ends agree; nothing without a `pq_kem` in the bundle.
+    [[no_unique_address]] std::conditional_t<policies_with_exchange<Policies>, peer_exchange, empty_member<2>>
+        exchanged{};
 };
 
 /// A peer. A device that searches its peers linearly uses no member that links queues.
 template <policies Policies> struct peer {
     /// A session's keys.
-    using keypair_type = keypair<Policies::storage::replay_bits>;
+    using keypair_type =
+        keypair<Policies::storage::replay_bits,
+                std::conditional_t<policies_with_exchange<Policies>, session_exchange, no_session_extra>>;
 
     // The members that are used most come first, because small processors reach them with short instructions.
     peer_secrets<Policies>* secrets = nullptr;        ///< nullptr: the peer was removed
@@ -79,6 +103,13 @@ template <policies Policies> struct peer {
     wg::public_key const& key() const noexcept { return secrets->remote.public_key; }
     /// The handshake that is under way, if any.
     wg::handshake& exchange() noexcept { return secrets->exchange; }
+
+    /// The earliest time at which a timer has work.
+    instant next_deadline() const noexcept {
+        if constexpr (policies_with_exchange<Policies>)
+            return (std::min)(timers.next_deadline(), secrets->exchanged.act_at);
+        else return timers.next_deadline();
+    }
 
     /// Counts received bytes.
     WG_OUTLINE void received(std::size_t bytes_in) noexcept { rx_bytes += bytes_in; }

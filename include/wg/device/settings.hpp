@@ -6,6 +6,7 @@
 
 #include "../base/tai64n.hpp"
 #include "configuration.hpp"
+#include "exchanges.hpp"
 #include "plan.hpp"
 #include "ratchets.hpp"
 #include "state.hpp"
@@ -27,6 +28,9 @@ public:
     status admit(std::span<change const> changes) noexcept {
         if (status const why = check_changes(changes); why != status::ok) return why;
         if (status const why = check_ratchets(changes); why != status::ok) return why;
+        if constexpr (!policies_with_exchange<Policies>)
+            for (change const& c : changes)
+                if (c.what() == change::kind::exchange && c.number() != 0) return status::not_supported;
         if constexpr (storage::max_peers == 0) {
             plan::hashed_keys<storage, 0> keys(state_.memory);
             if constexpr (storage::max_allowed_ips == 0) return admit<plan::bounded_prefixes>(changes, keys);
@@ -69,6 +73,12 @@ public:
                 ratchet const& r = ratchets<Policies>::of(*p);
                 facts.ratchet_s = r.epoch_s();
                 facts.ratchet_epoch = r.confirmed() ? r.epoch() : 0;
+            }
+            if constexpr (policies_with_exchange<Policies>) {
+                peer_exchange const& e = p->secrets->exchanged;
+                facts.exchange = e.mode;
+                facts.exchanges = e.finished;
+                if (load_be64(e.since.data()) != 0) facts.exchanged_s = unix_seconds_of(e.since);
             }
             sink.peer(facts);
             state_.peers.allowed().for_each(*p, [&](ip_prefix const& prefix) { sink.allowed_ip(prefix); });
@@ -305,7 +315,7 @@ private:
     void apply(change const& c, peer_type& p) noexcept {
         switch (c.what()) {
         //= linux: a preshared key counts from the next handshake on
-        case change::kind::preshared_key: p.secrets->remote.preshared_key.assign(c.key()); break;
+        case change::kind::preshared_key: set_preshared_key(p, c.key()); break;
         case change::kind::endpoint:
             if (p.where.remote == c.where()) break;
             p.where = {c.where(), {}};
@@ -324,8 +334,23 @@ private:
         case change::kind::ratchet:
             if constexpr (policies_with_ratchet<Policies>) p.secrets->ratchet.wanted_s = c.number();
             break;
+        case change::kind::exchange:
+            if constexpr (policies_with_exchange<Policies>)
+                exchanges<Policies>::set_mode(state_, p, static_cast<post_quantum>(c.number()));
+            break;
         default: break; // `for_each_peer` has handled the others
         }
+    }
+
+    void set_preshared_key(peer_type& p, key_view key) noexcept {
+        secret<key_bytes>& configured = p.secrets->remote.preshared_key;
+        if constexpr (policies_with_exchange<Policies>) {
+            bool differs = !equal_in_constant_time(configured.expose(), key);
+            if constexpr (policies_with_ratchet<Policies>) // it has wiped the configured key
+                differs &= !ratchets<Policies>::of(p).active();
+            if (differs) exchanges<Policies>::forget(state_, p);
+        }
+        configured.assign(key);
     }
 
     /// Sends an initiation to a new endpoint at once, because the one to the old endpoint may never be answered.
@@ -354,6 +379,7 @@ private:
             if (std::memcmp(gone.last_label.data(), state_.last_label.data(), timestamp_bytes) > 0)
                 state_.last_label = gone.last_label;
         state_.staged.drop_all(gone.staged);
+        state_.end_exchange(gone);
         state_.peers.remove(state_.with, gone);
     }
 

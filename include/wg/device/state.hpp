@@ -23,6 +23,16 @@ template <policies_with_ratchet Policies> struct ratchet_storage_of<Policies> {
     using type = typename Policies::ratchet_storage; ///< the policy
 };
 
+/// The `pq_kem` of a bundle, or an empty type.
+template <class Policies> struct pq_kem_of {
+    /// The type.
+    struct type {};
+};
+template <policies_with_exchange Policies> struct pq_kem_of<Policies> {
+    using type = typename Policies::pq_kem; ///< the policy
+    static_assert(exchange_kem<type>, "pq_kem: not a key encapsulation, see protocol/pq_exchange.hpp");
+};
+
 /// All members of a device. Its parts are static functions over this state.
 template <policies Policies> struct device_state {
     using observer_type = typename Policies::observer; ///< the observer policy
@@ -90,12 +100,16 @@ template <policies Policies> struct device_state {
           random(std::move(from.random)), observer(std::move(from.observer)), memory(std::move(from.memory)),
           ratchet_records(std::move(from.ratchet_records)), peers(memory, random), waiting(memory), limiter(memory),
           cookie_limiter(memory), secrets(memory), staged(memory) {
+        if constexpr (policies_with_exchange<Policies>) exchange_interval = seconds(3600);
         own = secrets.acquire();
     }
     device_state(device_state const&) = delete;
     device_state& operator=(device_state const&) = delete;
     ~device_state() {
-        for (peer_type* p = peers.first(); p != nullptr; p = p->next) staged.drop_all(p->staged);
+        for (peer_type* p = peers.first(); p != nullptr; p = p->next) {
+            staged.drop_all(p->staged);
+            end_exchange(*p);
+        }
         if (own != nullptr) secrets.release(own);
     }
 
@@ -145,8 +159,8 @@ template <policies Policies> struct device_state {
     WG_OUTLINE void count(status why, [[maybe_unused]] peer_type const* owner) noexcept {
         if constexpr (counts) ++counters[static_cast<std::size_t>(why)];
         if constexpr (!observer_type::enabled) return;
-        bool const lost =
-            why != status::staged && why != status::queued && why != status::keepalive && why != status::cookie_sent;
+        bool const lost = why != status::staged && why != status::queued && why != status::keepalive &&
+                          why != status::cookie_sent && why != status::exchange_message;
         if (lost) report(event_id::dropped, owner, static_cast<std::uint64_t>(why));
     }
 
@@ -254,10 +268,20 @@ template <policies Policies> struct device_state {
         peers.forget(p.exchange());
         peers.retire_all(p);
         staged.drop_all(p.staged);
+        end_exchange(p);
+    }
+    /// Ends the exchange of preshared keys that is under way, because its session ends. The keys stay.
+    void end_exchange([[maybe_unused]] peer_type& p) noexcept {
+        if constexpr (policies_with_exchange<Policies>) {
+            peer_exchange& of = p.secrets->exchanged;
+            of.messages.clear();
+            of.act_at = instant::never();
+            staged.drop_all(of.outgoing);
+        }
     }
 
     /// Puts a peer into the deadline queue after its timers changed.
-    void reschedule(peer_type& p) noexcept { peers.deadlines().schedule(p, p.timers.next_deadline()); }
+    void reschedule(peer_type& p) noexcept { peers.deadlines().schedule(p, p.next_deadline()); }
 
     /// A random delay in [0, `rekey_timeout_jitter_ms`) milliseconds; 0 if there are no random bytes.
     WG_OUTLINE std::int32_t jitter_ms() noexcept {
@@ -317,6 +341,10 @@ template <policies Policies> struct device_state {
     /// The length of an epoch for new peers, in seconds; 0: no ratchet.
     [[no_unique_address]] std::conditional_t<policies_with_ratchet<Policies>, std::uint32_t, empty_member<14>>
         ratchet_s{};
+    [[no_unique_address]] typename pq_kem_of<Policies>::type kem{}; ///< of exchanges of preshared keys
+    /// A key that an exchange made is replaced after that time.
+    [[no_unique_address]] std::conditional_t<policies_with_exchange<Policies>, duration, empty_member<15>>
+        exchange_interval{};
 
     /// The token bucket of ICMP answers: the time that has passed since then is the number of answers that are free.
     [[no_unique_address]] std::conditional_t<hostless, empty_member<12>, instant> unreachables_since{};

@@ -11,8 +11,16 @@
 
 namespace wg { inline namespace WG_ABI {
 
+/// What a session has beyond its keys: nothing.
+struct no_session_extra {};
+/// What a session has beyond its keys, if peers can agree on preshared keys inside it.
+struct session_exchange {
+    secret<key_bytes> exported{not_zeroed{}}; ///< a secret for the exchange
+    std::uint32_t key_number = 0;             ///< of the preshared key, see `pq_keys`
+};
+
 /// The keys, counters and indices of one session.
-template <std::size_t ReplayBits> struct keypair {
+template <std::size_t ReplayBits, class Extra = no_session_extra> struct keypair : Extra {
     std::uint32_t local_index = 0;      ///< the receiver index of messages to this end
     std::uint32_t remote_index = 0;     ///< the receiver index of messages to the peer
     std::uint32_t in_flight = 0;        ///< jobs that use this keypair; a retired keypair is wiped when there are none

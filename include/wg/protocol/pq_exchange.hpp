@@ -3,10 +3,10 @@
 // break (FIPS 203, ML-KEM-768). Folder: protocol. Pure; one thread at a time. docs/post-quantum.md has the wire format
 // and the argument.
 //
-// The initiator of the session sends an offer: the public key of the encapsulation. The responder sends the answer: a
-// ciphertext and a tag. Both are inner packets that are no IP packets, because their first four bits are zero. The new
-// key follows from the encapsulated secret, from a secret of the session, from both static keys and from all bytes of
-// the offer and the answer. The next handshake uses it.
+// One end, the initiator of the exchange, sends an offer: the public key of the encapsulation. The other end, the
+// responder of the exchange, sends the answer: a ciphertext and a tag. Both are inner packets that are no IP packets,
+// because their first four bits are zero. The new key follows from the encapsulated secret, from a secret of the
+// session, from both static keys and from all bytes of the offer and the answer. The next handshake uses it.
 //
 // Neither end knows at first whether the other one has the new key. So both keep the key before it until data came in
 // under a session that was made with the new one. The responder of a handshake can use one key only; it chooses another
@@ -53,6 +53,10 @@ concept exchange_kem =
         { kem.decapsulate(out, text, private_key) } noexcept -> std::same_as<void>;
     };
 
+/// A bundle that names a key encapsulation `pq_kem`: peers can agree on preshared keys.
+template <class Policies>
+concept policies_with_exchange = policies<Policies> && requires { typename Policies::pq_kem; };
+
 /// The number of a preshared key that an exchange made; 0: the configured key. Numbers are local.
 using pq_key_number = std::uint32_t;
 
@@ -73,10 +77,12 @@ public:
     }
 
     /// As responder: chooses the key of a response. After unconfirmed responses, this is an older one: the initiator
-    /// may have missed the last message of an exchange, or may have lost its state.
-    pq_key_number choose() noexcept {
+    /// may have missed the last message of an exchange, or may have lost its state. `configured_early`: the configured
+    /// key comes second, because no user data passes under it; otherwise third, because a response may have been lost.
+    pq_key_number choose(bool configured_early) noexcept {
         pq_key_number const newest = fresh_number_ != 0 ? fresh_number_ : made_number_;
-        pq_key_number const order[] = {newest, made_number_, 0};
+        pq_key_number const order[] = {newest, configured_early ? 0 : made_number_,
+                                       configured_early ? made_number_ : 0};
         chosen_ = order[attempt_];
         attempt_ = static_cast<std::uint8_t>((attempt_ + 1) % 3);
         return chosen_;
@@ -167,7 +173,7 @@ public:
     }
 
     /// As responder: reads an offer and writes the answer. `exported`: the secret of the session in which the offer
-    /// came; `initiator` and `responder`: the static keys of the session's ends. An offer that comes again gets the
+    /// came; `initiator` and `responder`: the static keys of the ends. An offer that comes again gets the
     /// same answer and key. Returns: false if it is no offer, or if there are no random bytes.
     template <hash_backend Hash, class Kem, random_source Random>
     bool answer(Hash const& hash, Kem const& kem, Random& random, secret<key_bytes> const& exported, key_view initiator,
