@@ -6,6 +6,9 @@
 
 #include "../events.hpp"
 #include "interface.hpp"
+#ifdef LWIP_HOOK_TCP_INPACKET_PCB
+#include "hooks.h"
+#endif
 
 namespace wg { inline namespace WG_ABI { namespace lwip {
 
@@ -85,6 +88,7 @@ public:
         tcp_pcb* const made = tcp_new_ip_type(IP_GET_TYPE(&address));
         if (made == nullptr) return status::no_memory;
         tcp_bind_netif(made, through.in_lwip());
+        made->rto = made->sv = first_timeout_ms / TCP_SLOW_INTERVAL;
         take_over(made, through.mtu());
         err_t const why = tcp_connect(made, &address, to.port, [](void* self, tcp_pcb*, err_t) noexcept -> err_t {
             static_cast<connection*>(self)->opened();
@@ -181,14 +185,21 @@ public:
         if (on) tcp_nagle_enable(pcb_);
         else tcp_nagle_disable(pcb_);
     }
+    /// Called by the hook of lwipopts.h before lwIP handles a segment.
+    void before_segment() noexcept {
+        if (pcb_ == nullptr || (pcb_->flags & TF_INFR) == 0 || recovering_) return;
+        recovering_ = true;
+        recovered_at_ = pcb_->snd_nxt;
+    }
     /// Both ends. An ended connection keeps them.
     endpoint local() const noexcept { return local_; }
     /// @copydoc local
     endpoint remote() const noexcept { return remote_; }
 
 private:
-    static constexpr std::size_t most_segment_bytes = 60000;
-    static constexpr std::size_t timestamp_bytes = 12; ///< of the option in each segment (RFC 7323), with padding
+    static constexpr std::size_t most_segment_bytes = 16000;
+    static constexpr std::int16_t first_timeout_ms = 1000; ///< before a SYN is repeated (RFC 6298, 2); lwIP takes 3 s
+    static constexpr std::size_t timestamp_bytes = 12;     ///< of the option in each segment (RFC 7323), with padding
 
     bool failed() const noexcept { return state_ != status::ok && state_ != status::would_block; }
     std::size_t room() const noexcept {
@@ -199,13 +210,20 @@ private:
         pcb_ = pcb;
         mtu_ = mtu_bytes;
         tcp_arg(pcb, this);
+#ifdef LWIP_HOOK_TCP_INPACKET_PCB
+        wg_lwip_on_segment = [](tcp_pcb* of) noexcept {
+            // Before that, the argument is the acceptor; after `close` there is none.
+            if (of->state >= ESTABLISHED && of->callback_arg != nullptr)
+                static_cast<connection*>(of->callback_arg)->before_segment();
+        };
+#endif
         tcp_nagle_disable(pcb);
         ip_set_option(pcb, SOF_KEEPALIVE);
         tcp_recv(pcb, [](void* self, tcp_pcb*, pbuf* p, err_t) noexcept -> err_t {
             return static_cast<connection*>(self)->arrived(p);
         });
         tcp_sent(pcb, [](void* self, tcp_pcb*, u16_t) noexcept -> err_t {
-            static_cast<connection*>(self)->changed();
+            static_cast<connection*>(self)->acknowledged();
             return ERR_OK;
         });
         tcp_err(pcb, [](void* self, err_t why) noexcept {
@@ -217,6 +235,15 @@ private:
         wire_segment_ = pcb_->mss;
         local_ = {bare::from_lwip(pcb_->local_ip), pcb_->local_port, 0};
         remote_ = {bare::from_lwip(pcb_->remote_ip), pcb_->remote_port, 0};
+        changed();
+    }
+    /// Repeats the next lost segment when an acknowledgement in fast recovery covers only a part of what was on its way
+    /// (RFC 6582, 3.2). lwIP repeats the first one, and then waits for a timeout. `tcp_input` sends the segment.
+    void acknowledged() noexcept {
+        if constexpr (cuts_segments) {
+            if (recovering_ && TCP_SEQ_GEQ(pcb_->lastack, recovered_at_)) recovering_ = false;
+            else if (recovering_ && pcb_->unacked != nullptr) (void)tcp_rexmit(pcb_);
+        }
         changed();
     }
     err_t arrived(pbuf* p) noexcept {
@@ -260,7 +287,9 @@ private:
     tcp_pcb* pcb_ = nullptr;
     status state_ = status::would_block;
     bool ended_ = false, finished_ = false;
-    u16_t wire_segment_ = 536; ///< the payload and options of the longest packet, in bytes
+    bool recovering_ = false;        ///< in fast recovery: segments before `recovered_at_` are missing
+    std::uint32_t recovered_at_ = 0; ///< a sequence number
+    u16_t wire_segment_ = 536;       ///< the payload and options of the longest packet, in bytes
     std::size_t mtu_ = 0;
     received_bytes received_;
     endpoint local_{}, remote_{};

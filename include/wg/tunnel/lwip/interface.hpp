@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// An interface of lwIP as the TUN device of an engine. lwIP hands over TCP segments of up to 60 kB, which the interface
-// cuts into packets, and gets packets of one connection joined. So lwIP runs once for many packets.
+// An interface of lwIP as the TUN device of an engine. lwIP hands over TCP segments of several packets, which the
+// interface cuts, and gets packets of one connection joined. So lwIP runs once for many packets.
 // Folder: tunnel/lwip. `read`, `write` and `settle` by the engine's thread; the rest under the stack's lock.
 #ifndef WG_TUNNEL_LWIP_INTERFACE_HPP
 #define WG_TUNNEL_LWIP_INTERFACE_HPP

@@ -51,7 +51,7 @@
  * AEAD has authenticated. */
 #define LWIP_CHECKSUM_CTRL_PER_NETIF 1
 
-/* TCP: windows of 1 MiB, segments of up to 60 kB inside the process, timers of 50 and 100 ms. */
+/* TCP: windows of 1 MiB, segments of several packets inside the process, timers of 25 and 50 ms. */
 #define LWIP_WND_SCALE 1
 #define TCP_RCV_SCALE 5
 #define TCP_WND (1024 * 1024)
@@ -67,7 +67,7 @@
 #define TCP_LISTEN_BACKLOG 1
 #define LWIP_TCP_KEEPALIVE 1
 #define LWIP_TCP_RTO_TIME 1000
-#define TCP_TMR_INTERVAL 50
+#define TCP_TMR_INTERVAL 25
 /* An old segment cannot arrive minutes later: each packet is inside a WireGuard session and cannot be replayed. */
 #define TCP_MSL 1000UL
 #define TCP_LOCAL_PORT_RANGE_START 0x8000
@@ -78,6 +78,9 @@
 #define LWIP_HOOK_FILENAME "hooks.h"
 #define LWIP_HOOK_IP4_ROUTE_SRC(source, destination) wg_lwip_route()
 #define LWIP_HOOK_IP6_ROUTE(source, destination) wg_lwip_route()
+
+/* A connection in fast recovery repeats more than the first lost segment, see connection.hpp. */
+#define LWIP_HOOK_TCP_INPACKET_PCB(pcb, header, option_bytes, first_bytes, second, p) wg_lwip_segment(pcb)
 
 /* Initial sequence numbers are random. */
 #define LWIP_HOOK_TCP_ISN(local_ip, local_port, remote_ip, remote_port) LWIP_RAND()

@@ -3,6 +3,7 @@
 #include "hooks.h"
 #include "lwip/ip.h"
 #include "lwip/sys.h"
+#include "lwip/tcp.h"
 
 #include <string.h>
 
@@ -31,6 +32,13 @@ u32_t sys_now(void) {
 
 static int fill(void* to, size_t bytes) { return getentropy(to, bytes) == 0; }
 #endif
+
+void (*wg_lwip_on_segment)(struct tcp_pcb* pcb);
+
+signed char wg_lwip_segment(struct tcp_pcb* pcb) {
+    if (wg_lwip_on_segment != NULL && pcb->state != LISTEN) wg_lwip_on_segment(pcb);
+    return ERR_OK;
+}
 
 struct netif* wg_lwip_route(void) { return ip_current_input_netif(); }
 
