@@ -76,7 +76,7 @@ struct peer {
     std::string exchange_datagrams(wg::endpoint const& to) {
         auto port = tunnel.udp();
         if (!port) return failed(port.why());
-        for (std::size_t const size : {0, 1, 15, 16, 17, 500, 1372}) {
+        for (std::size_t const size : {0u, 1u, 15u, 16u, 17u, 500u, 1372u}) {
             if (auto const sent = port->send_to(wg::bytes_view(blob).first(size), to); sent != wg::status::ok)
                 return failed(sent);
             wg::byte room[2000];

@@ -101,7 +101,7 @@ net_state net;
 
 struct udp_twin : calls {
     static constexpr posix::udp_numbers const& numbers = here;
-    static constexpr bool can_bind_interface = true;
+    [[maybe_unused]] static constexpr bool can_bind_interface = true;
 
     static int socket(int domain) noexcept {
         if (auto const refused = net.refused_families.find(domain); refused != net.refused_families.end())

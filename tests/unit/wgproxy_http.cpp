@@ -179,7 +179,7 @@ int body_size(std::string const& head, std::string const& bytes, std::size_t pie
 } // namespace
 
 BOOST_AUTO_TEST_CASE(finds_the_end_of_a_body) {
-    for (std::size_t const piece : {1, 2, 3, 100}) {
+    for (std::size_t const piece : {1u, 2u, 3u, 100u}) {
         BOOST_TEST(body_size("X: y", "next", piece) == 0);
         BOOST_TEST(body_size("Content-Length: 0", "next", piece) == 0);
         BOOST_TEST(body_size("Content-Length: 4", "bodynext", piece) == 4);
