@@ -21,7 +21,7 @@ CRYPTOGRAPHY = ["bundled_aead", "bundled_blake2s", "bundled_chacha20", "bundled_
 
 
 def readme_example():
-    return re.search(r"^```cpp\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)[1]
+    return re.search(r"^```cpp\n(#include <wg/wg.hpp>.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)[1]
 
 
 def words(compiler):

@@ -105,7 +105,7 @@ def example(folder):
     """README's example as a file."""
     text = (ROOT / "README.md").read_text()
     source = folder / "example.cpp"
-    source.write_text(re.search(r"^```cpp\n(.*?)^```", text, re.M | re.S)[1])
+    source.write_text(re.search(r"^```cpp\n(#include <wg/wg.hpp>.*?)^```", text, re.M | re.S)[1])
     return source
 
 

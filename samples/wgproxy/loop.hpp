@@ -53,8 +53,10 @@ public:
         ready.clear();
         epoll_event events[256];
         int const count = ::epoll_wait(epoll_.get(), events, 256, timeout_ms);
-        for (int i = 0; i < count; ++i)
-            if (events[i].data.u64 != no_task) ready.push_back(events[i].data.u64);
+        for (int i = 0; i < count; ++i) {
+            task_id const task = events[i].data.u64; // a copy: the structure is packed on x86-64
+            if (task != no_task) ready.push_back(task);
+        }
         std::uint64_t number = 0;
         (void)!::read(event_.get(), &number, sizeof number);
         {

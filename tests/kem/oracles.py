@@ -17,7 +17,7 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from cases import ROOT, STRICT, Failed, Skipped, command, need, run_cases, temporary  # noqa: E402
-from hacl_sources import stanzas  # noqa: E402
+from source_trees import stanzas  # noqa: E402
 sys.path.insert(0, str(ROOT / "tests" / "system"))
 from vm import cache_dir  # noqa: E402
 

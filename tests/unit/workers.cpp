@@ -375,7 +375,7 @@ BOOST_AUTO_TEST_CASE(send_nothing_of_old_sessions_after_a_restore) {
         carry(b, a);
     }
     BOOST_TEST(late_calls <= 20u * 4u);
-    BOOST_TEST(data_messages > 1000u);
+    BOOST_TEST(data_messages > 100u); // how many depends on the load of the machine
     BOOST_TEST(ended.size() > 5u);
     BOOST_TEST(b.core.counter(status::decryption_failed) == 0u);
 }
