@@ -104,10 +104,10 @@ public:
 
 private:
     enum : std::size_t { wake_slot, timer_slot, tun_slot, udp_slot, first_other };
-    static constexpr std::size_t slots = first_other + max_others;
+    static constexpr std::size_t slot_count = first_other + max_others;
 
     bool replace(std::size_t slot, int fd) noexcept {
-        int& watched = watched_[slot];
+        int& watched = watched_[slot_count];
         if (watched >= 0) (void)::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, watched, nullptr);
         watched = -1;
         if (fd < 0) return slot != wake_slot && slot != timer_slot;
@@ -120,8 +120,8 @@ private:
     }
 
     readiness look() noexcept {
-        epoll_event events[slots];
-        int const count = without_interruption([&] { return Calls::look(epoll_.get(), events, int{slots}); });
+        epoll_event events[slot_count];
+        int const count = without_interruption([&] { return Calls::look(epoll_.get(), events, int{slot_count}); });
         readiness ready;
         std::uint64_t sink;
         for (int i = 0; i < count; ++i) {
@@ -151,7 +151,7 @@ private:
     unique_fd epoll_;
     unique_fd wake_;
     unique_fd timer_;
-    int watched_[slots];
+    int watched_[slot_count];
     bool is_complete_ = false;
     instant armed_ = instant::never(); ///< when the timer expires
 };
