@@ -326,7 +326,9 @@ BOOST_AUTO_TEST_CASE(send_nothing_of_old_sessions_after_a_restore) {
     wg::workers<restored_policies> workers(a.engine, a.tun, a.socket, 3);
     std::set<std::uint32_t> ended; // receiver indices of sessions from before a restore
     std::size_t late_calls = 0, data_messages = 0;
-    for (int round = 0; round < 20; ++round) {
+    // At least 20 rounds, and as many as bring enough data: a loaded machine sends less in each.
+    int rounds = 0;
+    for (; rounds < 20 || (data_messages <= 1000 && rounds < 400); ++rounds) {
         time += 1'000'000'000; // a peer answers one initiation in 20 ms
         std::size_t before = 0, calls_before = 0;
         {
@@ -345,7 +347,7 @@ BOOST_AUTO_TEST_CASE(send_nothing_of_old_sessions_after_a_restore) {
                 if (!restored) noting_socket::calls.clear();
                 carry(b, a);
             }
-            if (step == 20 + round % 8) {
+            if (step == 20 + rounds % 8) {
                 std::lock_guard const lock(a.below.mutex); // no message leaves in this moment
                 ++shared_generation::number;
                 before = a.below.departed.size();
@@ -374,8 +376,8 @@ BOOST_AUTO_TEST_CASE(send_nothing_of_old_sessions_after_a_restore) {
         while (!b.below.arrived.empty()) BOOST_TEST_REQUIRE(b.engine.run_once({false, true, 0}) == status::ok);
         carry(b, a);
     }
-    BOOST_TEST(late_calls <= 20u * 4u);
-    BOOST_TEST(data_messages > 100u); // how many depends on the load of the machine
+    BOOST_TEST(late_calls <= static_cast<std::size_t>(rounds) * 4u);
+    BOOST_TEST(data_messages > 1000u);
     BOOST_TEST(ended.size() > 5u);
     BOOST_TEST(b.core.counter(status::decryption_failed) == 0u);
 }

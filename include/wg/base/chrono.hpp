@@ -33,14 +33,14 @@ concept chrono_time_point = chrono_clock<typename T::clock> && chrono_duration<t
 template <chrono_duration T>
 inline constexpr std::int64_t chrono_unit_nanoseconds = T::period::num * (1'000'000'000 / T::period::den);
 
-/// Returns: the length, rounded up to units of `To`, so that a timer does not expire too early; at most `To::max()`.
+/// Returns: the length, rounded up to units of `To`, so that a timer does not expire too early; at most `(To::max)()`.
 template <chrono_duration To> constexpr To to_chrono(duration length) noexcept {
     constexpr std::int64_t unit = chrono_unit_nanoseconds<To>;
     using rep = typename To::rep;
     std::int64_t const count = length.nanoseconds / unit + (length.nanoseconds % unit > 0 ? 1 : 0);
     if constexpr (sizeof(rep) < sizeof count) {
-        if (count > std::numeric_limits<rep>::max()) return To(std::numeric_limits<rep>::max());
-        if (count < std::numeric_limits<rep>::min()) return To(std::numeric_limits<rep>::min());
+        if (count > (std::numeric_limits<rep>::max)()) return To((std::numeric_limits<rep>::max)());
+        if (count < (std::numeric_limits<rep>::min)()) return To((std::numeric_limits<rep>::min)());
     }
     return To(static_cast<rep>(count));
 }
@@ -59,16 +59,16 @@ template <chrono_duration From> constexpr duration from_chrono(From const& lengt
 /// of `Clock` plus the time from `now` to `at`, rounded up; `time_point::max()` for `instant::never()`.
 template <chrono_clock Clock> typename Clock::time_point to_chrono(instant at, instant now) noexcept {
     using time_point = typename Clock::time_point;
-    if (at == instant::never()) return time_point::max();
+    if (at == instant::never()) return (time_point::max)();
     time_point const present = Clock::now();
     auto const wait = to_chrono<typename Clock::duration>(at - now);
-    return wait > time_point::max() - present ? time_point::max() : present + wait;
+    return wait > (time_point::max)() - present ? (time_point::max)() : present + wait;
 }
 
 /// Converts a point of time of a clock of std::chrono. `now`: the present time of the clock that the result belongs to.
 /// Returns: `now` plus the time from the present to `at`; `instant::never()` for `time_point::max()`.
 template <chrono_time_point TimePoint> instant from_chrono(TimePoint const& at, instant now) noexcept {
-    if (at == TimePoint::max()) return instant::never();
+    if (at == (TimePoint::max)()) return instant::never();
     duration const wait = from_chrono(at - TimePoint::clock::now());
     return now.nanoseconds > 0 && wait > instant::never() - now ? instant::never() : now + wait;
 }

@@ -89,8 +89,9 @@ struct coding {
     /// Adds (q + 1) / 2 where the bit of the message is 1; the result is in [-q / 2, q / 2].
     static void add_message(polynomial& p, byte const* message) noexcept {
         for (std::size_t i = 0; i < degree; ++i) {
-            std::int32_t const bit = message[i / 8] >> (i % 8) & 1;
-            p.c[i] = centered(static_cast<std::int16_t>(p.c[i] + (-bit & (q + 1) / 2)));
+            std::int32_t mask = -(message[i / 8] >> (i % 8) & 1);
+            asm volatile("" : "+r"(mask)); // or clang would branch on the bit, which is secret
+            p.c[i] = centered(static_cast<std::int16_t>(p.c[i] + (mask & (q + 1) / 2)));
         }
     }
 };

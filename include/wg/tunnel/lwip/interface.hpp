@@ -32,10 +32,9 @@ inline constexpr bool cuts_segments =
 /// Models `tun_device` as an interface of lwIP.
 class interface {
 public:
-    static constexpr std::size_t headroom = 0;        ///< bytes that `write` needs before a packet
-    static constexpr std::size_t most_waiting = 4096; ///< packets and long segments of lwIP that wait for the engine
-    static constexpr std::size_t most_v6_addresses =
-        3; ///< IPv6 addresses of an interface, fewer than lwIP has room for
+    static constexpr std::size_t headroom = 0;          ///< bytes that `write` needs before a packet
+    static constexpr std::size_t most_waiting = 4096;   ///< packets and long segments that wait for the engine
+    static constexpr std::size_t most_v6_addresses = 3; ///< IPv6 addresses of an interface; lwIP has room for more
 
     /// Not in lwIP yet.
     interface() noexcept = default;
@@ -123,7 +122,7 @@ public:
     }
 
     /// Whether `read` would find a packet. Any thread.
-    bool has_waiting() const noexcept { return segments_.pending() || waiting_count_.load() != 0; }
+    bool has_waiting() const noexcept { return waiting_count_.load() != 0; }
     /// Datagrams and packets that were dropped because the engine did not keep up, or because they were longer than the
     /// MTU.
     std::uint64_t dropped() const noexcept { return dropped_; }
@@ -134,17 +133,18 @@ public:
         while (filled < packets.size()) {
             if (segments_.pending()) {
                 segments_.next(packets[filled++]);
+                if (!segments_.pending()) --waiting_count_;
                 continue;
             }
             if (waiting_count_.load() == 0) break;
             guard const held;
             frame_in* const oldest = waiting_.take();
             if (oldest == nullptr) break;
-            --waiting_count_;
             if (!cuts_segments || !begin_frame(*oldest->data)) {
                 packet& p = packets[filled++];
                 p.length = oldest->data->tot_len <= p.capacity - p.offset ? oldest->data->tot_len : 0u;
                 (void)pbuf_copy_partial(oldest->data, p.view().data(), static_cast<u16_t>(p.length), 0);
+                --waiting_count_;
             }
             drop(oldest);
         }
@@ -300,7 +300,7 @@ private:
     void (*wake_)(void*) noexcept = nullptr;
     void* wake_context_ = nullptr;
     frame_queue waiting_;
-    std::atomic<std::size_t> waiting_count_{0};
+    std::atomic<std::size_t> waiting_count_{0}; ///< of `waiting_`, and the segment that is being cut
     std::uint64_t dropped_ = 0;
     std::unique_ptr<byte[]> frame_{}; ///< the segment that is being cut
     os::segmenter segments_{};        ///< the rest of `frame_`; used by the engine's thread
