@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: BSL-1.0
 """Makes single_include/wg/wg.hpp, or the file that is named: the whole tree as one header.
 
-Rules: an .hpp is inlined where it is first included, and an .inl wherever it is. Below an #if the first include may be
-compiled away, so an .hpp there is inlined without being counted; its include guard makes one of several copies. The
-condition WG_HAS_CXX20 is no such #if: without it there is an error, and nothing is compiled.
+Rules: an .hpp is inlined where it is first included, and an .inl wherever it is. Below an #if the include may be
+compiled away, so it counts in this branch only, and a later include outside is inlined again; the include guard makes
+one of several copies. The condition WG_HAS_CXX20 is no such #if: without it there is an error, and nothing is compiled.
 """
 import pathlib
 import re
@@ -15,18 +15,30 @@ INCLUDE = re.compile(r'\s*#\s*include\s*"([^"]+)"')
 
 
 def expand(path, seen):
-    depth = 0 if path.suffix == ".inl" else -1  # the include guard is no condition
+    """The lines of a file, with what it includes. Adds to `seen` what every program gets."""
+    branches = [seen]  # the headers that are known in each condition around the line, the innermost last
+    is_condition = []  # whether each #if around the line is one; an include guard is not
     for line in path.read_text().splitlines():
-        if "WG_HAS_CXX20" not in line:
-            depth += bool(re.match(r"\s*#\s*if", line)) - bool(re.match(r"\s*#\s*endif", line))
+        directive = re.match(r"\s*#\s*(if|el|endif)", line)
+        if directive and directive[1] == "if":
+            is_guard = path.suffix == ".hpp" and not is_condition
+            is_condition.append(not is_guard and "WG_HAS_CXX20" not in line)
+            if is_condition[-1]:
+                branches.append(set(branches[-1]))
+        elif directive and is_condition[-1]:
+            branches.pop()
+            if directive[1] == "el":
+                branches.append(set(branches[-1]))
+        if directive and directive[1] == "endif":
+            is_condition.pop()
         include = INCLUDE.match(line)
         target = (path.parent / include[1]).resolve() if include else None
         if not target:
             yield line
-        elif target not in seen:
-            known = set(seen) if depth > 0 else seen
-            known.update([target] if target.suffix == ".hpp" else [])
-            yield from expand(target, known)
+        elif target not in branches[-1]:
+            if target.suffix == ".hpp":
+                branches[-1].add(target)
+            yield from expand(target, branches[-1])
 
 
 header = ROOT.parent / "include" / "wg" / "wg.hpp"

@@ -13,22 +13,7 @@
 #include "base/abi.hpp"
 #ifdef WG_HAS_CXX20
 
-#ifdef WG_WITH_ASIO
-#include "asio.hpp"
-#endif
 #include "backends/bundled/bundled.hpp"
-#ifdef WG_WITH_HACL
-#include "backends/hacl.hpp"
-#endif
-#ifdef WG_WITH_LIBSODIUM
-#include "backends/libsodium.hpp"
-#endif
-#ifdef WG_WITH_OPENSSL_KEM
-#include "backends/openssl_kem.hpp"
-#endif
-#if __STDC_HOSTED__
-#include "backends/loopback.hpp"
-#endif
 #include "backends/key_log.hpp"
 #include "backends/observers.hpp"
 #include "backends/one_thread.hpp"
@@ -39,9 +24,6 @@
 #include "base/chrono.hpp"
 #include "base/event.hpp"
 #include "base/version.hpp"
-#if __STDC_HOSTED__ && !defined(WG_BARE)
-#include "control/quick.hpp"
-#endif
 #include "control/uapi.hpp"
 #include "core.hpp"
 #include "default_policies.hpp"
@@ -50,18 +32,38 @@
 #include "engine/nested.hpp"
 #include "engine/workers.hpp"
 #include "fwd.hpp"
-#ifdef WG_WITH_LWIP
-#include "os/bare/lwip.hpp"
-#endif
 #include "os/os.hpp"
 #include "policy/archetypes.hpp"
 #include "protocol/pq_exchange.hpp"
+#include "protocol/ratchet.hpp"
+
+// Last, so that the single header has one copy of what they share with the rest.
+#if __STDC_HOSTED__
+#include "backends/loopback.hpp"
+#ifndef WG_BARE
+#include "control/quick.hpp"
+#endif
+#endif
+#ifdef WG_WITH_HACL
+#include "backends/hacl.hpp"
+#endif
+#ifdef WG_WITH_LIBSODIUM
+#include "backends/libsodium.hpp"
+#endif
+#ifdef WG_WITH_OPENSSL_KEM
+#include "backends/openssl_kem.hpp"
+#endif
+#ifdef WG_WITH_LWIP
+#include "os/bare/lwip.hpp"
+#endif
 #ifdef WG_WITH_POST_QUANTUM
 #include "post_quantum.hpp"
 #endif
-#include "protocol/ratchet.hpp"
 #ifdef WG_WITH_TUNNEL
 #include "tunnel.hpp"
+#endif
+#ifdef WG_WITH_ASIO
+#include "asio.hpp"
 #endif
 
 #endif // WG_HAS_CXX20

@@ -209,8 +209,8 @@ private:
     static bool finish(state_type& state, peer_type& from, bytes_view message) noexcept {
         peer_exchange& of = from.secrets->exchanged;
         if (!of.messages.offering()) return false;
-        auto const& slot_span = from.keypairs;
-        for (keypair_type const* const carrier : {slot_span.current, slot_span.previous, slot_span.next}) {
+        auto const& keypairs = from.keypairs;
+        for (keypair_type const* const carrier : {keypairs.current, keypairs.previous, keypairs.next}) {
             if (carrier == nullptr || carrier->local_index != of.carrier) continue;
             secret<key_bytes> key;
             if (!of.messages.finish(state.with.hash, state.kem, carrier->exported, state.own->public_key, from.key(),

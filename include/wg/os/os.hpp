@@ -15,11 +15,32 @@
 #include "bare/neighbours.hpp"
 #include "unsaved_ratchets.hpp"
 
-#if defined(__linux__) && __STDC_HOSTED__
+#if __STDC_HOSTED__ &&                                                                                                 \
+    (defined(__linux__) || defined(__APPLE__) || defined(__FreeBSD__) || defined(__OpenBSD__) || defined(__NetBSD__))
 
-#include "linux/clock.hpp"
+// What the systems below share. It stands here so that the single header has one copy of it.
 #include "backoff.hpp"
 #include "error_text.hpp"
+#include "line_limit.hpp"
+#include "network_changes.hpp"
+#include "offloads.hpp"
+#include "posix/fd.hpp"
+#include "posix/process/background.hpp"
+#include "posix/process/directory.hpp"
+#include "posix/process/limits.hpp"
+#include "posix/process/name_lock.hpp"
+#include "posix/process/program.hpp"
+#include "posix/process/ratchet_files.hpp"
+#include "posix/process/supervisor.hpp"
+#include "posix/threads.hpp"
+#include "posix/trace_file.hpp"
+#include "snapshot_detector.hpp"
+#include "socket_protector.hpp"
+#include "uapi_conversation.hpp"
+
+#ifdef __linux__
+
+#include "linux/clock.hpp"
 #include "linux/fd.hpp"
 #include "linux/netlink/link.hpp"
 #include "linux/netlink/network_monitor.hpp"
@@ -37,14 +58,6 @@
 #include "linux/udp/udp.hpp"
 #include "linux/udp/udp_control.hpp"
 #include "linux/waiter.hpp"
-#include "posix/process/background.hpp"
-#include "posix/process/directory.hpp"
-#include "posix/process/limits.hpp"
-#include "posix/process/name_lock.hpp"
-#include "posix/process/program.hpp"
-#include "posix/process/ratchet_files.hpp"
-#include "posix/process/supervisor.hpp"
-#include "posix/trace_file.hpp"
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
@@ -58,10 +71,9 @@ inline bool limit_memory(std::size_t bytes) noexcept { return posix::limit_memor
 
 }}} // namespace wg::WG_ABI::os
 
-#elif defined(__APPLE__) && __STDC_HOSTED__
+#elif defined(__APPLE__)
 
 #include "darwin/system.hpp"
-#include "posix/trace_file.hpp"
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
@@ -88,7 +100,7 @@ using posix::trace_file;
 
 }}} // namespace wg::WG_ABI::os
 
-#elif (defined(__FreeBSD__) || defined(__OpenBSD__) || defined(__NetBSD__)) && __STDC_HOSTED__
+#else
 
 #if defined(__FreeBSD__)
 #include "bsd/freebsd.hpp"
@@ -97,7 +109,6 @@ using posix::trace_file;
 #else
 #include "bsd/netbsd.hpp"
 #endif
-#include "posix/trace_file.hpp"
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
@@ -123,6 +134,8 @@ using posix::threads;
 using posix::trace_file;
 
 }}} // namespace wg::WG_ABI::os
+
+#endif
 
 #elif defined(_WIN64)
 

@@ -107,7 +107,7 @@ private:
     static constexpr std::size_t slot_count = first_other + max_others;
 
     bool replace(std::size_t slot, int fd) noexcept {
-        int& watched = watched_[slot_count];
+        int& watched = watched_[slot];
         if (watched >= 0) (void)::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, watched, nullptr);
         watched = -1;
         if (fd < 0) return slot != wake_slot && slot != timer_slot;
