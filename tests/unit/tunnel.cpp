@@ -385,6 +385,14 @@ BOOST_AUTO_TEST_CASE(what_was_written_arrives_though_the_tunnel_is_closed_at_onc
     BOOST_TEST((read_all(far) == sent));
 }
 
+BOOST_AUTO_TEST_CASE(the_end_of_a_tunnel_reaches_the_other_ends_of_its_connections) {
+    pair p;
+    auto ports = p.b.listen(0);
+    auto [near, far] = connect(p, *ports);
+    p.a.close(duration{});
+    BOOST_TEST(read_some(far) == "");
+}
+
 BOOST_AUTO_TEST_CASE(objects_of_a_closed_tunnel_are_gone) {
     pair p;
     auto ports = p.b.listen(0);

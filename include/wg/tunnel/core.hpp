@@ -85,30 +85,26 @@ public:
         return status::ok;
     }
 
-    /// Ends the tunnel: waits until all that was written is acknowledged, for at most `linger`; then resets the
-    /// connections that are left.
+    /// Ends the tunnel: waits until all that was written is acknowledged, for at most `linger`; then ends the
+    /// connections that are left, and tells their other ends.
     void stop(duration linger) noexcept {
         if (started_ && !stopping_.load()) {
             std::unique_lock held(Stack::mutex());
-            (void)wait_until_ready<Stack>(held, flushed_, linger, nullptr, [&]() noexcept {
-                lingering_ = true;
-                return interface_.is_flushed();
-            });
+            lingering_ = true;
+            (void)wait_until_ready<Stack>(held, stepped_, linger, nullptr,
+                                          [&]() noexcept { return interface_.is_flushed(); });
+            end_parts();
+            (void)wait_until_ready<Stack>(held, stepped_, most_farewell, nullptr,
+                                          [&]() noexcept { return !interface_.has_waiting(); });
         }
         stopping_.store(true);
         wake();
         thread_.join();
         std::lock_guard const held(Stack::mutex());
-        while (first_part_ != nullptr) {
-            tunnel_part* const part = first_part_;
-            unlink(*part);
-            part->stop();
-        }
+        end_parts();
         if (std::exchange(attached_, false)) interface_.remove();
     }
 
-    /// Whether the tunnel was not stopped. Under the stack's lock.
-    bool is_running() const noexcept { return attached_; }
     /// The stack's end.
     typename Stack::interface& interface() noexcept { return interface_; }
 
@@ -144,6 +140,15 @@ public:
 
 private:
     using socket_type = typename Policies::udp_socket;
+    static constexpr duration most_farewell = milliseconds(200); ///< for the packets that end the connections
+
+    void end_parts() noexcept {
+        while (first_part_ != nullptr) {
+            tunnel_part* const part = first_part_;
+            unlink(*part);
+            part->stop();
+        }
+    }
 
     void run() noexcept {
         duration until_timer{};
@@ -169,7 +174,7 @@ private:
                 (void)engine_.run_once(ready);
             }
             std::lock_guard const held(Stack::mutex());
-            if (lingering_ && interface_.is_flushed()) flushed_.notify_all();
+            if (lingering_) stepped_.notify_all();
         }
     }
 
@@ -187,7 +192,7 @@ private:
     std::mutex engine_mutex_;
     std::atomic<unsigned> callers_{0};
     std::atomic<bool> sleeping_{false}, stopping_{false};
-    std::condition_variable flushed_;
+    std::condition_variable stepped_; ///< notified after each step while the tunnel ends
     bool lingering_ = false, attached_ = false, started_ = false;
     tunnel_part* first_part_ = nullptr;
     /// A thread that can be joined before its end.
