@@ -93,7 +93,7 @@ def check(root):
     for header in files:
         checks += 2
         found, bad = included(headers, header)
-        graph[header] = [target for _, target in found]
+        graph[header] = [target for _, target in found if target in files]
         wrong += bad
         wrong += [f"{where}: {why}" for where, target in found if (why := upward(header, target))]
         wrong += form(headers, header)

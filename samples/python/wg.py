@@ -120,20 +120,14 @@ def _pack(host, port):
     return _ADDRESS.pack(address.version, 0, port, 0, address.packed)
 
 
-class Listener:
-    """A TCP port inside the tunnel. `fileno` makes it usable with select: it is readable when a connection waits."""
+class _Port:
+    """What both kinds of ports have in common."""
 
     def __init__(self, socket_, port):
         self._socket, self.port = socket_, port
 
     def fileno(self):
         return self._socket.fileno()
-
-    def accept(self, timeout=None):
-        """Waits for a connection. Returns: a socket and the address (text, port) of the other end."""
-        remote = _Address()
-        fd = _checked(_lib.wg_accept(self.fileno(), _milliseconds(timeout), ctypes.byref(remote)))
-        return socket.socket(fileno=fd), remote.unpacked()
 
     def close(self):
         self._socket.close()
@@ -145,14 +139,18 @@ class Listener:
         self.close()
 
 
-class UdpPort:
+class Listener(_Port):
+    """A TCP port inside the tunnel. `fileno` makes it usable with select: it is readable when a connection waits."""
+
+    def accept(self, timeout=None):
+        """Waits for a connection. Returns: a socket and the address (text, port) of the other end."""
+        remote = _Address()
+        fd = _checked(_lib.wg_accept(self.fileno(), _milliseconds(timeout), ctypes.byref(remote)))
+        return socket.socket(fileno=fd), remote.unpacked()
+
+
+class UdpPort(_Port):
     """A UDP port inside the tunnel. Readable (`fileno`) when a datagram waits."""
-
-    def __init__(self, socket_, port):
-        self._socket, self.port = socket_, port
-
-    def fileno(self):
-        return self._socket.fileno()
 
     def settimeout(self, timeout):
         self._socket.settimeout(timeout)
@@ -168,15 +166,6 @@ class UdpPort:
             raise Error(-14)
         address, port, data = _unpack(message)
         return data, (address, port)
-
-    def close(self):
-        self._socket.close()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
 
 
 class Tunnel:

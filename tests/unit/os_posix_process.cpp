@@ -340,11 +340,16 @@ BOOST_FIXTURE_TEST_CASE(fails_where_nothing_can_be_watched, fixture) {
     BOOST_TEST((client_of(where.socket()).get() == -1));
 }
 
+static sockaddr_un unix_address(std::string const& path) {
+    sockaddr_un made{};
+    made.sun_family = AF_UNIX;
+    std::copy(path.begin(), path.end(), made.sun_path);
+    return made;
+}
+
 BOOST_FIXTURE_TEST_CASE(a_socket_whose_backlog_is_full_for_a_moment_is_not_replaced, fixture) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
     std::string const path = where.socket();
-    std::copy(path.begin(), path.end(), address.sun_path);
+    sockaddr_un address = unix_address(path);
     unique_fd const other(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     BOOST_REQUIRE(::bind(other.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
     // Until it listens, it refuses connections, as the BSDs do while the backlog is full.
@@ -358,10 +363,8 @@ BOOST_FIXTURE_TEST_CASE(a_socket_whose_backlog_is_full_for_a_moment_is_not_repla
 }
 
 BOOST_FIXTURE_TEST_CASE(the_socket_of_a_process_that_has_ended_is_replaced, fixture) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
     std::string const path = where.socket();
-    std::copy(path.begin(), path.end(), address.sun_path);
+    sockaddr_un address = unix_address(path);
     {
         unique_fd const other(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
         BOOST_REQUIRE(::bind(other.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
