@@ -3,6 +3,7 @@
 // code that docs/post-quantum.md shows; its key encapsulation is one with fixed bytes.
 #include "fixture.hpp"
 #include "toy_kem.hpp"
+#include "wg/post_quantum.hpp"
 
 BOOST_AUTO_TEST_SUITE(protocol_pq_exchange)
 
@@ -25,10 +26,12 @@ buffer ascending(wg::byte first, std::size_t size) {
 
 /// Its bytes ascend: the public key from 1, the ciphertext from 2, the secret from 3.
 struct fixed_kem {
-    struct decapsulation_key {};
-    void keygen(std::span<wg::byte, at::public_key_bytes> to, decapsulation_key&,
-                wg::secret<at::seed_bytes> const&) const noexcept {
+    static constexpr std::size_t public_key_bytes = at::public_key_bytes, private_key_bytes = 1,
+                                 ciphertext_bytes = at::ciphertext_bytes;
+    bool generate(std::span<wg::byte, public_key_bytes> to, wg::secret<private_key_bytes>&,
+                  wg::secret<at::seed_bytes> const&) const noexcept {
         wg::copy(to, wg::bytes_view(ascending(1, to.size())));
+        return true;
     }
     bool encapsulate(std::span<wg::byte, at::ciphertext_bytes> to, key& out,
                      std::span<wg::byte const, at::public_key_bytes>, key const&) const noexcept {
@@ -36,9 +39,10 @@ struct fixed_kem {
         out.assign(fixed<32>(ascending(3, 32)));
         return true;
     }
-    void decapsulate(key& out, std::span<wg::byte const, at::ciphertext_bytes>,
-                     decapsulation_key const&) const noexcept {
+    bool decapsulate(key& out, wg::secret<private_key_bytes> const&,
+                     std::span<wg::byte const, ciphertext_bytes>) const noexcept {
         out.assign(fixed<32>(ascending(3, 32)));
+        return true;
     }
 };
 
@@ -67,7 +71,7 @@ template <class Kem = toy_kem> struct ends {
         wg::copy(public_a, wg::bytes_view(ascending(0xa0, 32)));
         wg::copy(public_b, wg::bytes_view(ascending(0xb0, 32)));
         BOOST_TEST_REQUIRE(a.begin(random_a));
-        a.write_offer(kem, offer);
+        BOOST_TEST_REQUIRE(a.write_offer(kem, offer));
     }
     bool respond(wg::bytes_view to) {
         return b.answer(hash, kem, random_b, exported, public_a, public_b, to, answer, key_b);
@@ -86,6 +90,23 @@ BOOST_AUTO_TEST_CASE(both_ends_have_the_same_key) {
     BOOST_TEST(e.key_a.equals(e.key_b));
     BOOST_TEST(!e.key_a.is_zero());
     BOOST_TEST(!e.finish(e.answer)); // the answer again
+}
+
+BOOST_AUTO_TEST_CASE(both_ends_have_the_same_key_with_ml_kem) {
+    ends<wg::bundled::ml_kem_768> e;
+    BOOST_TEST(e.respond(e.offer));
+    auto changed = e.answer;
+    changed[at::content] ^= 1; // another ciphertext: another secret, and so another tag
+    BOOST_TEST(!e.finish(changed));
+    BOOST_TEST(e.finish(e.answer));
+    BOOST_TEST(e.key_a.equals(e.key_b));
+    BOOST_TEST(!e.key_a.is_zero());
+}
+
+BOOST_AUTO_TEST_CASE(an_offer_with_a_key_that_is_not_reduced_gets_no_answer) {
+    ends<wg::bundled::ml_kem_768> e;
+    std::fill_n(&e.offer[at::content], 384, wg::byte{0xff});
+    BOOST_TEST(!e.respond(e.offer));
 }
 
 BOOST_AUTO_TEST_CASE(key_and_tag_equal_those_of_another_implementation) {
@@ -110,7 +131,7 @@ BOOST_AUTO_TEST_CASE(an_offer_that_comes_again_has_the_same_answer) {
     auto const answer = e.answer;
     key const first(e.key_b.expose());
     wg::byte_array<at::offer_bytes> again{};
-    e.a.write_offer(e.kem, again);
+    BOOST_TEST(e.a.write_offer(e.kem, again));
     BOOST_TEST((again == e.offer));
     buffer padded(again.begin(), again.end());
     padded.resize(padded.size() + 32); // zeros after the inner packet

@@ -11,16 +11,16 @@ namespace wg_tests {
 
 struct toy_kem {
     using layout = wg::pq_layout;
-    struct decapsulation_key {
-        wg::secret<layout::seed_bytes> seed;
-    };
+    static constexpr std::size_t public_key_bytes = layout::public_key_bytes, private_key_bytes = layout::seed_bytes,
+                                 ciphertext_bytes = layout::ciphertext_bytes;
     static inline std::uint64_t calls = 0;
 
-    void keygen(std::span<wg::byte, layout::public_key_bytes> to, decapsulation_key& key,
-                wg::secret<layout::seed_bytes> const& seed) const noexcept {
+    bool generate(std::span<wg::byte, public_key_bytes> to, wg::secret<private_key_bytes>& key,
+                  wg::secret<layout::seed_bytes> const& seed) const noexcept {
         ++calls;
-        key.seed.assign(seed);
+        key.assign(seed);
         expand(to, seed.expose());
+        return true;
     }
     /// Refuses keys that end in 255, as ML-KEM refuses keys that are not reduced.
     bool encapsulate(std::span<wg::byte, layout::ciphertext_bytes> to, wg::secret<32>& out,
@@ -35,11 +35,11 @@ struct toy_kem {
         return true;
     }
     /// A changed ciphertext gives another secret.
-    void decapsulate(wg::secret<32>& out, std::span<wg::byte const, layout::ciphertext_bytes> text,
-                     decapsulation_key const& key) const noexcept {
+    bool decapsulate(wg::secret<32>& out, wg::secret<private_key_bytes> const& key,
+                     std::span<wg::byte const, ciphertext_bytes> text) const noexcept {
         ++calls;
         wg::byte_array<layout::public_key_bytes> public_key;
-        expand(public_key, key.seed.expose());
+        expand(public_key, key.expose());
         wg::byte_array<32> const mask = digest(public_key);
         wg::secret<32> random, ignored;
         for (std::size_t i = 0; i < 32; ++i) random.expose()[i] = text[i] ^ mask[i];
@@ -47,7 +47,8 @@ struct toy_kem {
         --calls;
         (void)encapsulate(again, out, public_key, random);
         if (!std::equal(again.begin(), again.end(), text.begin()))
-            wg::bundled::hash{}.blake2s(out.expose(), {}, key.seed.expose(), text);
+            wg::bundled::hash{}.blake2s(out.expose(), {}, key.expose(), text);
+        return true;
     }
 
 private:

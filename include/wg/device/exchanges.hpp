@@ -161,10 +161,9 @@ private:
     static void offer(state_type& state, peer_type& to, instant_argument now) noexcept {
         peer_exchange& of = to.secrets->exchanged;
         byte_array<at::offer_bytes> message;
-        of.messages.write_offer(state.kem, message);
         if (of.sent < UINT8_MAX) ++of.sent;
         of.act_at = now + offer_timeout;
-        send(state, to, message, of.carrier);
+        if (of.messages.write_offer(state.kem, message)) send(state, to, message, of.carrier);
     }
     /// Whether an offer is sent again for as long as the session lives: no user data passes otherwise, or the peer has
     /// answered before.

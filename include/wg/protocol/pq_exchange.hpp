@@ -39,19 +39,11 @@ struct pq_layout {
 // The offer fits into the smallest IPv6 packet: IPv6 header, UDP header, and 32 bytes around the inner packet.
 static_assert(pq_layout::offer_bytes == 1280 - tunnel_overhead_bytes);
 
-/// The key encapsulation of an exchange.
+/// The key encapsulation of an exchange: with the sizes of ML-KEM-768.
 template <class Kem>
 concept exchange_kem =
-    std::default_initializable<typename Kem::decapsulation_key> &&
-    requires(
-        Kem const& kem, typename Kem::decapsulation_key& private_key, secret<pq_layout::seed_bytes> const& seed,
-        secret<pq_layout::random_bytes> const& random, secret<pq_layout::secret_bytes>& out,
-        std::span<byte, pq_layout::public_key_bytes> to_key, std::span<byte const, pq_layout::public_key_bytes> key,
-        std::span<byte, pq_layout::ciphertext_bytes> to_text, std::span<byte const, pq_layout::ciphertext_bytes> text) {
-        { kem.keygen(to_key, private_key, seed) } noexcept -> std::same_as<void>;
-        { kem.encapsulate(to_text, out, key, random) } noexcept -> std::same_as<bool>; // false: no public key
-        { kem.decapsulate(out, text, private_key) } noexcept -> std::same_as<void>;
-    };
+    kem_backend<Kem> && std::default_initializable<Kem> && Kem::public_key_bytes == pq_layout::public_key_bytes &&
+    Kem::ciphertext_bytes == pq_layout::ciphertext_bytes;
 
 /// A bundle that names a key encapsulation `pq_kem`: peers can agree on preshared keys.
 template <class Policies>
@@ -164,18 +156,18 @@ public:
         answers_.clear();
     }
 
-    /// Writes the offer of the exchange that has begun; each call writes the same bytes.
-    template <class Kem> void write_offer(Kem const& kem, std::span<byte, at::offer_bytes> out) const noexcept {
-        typename Kem::decapsulation_key private_key;
-        write_header(out.data(), 1, id_);
-        kem.keygen(std::span<byte, at::public_key_bytes>(out.data() + at::content, at::public_key_bytes), private_key,
-                   seed_);
+    /// Writes the offer of the exchange that has begun; each call writes the same bytes. Returns: false, if the key
+    /// encapsulation fails.
+    template <exchange_kem Kem>
+    [[nodiscard]] bool write_offer(Kem const& kem, std::span<byte, at::offer_bytes> out) const noexcept {
+        secret<Kem::private_key_bytes> ignored{not_zeroed{}};
+        return write_offer(kem, out, ignored);
     }
 
     /// As responder: reads an offer and writes the answer. `exported`: the secret of the session in which the offer
     /// came; `initiator` and `responder`: the static keys of the ends. An offer that comes again gets the
     /// same answer and key. Returns: false if it is no offer, or if there are no random bytes.
-    template <hash_backend Hash, class Kem, random_source Random>
+    template <hash_backend Hash, exchange_kem Kem, random_source Random>
     bool answer(Hash const& hash, Kem const& kem, Random& random, secret<key_bytes> const& exported, key_view initiator,
                 key_view responder, bytes_view offer, std::span<byte, at::answer_bytes> out,
                 secret<key_bytes>& key) noexcept {
@@ -200,21 +192,17 @@ public:
 
     /// As initiator: reads the answer to the offer, and ends the exchange. Returns: false, and changes nothing, if it
     /// is no answer to this offer.
-    template <hash_backend Hash, class Kem>
+    template <hash_backend Hash, exchange_kem Kem>
     bool finish(Hash const& hash, Kem const& kem, secret<key_bytes> const& exported, key_view initiator,
                 key_view responder, bytes_view answer, secret<key_bytes>& key) noexcept {
         if (!offering_ || !is_header(answer, 2, at::answer_bytes) ||
             std::memcmp(&answer[at::id], id_.data(), at::id_bytes) != 0)
             return false;
-        typename Kem::decapsulation_key private_key;
+        secret<Kem::private_key_bytes> private_key{not_zeroed{}};
         byte_array<at::offer_bytes> offer;
-        write_header(offer.data(), 1, id_);
-        kem.keygen(std::span<byte, at::public_key_bytes>(offer.data() + at::content, at::public_key_bytes), private_key,
-                   seed_);
         secret<at::secret_bytes> shared{not_zeroed{}};
-        kem.decapsulate(shared,
-                        std::span<byte const, at::ciphertext_bytes>(answer.data() + at::content, at::ciphertext_bytes),
-                        private_key);
+        std::span<byte const, at::ciphertext_bytes> const text(&answer[at::content], at::ciphertext_bytes);
+        if (!write_offer(kem, offer, private_key) || !kem.decapsulate(shared, private_key, text)) return false;
         secret<key_bytes> made{not_zeroed{}}, tag{not_zeroed{}};
         derive(hash, exported, shared, initiator, responder, offer, answer.first(at::tag), made, tag);
         if (!equal_in_constant_time(bytes_view(tag.expose()).first(tag_bytes), answer.subspan(at::tag, tag_bytes)))
@@ -228,6 +216,13 @@ public:
     static bool is_message(bytes_view inner) noexcept { return !inner.empty() && inner[0] >> 4 == 0; }
 
 private:
+    template <class Kem>
+    bool write_offer(Kem const& kem, std::span<byte, at::offer_bytes> out,
+                     secret<Kem::private_key_bytes>& private_key) const noexcept {
+        write_header(out.data(), 1, id_);
+        std::span<byte, at::public_key_bytes> const key(out.data() + at::content, at::public_key_bytes);
+        return kem.generate(key, private_key, seed_);
+    }
     static void write_header(byte* to, byte kind, bytes_view id) noexcept {
         to[at::kind] = kind;
         to[at::version] = 1;
